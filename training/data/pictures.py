@@ -1,0 +1,117 @@
+"""What every data set becomes before training sees it: pictures, captions, labels, truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from t2i.errors import InvalidInput
+
+
+class Truth(Protocol):
+    """Knows which captions are true of which pictures, beyond the captions a picture came with."""
+
+    def holds(self, pictures: NDArray[np.int64], captions: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tell for each pair whether the caption is true of the picture.
+
+        Args:
+            pictures: picture indices; any shape that broadcasts against `captions`.
+            captions: flat caption indices (see `PictureData.caption_starts`).
+
+        Returns:
+            Booleans in the broadcast shape.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class PictureData:
+    """A data set of one split at one resolution.
+
+    Captions are numbered flat, picture by picture: the captions of picture `i` are
+    `caption_starts[i]` up to but without `caption_starts[i + 1]`. Embeddings are stored in
+    the same order.
+
+    Attributes:
+        name: what people call it; no path.
+        fingerprint: SHA-256 (hex) of the content and of the settings it was decoded with.
+        pictures: `(n, resolution, resolution, 3)` uint8, RGB, usually memory-mapped.
+        captions: for each picture its captions, all of them true of it; may be empty when
+            the data set has labels only.
+        labels: `(n,)` int64 indices into `label_names`, -1 where a picture has none; None when
+            the data set has no labels.
+        label_names: the names of the labels, in the order of their numbers.
+        truth: which captions are true of which pictures; None when nobody knows.
+    """
+
+    name: str
+    fingerprint: str
+    pictures: NDArray[np.uint8]
+    captions: tuple[tuple[str, ...], ...]
+    labels: NDArray[np.int64] | None = None
+    label_names: tuple[str, ...] = ()
+    truth: Truth | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse parts that do not belong together.
+
+        Raises:
+            InvalidInput: a length, shape or type does not fit the others.
+        """
+        shape = self.pictures.shape
+        if len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3:
+            raise InvalidInput(
+                "pictures", shape, "has the wrong shape", "give (n, resolution, resolution, 3)"
+            )
+        if self.pictures.dtype != np.uint8:
+            raise InvalidInput("pictures", str(self.pictures.dtype), "is not uint8", "give uint8")
+        if len(self.captions) != shape[0]:
+            raise InvalidInput(
+                "captions",
+                len(self.captions),
+                f"holds entries for {len(self.captions)} of {shape[0]} pictures",
+                "give one tuple of captions for each picture",
+            )
+        if self.labels is not None:
+            if self.labels.shape != (shape[0],):
+                raise InvalidInput(
+                    "labels", self.labels.shape, "has the wrong shape", f"give ({shape[0]},)"
+                )
+            if self.labels.size and not (
+                -1 <= self.labels.min() and self.labels.max() < len(self.label_names)
+            ):
+                raise InvalidInput(
+                    "labels",
+                    int(self.labels.max()),
+                    "names no label",
+                    f"give numbers from -1 to {len(self.label_names) - 1}",
+                )
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return int(self.pictures.shape[0])
+
+    @property
+    def resolution(self) -> int:
+        """Side of the square pictures in pixels."""
+        return int(self.pictures.shape[1])
+
+    @cached_property
+    def caption_starts(self) -> NDArray[np.int64]:
+        """`(n + 1,)` int64: flat index of the first caption of each picture, then the total."""
+        counts = np.fromiter((len(texts) for texts in self.captions), np.int64, len(self.captions))
+        return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+
+    @cached_property
+    def flat_captions(self) -> tuple[str, ...]:
+        """All captions in flat order."""
+        return tuple(text for texts in self.captions for text in texts)
+
+    @cached_property
+    def caption_owners(self) -> NDArray[np.int64]:
+        """`(n_captions,)` int64: the picture that each flat caption came with."""
+        return np.repeat(np.arange(len(self), dtype=np.int64), np.diff(self.caption_starts))
