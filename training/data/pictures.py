@@ -19,11 +19,11 @@ class Truth(Protocol):
         """Tell for each pair whether the caption is true of the picture.
 
         Args:
-            pictures: picture indices; any shape that broadcasts against `captions`.
-            captions: flat caption indices (see `PictureData.caption_starts`).
+            pictures: `(n,)` picture indices.
+            captions: `(n,)` flat caption indices (see `PictureData.caption_starts`).
 
         Returns:
-            Booleans in the broadcast shape.
+            `(n,)` booleans. A picture's own captions are true of it.
         """
         ...
 
@@ -82,7 +82,7 @@ class PictureData:
                     "labels", self.labels.shape, "has the wrong shape", f"give ({shape[0]},)"
                 )
             if self.labels.size and not (
-                -1 <= self.labels.min() and self.labels.max() < len(self.label_names)
+                self.labels.min() >= -1 and self.labels.max() < len(self.label_names)
             ):
                 raise InvalidInput(
                     "labels",
