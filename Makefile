@@ -43,7 +43,7 @@ check: $(READY)  ## style, types, import contracts, protocol
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	cd protos && ../$(BIN)/buf lint
-	cd protos && ../$(BIN)/buf breaking --against baseline.binpb
+	cd protos && ../$(BIN)/buf breaking --against released.binpb
 
 format: $(READY)  ## put imports and layout in order
 	$(BIN)/ruff check --fix
