@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
 from typing import Protocol
 
@@ -10,6 +11,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from t2i.errors import InvalidInput
+
+
+class FaultKind(StrEnum):
+    """Why a file of a folder cannot be trained on."""
+
+    EMPTY = "empty file"
+    NOT_A_PICTURE = "not a picture"
+    TRUNCATED = "truncated picture"
+    UNREADABLE = "unreadable"
+    TOO_SMALL = "too small"
+    NO_CAPTION = "no caption"
+    NO_PICTURE = "caption without picture"
+    OUTSIDE = "outside the folder"
+    BAD_LINE = "bad line"
+    CONFLICT = "conflicting lines"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A file that training skips.
+
+    Attributes:
+        file: its name relative to the folder, with `/`.
+        kind: what is wrong, one of a few words to count by.
+        detail: what was seen, in one line.
+    """
+
+    file: str
+    kind: FaultKind
+    detail: str
 
 
 class Truth(Protocol):
@@ -46,6 +77,8 @@ class PictureData:
             the data set has no labels.
         label_names: the names of the labels, in the order of their numbers.
         truth: which captions are true of which pictures; None when nobody knows.
+        files: the file name of each picture; empty when the pictures are drawn, not read.
+        skipped: files that were left out, and why.
     """
 
     name: str
@@ -55,6 +88,8 @@ class PictureData:
     labels: NDArray[np.int64] | None = None
     label_names: tuple[str, ...] = ()
     truth: Truth | None = None
+    files: tuple[str, ...] = ()
+    skipped: tuple[Fault, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse parts that do not belong together.

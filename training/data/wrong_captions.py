@@ -257,8 +257,9 @@ class WrongCaptions:
         self._scale = np.where(moves, 1.0 / np.where(moves, deviation, 1.0), 0.0).astype(np.float32)
 
     def _standardised(self, captions: Indices) -> NDArray[np.float32]:
-        rows = np.asarray(self._embeddings[captions], dtype=np.float32)
-        rows = (rows - self._mean) * self._scale
+        rows: NDArray[np.float32] = np.array(self._embeddings[captions], dtype=np.float32)
+        rows -= self._mean
+        rows *= self._scale
         lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows))[:, None]
         rows /= np.where(lengths > 0, lengths, np.float32(1.0))
         return rows
