@@ -1,0 +1,82 @@
+"""The SDK: asks a t2i service for pictures. It needs neither torch nor numpy.
+
+>>> from t2i.client import Client
+>>> with Client() as client:
+...     client.generate_images("small bird with red head").images[0].save("bird.png")
+"""
+
+from t2i.client.asynchronous import AsyncClient, AsyncEventStream
+from t2i.client.blocking import Client, EventStream
+from t2i.client.errors import (
+    AbortedError,
+    AlreadyExistsError,
+    CancelledError,
+    DataLossError,
+    DeadlineExceededError,
+    FailedPreconditionError,
+    FieldViolation,
+    InternalError,
+    InvalidArgumentError,
+    NotFoundError,
+    OutOfRangeError,
+    PermissionDeniedError,
+    ResourceExhaustedError,
+    ServiceError,
+    UnauthenticatedError,
+    UnavailableError,
+    UnimplementedError,
+    UnknownError,
+)
+from t2i.client.results import (
+    Accepted,
+    Completed,
+    Finished,
+    GenerateEvent,
+    GenerationResult,
+    ImageFormat,
+    ModelInfo,
+    ModelVersion,
+    Preview,
+    ServedImage,
+    Timings,
+    Warning,
+)
+from t2i.client.settings import ClientClosed
+
+__all__ = [
+    "AbortedError",
+    "Accepted",
+    "AlreadyExistsError",
+    "AsyncClient",
+    "AsyncEventStream",
+    "CancelledError",
+    "Client",
+    "ClientClosed",
+    "Completed",
+    "DataLossError",
+    "DeadlineExceededError",
+    "EventStream",
+    "FailedPreconditionError",
+    "FieldViolation",
+    "Finished",
+    "GenerateEvent",
+    "GenerationResult",
+    "ImageFormat",
+    "InternalError",
+    "InvalidArgumentError",
+    "ModelInfo",
+    "ModelVersion",
+    "NotFoundError",
+    "OutOfRangeError",
+    "PermissionDeniedError",
+    "Preview",
+    "ResourceExhaustedError",
+    "ServedImage",
+    "ServiceError",
+    "Timings",
+    "UnauthenticatedError",
+    "UnavailableError",
+    "UnimplementedError",
+    "UnknownError",
+    "Warning",
+]

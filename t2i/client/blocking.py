@@ -1,0 +1,286 @@
+"""The client for ordinary code; `t2i.client.asynchronous` is its twin for event loops."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Generator, Iterator, Sequence
+from types import TracebackType
+from typing import Self, TypeVar
+
+import grpc
+
+from t2i.client.connection import Connection
+from t2i.client.errors import ServiceError, from_call
+from t2i.client.messages import Asked, model_from_message, result_from_message
+from t2i.client.results import GenerateEvent, GenerationResult, ImageFormat, ModelInfo
+from t2i.client.retries import Attempts
+from t2i.client.settings import Settings, check_open
+from t2i.client.streams import StreamState
+from t2i.conditions import Condition
+from t2i.protocol.v1 import (
+    image_service_pb2,
+    image_service_pb2_grpc,
+    model_service_pb2,
+    model_service_pb2_grpc,
+)
+
+__all__ = ["Client", "EventStream"]
+
+_Request = TypeVar("_Request")
+_Answer = TypeVar("_Answer")
+
+
+class EventStream(Iterator[GenerateEvent]):
+    """The events of one request, as they come.
+
+    The request starts with the first event that is asked for. Leaving the `with` block, `close()`,
+    or dropping the stream cancels what is not drawn yet.
+    """
+
+    def __init__(self, events: Generator[GenerateEvent, None, None]) -> None:
+        self._events = events
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> GenerateEvent:
+        return next(self._events)
+
+    def close(self) -> None:
+        """Cancel the request if it is still running; closing twice is allowed."""
+        self._events.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Client:
+    """Asks a t2i service for pictures.
+
+    A client may be shared by threads. Use it in a `with` block, or close it at the end.
+
+        >>> with Client() as client:
+        ...     result = client.generate_images("small bird with red head", count=4)
+        ...     result.images[0].save("bird.png")
+
+    Args:
+        address: `host:port` or `unix:/path`. Without it `T2I_ADDRESS`, else 127.0.0.1:50051.
+        timeout: seconds for a request with all its attempts, unless the call says otherwise.
+        max_retries: how often a request is repeated when the service cannot be reached, or is full
+            and says when to come back.
+        token: what the service knows its callers by. Without it `T2I_TOKEN`.
+        ca: PEM file of the authority that signed the server's certificate. Without it `T2I_CA`,
+            else the machine's own authorities. Any address but this machine's is encrypted.
+
+    Raises:
+        InvalidInput: one of these values cannot be used.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        timeout: float = 30.0,
+        max_retries: int = 2,
+        token: str | None = None,
+        ca: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self._connection = Connection.of(address, token, ca)
+        self._settings = Settings(timeout=timeout, max_retries=max_retries)
+        self._channel = self._connection.open()
+        self._images = image_service_pb2_grpc.ImageServiceStub(self._channel)
+        self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
+        self._closed = False
+
+    @property
+    def address(self) -> str:
+        """Where the service is looked for."""
+        return self._connection.address
+
+    def close(self) -> None:
+        """Cancel what is still running and close the connection; closing twice is allowed."""
+        self._closed = True
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def generate(
+        self,
+        condition: Condition | str,
+        *,
+        count: int | None = None,
+        seeds: Sequence[int] | None = None,
+        model: str | None = None,
+        format: ImageFormat = "png",
+        quality: int | None = None,
+        previews: bool = True,
+        truncation: float = 1.0,
+        conditioning_truncation: float = 1.0,
+        request_id: str | None = None,
+        timeout: float | None = None,
+    ) -> EventStream:
+        """Return the events of a request as they come: previews first, then finished pictures.
+
+            >>> for event in client.generate("small bird with red head"):
+            ...     match event:
+            ...         case Preview(image) | Completed(image):
+            ...             image.save(f"bird-{image.resolution}.png")
+
+        Args:
+            condition: what to draw; words are a `Text`.
+            count: number of pictures; by default the number of seeds, or 1.
+            seeds: one seed for each picture, 0 to 2^63 - 1; by default the service chooses.
+            model: name of the model; by default the service's default.
+            format: `"png"`, `"jpeg"`, `"webp"` or `"raw"`.
+            quality: 1 to 100, for JPEG and lossy WebP.
+            previews: whether to send the pictures of earlier stages.
+            truncation: scale of the noise, 0 to 1; less gives more alike, usually cleaner pictures.
+            conditioning_truncation: the same for the noise of the conditioning.
+            request_id: a UUID of version 4 that names the request. With it, a stream that breaks
+                off is taken up where it was, as long as the service draws the same pictures again.
+            timeout: seconds for the whole request; by default the client's.
+
+        Raises:
+            InvalidInput: a value that no request can carry; raised at once.
+            ServiceError: what the service answers; raised while iterating.
+        """
+        self._check_open()
+        asked = Asked.of(
+            condition,
+            count=count,
+            seeds=seeds,
+            model=model,
+            format=format,
+            quality=quality,
+            previews=previews,
+            truncation=truncation,
+            conditioning_truncation=conditioning_truncation,
+            request_id=request_id,
+        )
+        attempts = self._settings.attempts(timeout)
+        return EventStream(self._events(asked.stream_request(), attempts))
+
+    def generate_images(
+        self,
+        condition: Condition | str,
+        *,
+        count: int | None = None,
+        seeds: Sequence[int] | None = None,
+        model: str | None = None,
+        format: ImageFormat = "png",
+        quality: int | None = None,
+        truncation: float = 1.0,
+        conditioning_truncation: float = 1.0,
+        request_id: str | None = None,
+        timeout: float | None = None,
+    ) -> GenerationResult:
+        """Return all pictures of a request; the arguments are those of `generate`.
+
+            >>> client.generate_images("small bird with red head", seeds=[7]).images[0].pil()
+
+        Raises:
+            InvalidInput: a value that no request can carry.
+            ServiceError: what the service answers, one subclass for each gRPC code.
+        """
+        asked = Asked.of(
+            condition,
+            count=count,
+            seeds=seeds,
+            model=model,
+            format=format,
+            quality=quality,
+            truncation=truncation,
+            conditioning_truncation=conditioning_truncation,
+            request_id=request_id,
+        )
+        answer: image_service_pb2.GenerateImagesResponse = self._ask(
+            self._images.GenerateImages, asked.images_request(), timeout, asked.request_id or None
+        )
+        return result_from_message(answer)
+
+    def list_models(self, *, timeout: float | None = None) -> tuple[ModelInfo, ...]:
+        """Return the models of the service, the default first.
+
+        Raises:
+            ServiceError: what the service answers.
+        """
+        answer: model_service_pb2.ListModelsResponse = self._ask(
+            self._models.ListModels, model_service_pb2.ListModelsRequest(), timeout
+        )
+        return tuple(model_from_message(model) for model in answer.models)
+
+    def get_model(self, name: str | None = None, *, timeout: float | None = None) -> ModelInfo:
+        """Return one model, by default the service's default.
+
+        Raises:
+            NotFoundError: the service has no model of that name; the message names those it has.
+            ServiceError: what else the service answers.
+        """
+        answer: model_service_pb2.GetModelResponse = self._ask(
+            self._models.GetModel, model_service_pb2.GetModelRequest(name=name or ""), timeout
+        )
+        return model_from_message(answer.model)
+
+    def _events(
+        self, request: image_service_pb2.GenerateRequest, attempts: Attempts
+    ) -> Generator[GenerateEvent, None, None]:
+        state = StreamState(request.request_id, attempts)
+        while True:
+            call = self._images.Generate(
+                request, timeout=attempts.remaining, metadata=self._connection.metadata
+            )
+            try:
+                for message in call:
+                    event = state.receive(message)
+                    if event is not None:
+                        yield event
+                state.check_finished()
+                return
+            except grpc.RpcError as failure:
+                error = self._error(failure, state.known_id)
+            finally:
+                # Does nothing to a call that is over; ends one whose events nobody wants any more.
+                call.cancel()
+            time.sleep(state.wait_after(error))
+
+    def _ask(
+        self,
+        method: grpc.UnaryUnaryMultiCallable[_Request, _Answer],
+        request: _Request,
+        timeout: float | None,
+        request_id: str | None = None,
+    ) -> _Answer:
+        self._check_open()
+        attempts = self._settings.attempts(timeout)
+        while True:
+            try:
+                return method(
+                    request, timeout=attempts.remaining, metadata=self._connection.metadata
+                )
+            except grpc.RpcError as failure:
+                error = self._error(failure, request_id)
+            time.sleep(attempts.wait_after(error))
+
+    def _error(self, failure: grpc.RpcError, request_id: str | None) -> ServiceError:
+        return from_call(failure, address=self.address, request_id=request_id)
+
+    def _check_open(self) -> None:
+        check_open(self._closed)

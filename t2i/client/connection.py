@@ -1,0 +1,128 @@
+"""Where the service is and how to speak to it safely."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+
+from t2i.errors import InvalidInput
+
+__all__ = ["DEFAULT_ADDRESS", "Connection"]
+
+DEFAULT_ADDRESS = "127.0.0.1:50051"
+
+# A picture a message stays far below this; an answer of GenerateImages may hold sixteen.
+_MAX_ANSWER_BYTES = 64 * 1024 * 1024
+
+OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.max_receive_message_length", _MAX_ANSWER_BYTES),
+    # gRPC waits a second before it dials again; our first retry comes sooner than that.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 5000),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """An address with what is needed to be let in.
+
+    The connection is encrypted when a certificate is given or the address is not this machine.
+    A token therefore never crosses a network in the clear.
+
+    Args:
+        address: `host:port`, or `unix:/path` for a socket file.
+        token: sent as `authorization: Bearer TOKEN`; None sends nothing.
+        ca: PEM file of the authority that signed the server's certificate; None means the
+            machine's own authorities.
+    """
+
+    address: str
+    token: str | None = field(default=None, repr=False)
+    ca: str | os.PathLike[str] | None = None
+
+    def __post_init__(self) -> None:
+        if not _host(self.address):
+            raise InvalidInput(
+                "address",
+                self.address,
+                f"{self.address!r} is not an address",
+                "give host:port, such as 127.0.0.1:50051",
+            )
+        if self.token is not None and not (
+            self.token and self.token.isascii() and self.token.isprintable()
+        ):
+            # The value is left out: a token does not belong in a log.
+            raise InvalidInput(
+                "token", None, "is empty or holds unusual characters", "give printable ASCII"
+            )
+        if self.ca is not None and not Path(self.ca).is_file():
+            raise InvalidInput("ca", self.ca, f"there is no file {self.ca}", "give a PEM file")
+
+    @classmethod
+    def of(
+        cls,
+        address: str | None = None,
+        token: str | None = None,
+        ca: str | os.PathLike[str] | None = None,
+        environment: Mapping[str, str] = os.environ,
+    ) -> Connection:
+        """Return a connection of what was given, else of T2I_ADDRESS, T2I_TOKEN and T2I_CA."""
+        return cls(
+            address or environment.get("T2I_ADDRESS") or DEFAULT_ADDRESS,
+            token or environment.get("T2I_TOKEN") or None,
+            ca or environment.get("T2I_CA") or None,
+        )
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the connection uses TLS."""
+        return self.ca is not None or not _is_this_machine(self.address)
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What goes with every call."""
+        return () if self.token is None else (("authorization", f"Bearer {self.token}"),)
+
+    def open(self) -> grpc.Channel:
+        """Return a channel; it connects at its first call."""
+        if not self.encrypted:
+            return grpc.insecure_channel(self.address, options=OPTIONS)
+        return grpc.secure_channel(self.address, self._credentials(), options=OPTIONS)
+
+    def open_async(self) -> grpc.aio.Channel:
+        """Return a channel of the running event loop; it connects at its first call."""
+        if not self.encrypted:
+            return grpc.aio.insecure_channel(self.address, options=OPTIONS)
+        return grpc.aio.secure_channel(self.address, self._credentials(), options=OPTIONS)
+
+    def _credentials(self) -> grpc.ChannelCredentials:
+        authority = None if self.ca is None else Path(self.ca).read_bytes()
+        return grpc.ssl_channel_credentials(root_certificates=authority)
+
+
+def _host(address: str) -> str:
+    """Return the host of an address, or the empty string when it is none."""
+    if address.startswith("unix:"):
+        return address if len(address) > len("unix:") else ""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdecimal() or not 0 < int(port) < 65536:
+        return ""
+    if host.startswith("[") and host.endswith("]"):
+        return host[1:-1]
+    return "" if ":" in host or "/" in host else host
+
+
+def _is_this_machine(address: str) -> bool:
+    host = _host(address)
+    if address.startswith("unix:") or host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
