@@ -1,0 +1,223 @@
+"""A server's life: bind, load, serve, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from server.backends import Backend
+from server.backends.thread import ThreadBackend
+from server.engine import Engine
+from server.guard import Guard
+from server.models import Models
+from server.refusals import not_ready
+from server.security import load_credentials
+from server.service import ImageService, ModelService
+from server.settings import Settings
+from t2i.errors import InvalidInput
+from t2i.protocol.v1 import (
+    image_service_pb2,
+    image_service_pb2_grpc,
+    model_service_pb2,
+    model_service_pb2_grpc,
+)
+
+__all__ = ["Server", "serve"]
+
+_log = logging.getLogger("t2i.server")
+
+_IMAGES: str = image_service_pb2.DESCRIPTOR.services_by_name["ImageService"].full_name
+_MODELS: str = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
+# The empty name is the whole server's health.
+_HEALTH_NAMES = ("", _IMAGES, _MODELS)
+_PACKERS = 2
+_START_SECONDS = 2.0
+# Ends health watchers, which never end by themselves, once our own calls are done.
+_LAST_BYTES_SECONDS = 1.0
+# A message over our own limit is refused with a reason; over this, gRPC refuses it without one.
+_GRPC_LIMIT_FACTOR = 16
+
+
+class Server:
+    """A gRPC server of one or more models.
+
+    Args:
+        settings: how to serve.
+        backend: where pictures are drawn; by default in threads of this process.
+    """
+
+    def __init__(self, settings: Settings, backend: Backend | None = None) -> None:
+        self._settings = settings
+        self._backend = backend or ThreadBackend(
+            workers=settings.workers, device=settings.device, threads=settings.threads
+        )
+        self._engine = Engine(
+            self._backend, max_batch=settings.max_batch, queue_limit=settings.queue_limit
+        )
+        self._packers = ThreadPoolExecutor(_PACKERS, thread_name_prefix="pack")
+        self._health = health.aio.HealthServicer()
+        self._guard = Guard(max_request_bytes=settings.max_request_bytes, token=settings.token)
+        self._models: Models | None = None
+        self._server = grpc.aio.server(
+            interceptors=[self._guard],
+            options=[
+                # Two servers on one port would share its calls at random.
+                ("grpc.so_reuseport", 0),
+                (
+                    "grpc.max_receive_message_length",
+                    settings.max_request_bytes * _GRPC_LIMIT_FACTOR,
+                ),
+            ],
+        )
+        images = ImageService(self._engine, self._loaded, self._packers)
+        image_service_pb2_grpc.add_ImageServiceServicer_to_server(images, self._server)
+        models = ModelService(self._loaded)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection(
+            [_IMAGES, _MODELS, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server
+        )
+        self.port = settings.port
+
+    @property
+    def address(self) -> str:
+        """`host:port` with the port that was bound."""
+        return f"{self._settings.address.rpartition(':')[0]}:{self.port}"
+
+    def _loaded(self) -> Models:
+        if self._models is None:
+            raise not_ready(_START_SECONDS)
+        return self._models
+
+    async def start(self) -> None:
+        """Bind the address and answer; health is NOT_SERVING until `load` is done.
+
+        Raises:
+            InvalidInput: the address cannot be bound, or the TLS files cannot be used.
+        """
+        settings = self._settings
+        for name in _HEALTH_NAMES:
+            await self._health.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
+        try:
+            if settings.tls_cert is not None and settings.tls_key is not None:
+                credentials = load_credentials(settings.tls_cert, settings.tls_key)
+                self.port = self._server.add_secure_port(settings.address, credentials)
+            else:
+                self.port = self._server.add_insecure_port(settings.address)
+        except RuntimeError as error:
+            raise InvalidInput(
+                "address",
+                settings.address,
+                f"{settings.address} cannot be bound",
+                "choose a free port (0 finds one) and an address of this machine",
+            ) from error
+        await self._server.start()
+        if settings.port_file is not None:
+            _write_port(settings.port_file, self.port)
+
+    async def load(self) -> None:
+        """Load and warm up the models, then serve.
+
+        Raises:
+            T2IError: a model cannot be loaded.
+        """
+        self._models = Models(await self._backend.load(self._settings.models))
+        self._engine.start()
+        for name in _HEALTH_NAMES:
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    async def stop(self, drain_seconds: float | None = None) -> None:
+        """Tell health NOT_SERVING, let running calls finish, and end.
+
+        Args:
+            drain_seconds: when to cancel what still runs; None for the setting.
+        """
+        if drain_seconds is None:
+            drain_seconds = self._settings.drain_seconds
+        await self._health.enter_graceful_shutdown()
+        stopping = asyncio.create_task(self._server.stop(drain_seconds))
+        idle = asyncio.create_task(self._guard.wait_idle())
+        await asyncio.wait({stopping, idle}, return_when=asyncio.FIRST_COMPLETED)
+        idle.cancel()
+        # The shorter of two graces holds.
+        await self._server.stop(min(drain_seconds, _LAST_BYTES_SECONDS))
+        await stopping
+        await self._engine.close()
+        await self._backend.close()
+        self._packers.shutdown()
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; a second signal ends without waiting for running calls.
+
+    Raises:
+        T2IError: the address cannot be bound or a model cannot be loaded.
+    """
+    signals = _Signals((signal.SIGTERM, signal.SIGINT))
+    server = Server(settings)
+    await server.start()
+    _log.info("listening on %s, loading %s", server.address, ", ".join(settings.models))
+    loading = asyncio.create_task(server.load())
+    stop = asyncio.create_task(signals.wait())
+    await asyncio.wait({loading, stop}, return_when=asyncio.FIRST_COMPLETED)
+    if loading.done():
+        try:
+            loading.result()
+        except BaseException:
+            await server.stop(0)
+            raise
+        _log.info("ready on %s, %.1f s after start", server.address, _seconds_since_start())
+        await stop
+    _log.info("stopping on signal, at most %.0f s for running calls", settings.drain_seconds)
+    draining = asyncio.create_task(server.stop())
+    again = asyncio.create_task(signals.wait())
+    await asyncio.wait({draining, again}, return_when=asyncio.FIRST_COMPLETED)
+    if not draining.done():
+        await server.stop(0)
+    await draining
+    again.cancel()
+    loading.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await loading
+    _log.info("stopped")
+
+
+class _Signals:
+    """Signals as something to await, one after the other."""
+
+    def __init__(self, numbers: Sequence[signal.Signals]) -> None:
+        self._arrived: asyncio.Queue[None] = asyncio.Queue()
+        for number in numbers:
+            asyncio.get_running_loop().add_signal_handler(number, self._arrived.put_nowait, None)
+
+    async def wait(self) -> None:
+        await self._arrived.get()
+
+
+def _write_port(file: Path, port: int) -> None:
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    temporary.write_text(f"{port}\n")
+    temporary.replace(file)
+
+
+def _seconds_since_start() -> float:
+    """Seconds since the process began, imports of Python included."""
+    try:
+        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+        ticks = int(fields[19])
+        now = time.clock_gettime(time.CLOCK_BOOTTIME)
+        return now - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, AttributeError, IndexError, ValueError):
+        # Not Linux: processor time is the nearest that Python knows.
+        return time.process_time()

@@ -1,0 +1,109 @@
+"""Where pictures are drawn: what the engine asks of a backend, and what it gets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from t2i.conditions import Condition
+from t2i.errors import T2IError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["Backend", "Batch", "Drawn", "Item", "ModelInfo"]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One picture to draw.
+
+    Attributes:
+        condition: what to draw.
+        seed: 0 to 2**63 - 1.
+        truncation: scale of the noise, 0 to 1.
+        conditioning_truncation: scale of the conditioning augmentation's noise, 0 to 1.
+    """
+
+    condition: Condition
+    seed: int
+    truncation: float = 1.0
+    conditioning_truncation: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """One picture at every stage.
+
+    Attributes:
+        pictures: one `(r, r, 3)` uint8 array a stage, coarse to fine.
+        warnings: what the person who asked should know, one sentence each.
+    """
+
+    pictures: tuple[NDArray[np.uint8], ...]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What became of some items that ran together.
+
+    Attributes:
+        outcomes: for each item its pictures, or why this item alone could not be drawn.
+        encode_seconds: from conditions to embeddings.
+        generate_seconds: from embeddings to pictures.
+    """
+
+    outcomes: Sequence[Drawn | T2IError]
+    encode_seconds: float
+    generate_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A loaded model, as its bundle describes it.
+
+    Attributes:
+        name: what requests call it.
+        version: the author's version.
+        checksum: SHA-256 over the bundle's manifest, hexadecimal.
+        conditions: kinds of condition that it takes, such as `"text"`.
+        resolutions: side of each stage's pictures in pixels, ascending.
+        encoder: id of the encoder, or empty.
+        embedding_size: numbers in an embedding.
+        labels: names of its classes by number; empty when it has none.
+        parameters: number of the generator's parameters.
+    """
+
+    name: str
+    version: str
+    checksum: str
+    conditions: tuple[str, ...]
+    resolutions: tuple[int, ...]
+    encoder: str
+    embedding_size: int
+    labels: tuple[str, ...]
+    parameters: int
+
+
+class Backend(Protocol):
+    """Draws batches, `workers` of them at the same time."""
+
+    @property
+    def workers(self) -> int:
+        """How many batches may run at once."""
+
+    async def load(self, models: Sequence[str]) -> Sequence[ModelInfo]:
+        """Load models by name or folder and warm them up; describe them in the same order.
+
+        Raises:
+            T2IError: a model cannot be loaded.
+        """
+
+    async def run(self, model: str, items: Sequence[Item]) -> Batch:
+        """Draw items with a loaded model, by its `ModelInfo.name`."""
+
+    async def close(self) -> None:
+        """Release the workers; batches that run are waited for."""

@@ -1,0 +1,151 @@
+"""The command `t2i-serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+import click
+
+import t2i
+from server.security import TOKEN_VARIABLE, read_token
+from server.settings import Settings
+from t2i.errors import InvalidInput, T2IError
+
+__all__ = ["main"]
+
+_DEFAULTS = Settings()
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command(context_settings={"show_default": True, "max_content_width": 100})
+@click.option(
+    "--address",
+    default=_DEFAULTS.address,
+    metavar="HOST:PORT",
+    help="Where to listen. Port 0 takes a free port and writes it to the log and to --port-file.",
+)
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    default=_DEFAULTS.models,
+    metavar="NAME|FOLDER",
+    help="A model to serve: a name or a bundle's folder. Repeat for more; the first is the default "
+    "that answers when a request names none.",
+)
+@click.option("--device", help="Torch device, such as cpu or cuda:0.  [default: the best there is]")
+@click.option(
+    "--workers",
+    default=_DEFAULTS.workers,
+    help="Batches that are drawn at the same time. One is best on a CPU: a batch uses all cores.",
+)
+@click.option(
+    "--threads",
+    type=int,
+    help="Processor threads of one batch.  [default: one for each core]",
+)
+@click.option(
+    "--max-batch",
+    default=_DEFAULTS.max_batch,
+    help="Pictures drawn together. More wins throughput on a GPU, and costs latency on a CPU.",
+)
+@click.option(
+    "--queue",
+    "queue_limit",
+    default=_DEFAULTS.queue_limit,
+    help="Pictures that may wait. Beyond it, requests are told when to come back.",
+)
+@click.option(
+    "--drain-seconds",
+    default=_DEFAULTS.drain_seconds,
+    help="After SIGTERM or Ctrl-C, how long running requests may take to finish.",
+)
+@click.option("--tls-cert", type=_FILE, help="PEM file with the certificate chain.")
+@click.option("--tls-key", type=_FILE, help="PEM file with the certificate's private key.")
+@click.option(
+    "--token-file",
+    type=_FILE,
+    help="File with the token that callers must send as 'authorization: Bearer TOKEN'.  [default: "
+    f"the environment variable {TOKEN_VARIABLE}, or no token]",
+)
+@click.option("--port-file", type=_FILE, help="File to write the port to once it is bound.")
+@click.option(
+    "--log-level",
+    default="info",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="How much to log, on standard error. info: one line a request.",
+)
+@click.version_option(t2i.__version__, prog_name="t2i-serve")
+def main(
+    address: str,
+    models: tuple[str, ...],
+    device: str | None,
+    workers: int,
+    threads: int | None,
+    max_batch: int,
+    queue_limit: int,
+    drain_seconds: float,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    token_file: Path | None,
+    port_file: Path | None,
+    log_level: str,
+) -> None:
+    """Draw pictures for programs that ask over gRPC.
+
+    \b
+    Serve the bundled model to this machine:
+        t2i-serve
+    Ask it, in another terminal:
+        t2i generate "small bird with red head" --server 127.0.0.1:50051 --out birds.png
+    Serve your own model as well:
+        t2i-serve --model default --model runs/flowers/bundle
+    Serve other machines, which needs a certificate and a token:
+        t2i-serve --address 0.0.0.0:50051 --tls-cert cert.pem --tls-key key.pem --token-file token
+
+    The server answers health checks at once (NOT_SERVING until its models are loaded). On SIGTERM
+    or Ctrl-C it turns NOT_SERVING, finishes what runs, and exits with 0; a second signal ends it
+    at once.
+    """  # noqa: D301 - \b keeps click from filling the examples
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("t2i").setLevel(log_level.upper())
+    try:
+        host, port = _split(address)
+        settings = Settings(
+            models=models,
+            host=host,
+            port=port,
+            port_file=port_file,
+            device=device,
+            workers=workers,
+            threads=threads,
+            max_batch=max_batch,
+            queue_limit=queue_limit,
+            drain_seconds=drain_seconds,
+            tls_cert=tls_cert,
+            tls_key=tls_key,
+            token=read_token(token_file),
+        )
+        # Imported late, so that --help and a wrong option answer at once.
+        from server.app import serve
+
+        asyncio.run(serve(settings))
+    except T2IError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _split(address: str) -> tuple[str, int]:
+    host, colon, port = address.rpartition(":")
+    if not (colon and host and port.isascii() and port.isdecimal()):
+        raise InvalidInput(
+            "address", address, f"{address} is not HOST:PORT", "give for example 127.0.0.1:50051"
+        )
+    return host, int(port)
+
+
+if __name__ == "__main__":
+    main()

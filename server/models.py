@@ -1,0 +1,76 @@
+"""The models that a server draws with, found by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from server.backends import ModelInfo
+from server.conditions import KINDS
+from server.refusals import model_not_found
+from t2i.errors import InvalidInput
+from t2i.protocol.v1 import conditions_pb2, model_service_pb2
+
+__all__ = ["Models", "describe", "version"]
+
+
+class Models:
+    """Loaded models by name.
+
+    Args:
+        infos: the models, the default first.
+
+    Raises:
+        InvalidInput: two models have the same name.
+    """
+
+    def __init__(self, infos: Sequence[ModelInfo]) -> None:
+        self._default = infos[0]
+        self._by_name: dict[str, ModelInfo] = {}
+        for info in infos:
+            if info.name in self._by_name:
+                raise InvalidInput(
+                    "models", info.name, f"two bundles are named {info.name}", "serve one of them"
+                )
+            self._by_name[info.name] = info
+
+    def find(self, name: str) -> ModelInfo:
+        """Return the model of this name; the default model for the empty name.
+
+        Raises:
+            Refusal: NOT_FOUND, with the names there are.
+        """
+        if not name:
+            return self._default
+        if name not in self._by_name:
+            raise model_not_found(name, self._by_name)
+        return self._by_name[name]
+
+    def list(self) -> list[ModelInfo]:
+        """Return all models, the default first, then by name."""
+        others = sorted(name for name in self._by_name if name != self._default.name)
+        return [self._default, *(self._by_name[name] for name in others)]
+
+    def is_default(self, info: ModelInfo) -> bool:
+        """Tell whether requests without a model name go to this model."""
+        return info is self._default
+
+
+def describe(info: ModelInfo, *, is_default: bool) -> model_service_pb2.Model:
+    """Return a model as the protocol describes it."""
+    return model_service_pb2.Model(
+        name=info.name,
+        version=info.version,
+        checksum=info.checksum,
+        condition_kinds=[KINDS[kind] for kind in info.conditions],
+        resolutions=info.resolutions,
+        encoder=info.encoder,
+        embedding_size=info.embedding_size,
+        labels=info.labels,
+        parameters=info.parameters,
+        is_default=is_default,
+    )
+
+
+def version(info: ModelInfo) -> conditions_pb2.ModelVersion:
+    """Return which model answered."""
+    return conditions_pb2.ModelVersion(name=info.name, version=info.version, checksum=info.checksum)

@@ -1,0 +1,158 @@
+"""The answers to requests that cannot be carried out, as google.rpc.Status with details.
+
+Every refusal carries an ErrorInfo with a stable reason of the domain "t2i" and a RequestInfo with
+the request's id; the rest of the details depends on the kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from google.protobuf import any_pb2, duration_pb2, message
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+__all__ = [
+    "DOMAIN",
+    "Refusal",
+    "Violation",
+    "deadline_passed",
+    "internal",
+    "invalid",
+    "malformed",
+    "model_not_found",
+    "not_ready",
+    "queue_full",
+    "unauthenticated",
+]
+
+DOMAIN = "t2i"
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One wrong field of a request.
+
+    Attributes:
+        field: path of the field, such as `"options.quality"` or `"seeds[2]"`.
+        description: what is wrong and what would be right.
+    """
+
+    field: str
+    description: str
+
+
+class Refusal(Exception):
+    """Ends a call with a status other than OK."""
+
+    def __init__(self, answer: _Answer) -> None:
+        super().__init__(answer.text)
+        self._answer = answer
+
+    @property
+    def code(self) -> int:
+        """The code, one of `google.rpc.Code`."""
+        return self._answer.code
+
+    @property
+    def reason(self) -> str:
+        """The stable reason, such as `"QUEUE_FULL"`."""
+        return self._answer.reason
+
+    def status(self, request_id: str) -> status_pb2.Status:
+        """Return the status to send for the request with this id."""
+        answer = self._answer
+        info = error_details_pb2.ErrorInfo(
+            reason=answer.reason, domain=DOMAIN, metadata=answer.metadata
+        )
+        details: list[message.Message] = [info, *answer.details]
+        if request_id:
+            details.append(error_details_pb2.RequestInfo(request_id=request_id))
+        return status_pb2.Status(
+            code=answer.code, message=answer.text, details=[_packed(d) for d in details]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    code: int
+    reason: str
+    text: str
+    details: tuple[message.Message, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def invalid(violations: Iterable[Violation]) -> Refusal:
+    """Refuse a request for one or more wrong fields."""
+    found = list(violations)
+    bad = error_details_pb2.BadRequest(
+        field_violations=[
+            error_details_pb2.BadRequest.FieldViolation(field=v.field, description=v.description)
+            for v in found
+        ]
+    )
+    text = "; ".join(f"{v.field}: {v.description}" for v in found)
+    return Refusal(_Answer(code_pb2.INVALID_ARGUMENT, "INVALID_FIELD", text, (bad,)))
+
+
+def malformed(description: str) -> Refusal:
+    """Refuse bytes that are not the message they should be, or are too many."""
+    violation = error_details_pb2.BadRequest.FieldViolation(field="", description=description)
+    bad = error_details_pb2.BadRequest(field_violations=[violation])
+    return Refusal(_Answer(code_pb2.INVALID_ARGUMENT, "MALFORMED_MESSAGE", description, (bad,)))
+
+
+def model_not_found(name: str, known: Iterable[str]) -> Refusal:
+    """Refuse a model that this server does not have, naming those that it has."""
+    names = ", ".join(known)
+    text = f"model: there is no {name!r}; this server has {names}"
+    resource = error_details_pb2.ResourceInfo(
+        resource_type="t2i.v1.Model", resource_name=name, description=text
+    )
+    return Refusal(
+        _Answer(code_pb2.NOT_FOUND, "MODEL_NOT_FOUND", text, (resource,), {"models": names})
+    )
+
+
+def queue_full(retry_seconds: float) -> Refusal:
+    """Refuse a request because too many pictures wait already."""
+    text = f"too many pictures wait; come back in {retry_seconds:.1f} s"
+    return Refusal(
+        _Answer(code_pb2.RESOURCE_EXHAUSTED, "QUEUE_FULL", text, (_retry(retry_seconds),))
+    )
+
+
+def not_ready(retry_seconds: float) -> Refusal:
+    """Refuse a request because the models are still being loaded."""
+    text = "the server is starting; its models are not loaded yet"
+    return Refusal(_Answer(code_pb2.UNAVAILABLE, "STARTING", text, (_retry(retry_seconds),)))
+
+
+def deadline_passed() -> Refusal:
+    """Refuse a request whose deadline passed while it waited."""
+    text = "the deadline passed while the request waited for a worker"
+    return Refusal(_Answer(code_pb2.DEADLINE_EXCEEDED, "DEADLINE_PASSED_IN_QUEUE", text))
+
+
+def unauthenticated() -> Refusal:
+    """Refuse a call without the right token."""
+    text = "a valid token is required; send it as metadata 'authorization: Bearer TOKEN'"
+    return Refusal(_Answer(code_pb2.UNAUTHENTICATED, "TOKEN_REQUIRED", text))
+
+
+def internal() -> Refusal:
+    """Refuse a request because of a fault here; what it was stands in the server's log only."""
+    text = "internal error; the server's log has the details under the request id"
+    return Refusal(_Answer(code_pb2.INTERNAL, "INTERNAL", text))
+
+
+def _retry(seconds: float) -> error_details_pb2.RetryInfo:
+    delay = duration_pb2.Duration()
+    delay.FromNanoseconds(int(seconds * 1e9))
+    return error_details_pb2.RetryInfo(retry_delay=delay)
+
+
+def _packed(detail: message.Message) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(detail)
+    return packed

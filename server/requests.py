@@ -1,0 +1,194 @@
+"""From a request message to what is asked, every field checked and every fault named."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from server.backends import Item, ModelInfo
+from server.conditions import read_condition
+from server.models import Models
+from server.refusals import Violation, invalid
+from server.settings import MAX_IMAGES, MAX_RESPONSE_BYTES
+from t2i.conditions import MAX_NAME_CHARACTERS, Condition
+from t2i.errors import InvalidInput
+from t2i.protocol.v1 import conditions_pb2 as pb
+from t2i.protocol.v1 import image_service_pb2
+
+__all__ = ["Ask", "is_request_id", "read_request", "violation"]
+
+MAX_SEED = 2**63 - 1
+DEFAULT_JPEG_QUALITY = 90
+# A picture in a lossless format can be a little larger than its pixels, and carries its fields.
+_BYTES_BESIDE_PIXELS = 1024
+_UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.I)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a valid request asks for.
+
+    Attributes:
+        model: the model that draws.
+        items: one a picture.
+        format: PNG, JPEG, WEBP or RAW.
+        quality: 1 to 100 for lossy formats; None for lossless ones.
+        previews: whether pictures of earlier stages are wanted.
+    """
+
+    model: ModelInfo
+    items: tuple[Item, ...]
+    format: pb.ImageFormat.ValueType
+    quality: int | None
+    previews: bool
+
+
+def is_request_id(text: str) -> bool:
+    """Tell whether a text is a UUID of version 4 in its usual form."""
+    return _UUID4.fullmatch(text) is not None
+
+
+def violation(error: InvalidInput) -> Violation:
+    """Return the fault of a condition as the wrong field of the request that carried it."""
+    # Library errors name fields from the condition on: "text", "label.id", "" for the whole.
+    field = f"condition.{error.field}" if error.field else "condition"
+    return Violation(field, f"{error.problem}; {error.remedy}")
+
+
+def read_request(
+    request: image_service_pb2.GenerateRequest | image_service_pb2.GenerateImagesRequest,
+    request_id: str,
+    models: Models,
+) -> Ask:
+    """Check a request and return what it asks for.
+
+    Args:
+        request: the message.
+        request_id: the request's valid id, the caller's or the server's choice; seeds that the
+            caller left open are drawn from it, so that asking again gives the same pictures.
+        models: the models that can be asked.
+
+    Raises:
+        Refusal: INVALID_ARGUMENT with every wrong field, or NOT_FOUND for an unknown model.
+    """
+    faults = _Faults()
+    if request.request_id and not is_request_id(request.request_id):
+        faults.add("request_id", "is not a UUID of version 4; leave it empty or give one")
+    if len(request.model) > MAX_NAME_CHARACTERS:
+        faults.add("model", f"has {len(request.model)} characters; give {MAX_NAME_CHARACTERS}")
+    condition = faults.catch(lambda: read_condition(request.condition))
+    seeds = _read_seeds(request, request_id, faults)
+    truncation, conditioning_truncation = _read_truncations(request.options, faults)
+    image_format, quality = _read_format(request.options, faults)
+    faults.refuse_if_any()
+    assert condition is not None
+    model = models.find(request.model)
+    _check_kind(condition, model, faults)
+    if isinstance(request, image_service_pb2.GenerateImagesRequest):
+        previews = False
+        _check_response_size(len(seeds), model, faults)
+    else:
+        previews = request.previews if request.HasField("previews") else True
+    faults.refuse_if_any()
+    first = Item(condition, seeds[0], truncation, conditioning_truncation)
+    items = tuple(replace(first, seed=seed) for seed in seeds)
+    return Ask(model, items, image_format, quality, previews)
+
+
+class _Faults:
+    """Collects the wrong fields of one request."""
+
+    def __init__(self) -> None:
+        self._found: list[Violation] = []
+
+    def add(self, field: str, description: str) -> None:
+        self._found.append(Violation(field, description))
+
+    def catch(self, read: Callable[[], Condition]) -> Condition | None:
+        try:
+            return read()
+        except InvalidInput as error:
+            self._found.append(violation(error))
+            return None
+
+    def refuse_if_any(self) -> None:
+        if self._found:
+            raise invalid(self._found)
+
+
+def _read_seeds(
+    request: image_service_pb2.GenerateRequest | image_service_pb2.GenerateImagesRequest,
+    request_id: str,
+    faults: _Faults,
+) -> tuple[int, ...]:
+    seeds = tuple(request.seeds)
+    count = request.count if request.HasField("count") else len(seeds) or 1
+    if not 1 <= count <= MAX_IMAGES:
+        field = "count" if request.HasField("count") else "seeds"
+        faults.add(field, f"asks for {count} pictures; give 1 to {MAX_IMAGES}")
+        return ()
+    if seeds and len(seeds) != count:
+        faults.add("seeds", f"has {len(seeds)} seeds for {count} pictures; give {count} or none")
+    for index, seed in enumerate(seeds):
+        if seed > MAX_SEED:
+            faults.add(f"seeds[{index}]", f"{seed} is out of range; give 0 to {MAX_SEED}")
+    return seeds or tuple(_seed(request_id, index) for index in range(count))
+
+
+def _seed(request_id: str, index: int) -> int:
+    digest = hashlib.sha256(f"{request_id.lower()}/{index}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def _read_truncations(options: pb.GenerateOptions, faults: _Faults) -> tuple[float, float]:
+    values = []
+    for name in ("truncation", "conditioning_truncation"):
+        value: float = getattr(options, name) if options.HasField(name) else 1.0
+        if not (math.isfinite(value) and 0 <= value <= 1):
+            faults.add(f"options.{name}", f"{value} is out of range; give 0 to 1")
+        values.append(value)
+    return values[0], values[1]
+
+
+def _read_format(
+    options: pb.GenerateOptions, faults: _Faults
+) -> tuple[pb.ImageFormat.ValueType, int | None]:
+    image_format = options.format or pb.IMAGE_FORMAT_PNG
+    if image_format not in pb.ImageFormat.values():
+        # A number that this version of the protocol does not know.
+        faults.add("options.format", f"{image_format} is unknown; give PNG, JPEG, WEBP or RAW")
+        return pb.IMAGE_FORMAT_PNG, None
+    if not options.HasField("quality"):
+        return image_format, DEFAULT_JPEG_QUALITY if _is_jpeg(image_format) else None
+    if image_format not in (pb.IMAGE_FORMAT_JPEG, pb.IMAGE_FORMAT_WEBP):
+        faults.add("options.quality", "is for JPEG and WEBP only; leave it out or change format")
+    elif not 1 <= options.quality <= 100:
+        faults.add("options.quality", f"{options.quality} is out of range; give 1 to 100")
+    return image_format, options.quality
+
+
+def _is_jpeg(image_format: pb.ImageFormat.ValueType) -> bool:
+    return image_format == pb.IMAGE_FORMAT_JPEG
+
+
+def _check_kind(condition: Condition, model: ModelInfo, faults: _Faults) -> None:
+    if condition.kind not in model.conditions:
+        taken = ", ".join(model.conditions)
+        faults.add(
+            f"condition.{condition.kind}",
+            f"the model {model.name} does not take this kind; it takes {taken}",
+        )
+
+
+def _check_response_size(count: int, model: ModelInfo, faults: _Faults) -> None:
+    side = model.resolutions[-1]
+    most = max(1, MAX_RESPONSE_BYTES // (side * side * 3 + _BYTES_BESIDE_PIXELS))
+    if count > most:
+        faults.add(
+            "count",
+            f"{count} pictures of {side} pixels may exceed one message; give at most {most}, or "
+            "call Generate, which sends one picture a message",
+        )

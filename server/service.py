@@ -1,0 +1,226 @@
+"""The services of the protocol: requests in, events and pictures out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+
+from server.backends import Drawn
+from server.engine import BackendFailed, DeadlinePassed, Engine, Part, QueueFull, Ticket
+from server.guard import REQUEST_ID
+from server.models import Models, describe, version
+from server.packing import pack
+from server.refusals import deadline_passed, invalid, queue_full
+from server.requests import Ask, read_request, violation
+from t2i.errors import InvalidInput
+from t2i.protocol.v1 import (
+    conditions_pb2,
+    image_service_pb2,
+    image_service_pb2_grpc,
+    model_service_pb2,
+    model_service_pb2_grpc,
+)
+
+__all__ = ["ImageService", "ModelService"]
+
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class ImageService(image_service_pb2_grpc.ImageServiceServicer):
+    """Draws pictures.
+
+    Args:
+        engine: runs the requests.
+        models: returns the loaded models, or refuses while there are none.
+        packers: threads that turn pictures into files.
+    """
+
+    def __init__(
+        self, engine: Engine, models: Callable[[], Models], packers: ThreadPoolExecutor
+    ) -> None:
+        self._engine = engine
+        self._models = models
+        self._packers = packers
+
+    async def Generate(
+        self, request: image_service_pb2.GenerateRequest, context: _Context
+    ) -> AsyncIterator[image_service_pb2.GenerateEvent]:
+        """Draw pictures and send each as soon as it is there."""
+        tally, request_id = _Tally(), REQUEST_ID.get()
+        ask = read_request(request, request_id, self._models())
+        ticket = self._submit(ask, context)
+        accepted = image_service_pb2.GenerateAccepted(
+            request_id=request_id,
+            model=version(ask.model),
+            seeds=[item.seed for item in ask.items],
+            resolutions=ask.model.resolutions,
+        )
+        yield image_service_pb2.GenerateEvent(accepted=accepted)
+        stages = range(len(ask.model.resolutions))
+        async for part in _parts(ticket):
+            tally.add(part)
+            for offset, drawn in enumerate(part.drawn):
+                wanted = stages if ask.previews else stages[-1:]
+                images = await self._pack(tally, ask, part.start + offset, [drawn], wanted)
+                for image in images:
+                    yield _event(image, is_final=image.stage == stages[-1])
+        finished = image_service_pb2.GenerateFinished(
+            request_id=request_id,
+            count=len(ask.items),
+            warnings=tally.warnings(),
+            timings=tally.timings(),
+        )
+        yield image_service_pb2.GenerateEvent(finished=finished)
+
+    async def GenerateImages(
+        self, request: image_service_pb2.GenerateImagesRequest, context: _Context
+    ) -> image_service_pb2.GenerateImagesResponse:
+        """Draw pictures and send all of them in one answer."""
+        tally, request_id = _Tally(), REQUEST_ID.get()
+        ask = read_request(request, request_id, self._models())
+        ticket = self._submit(ask, context)
+        final = [len(ask.model.resolutions) - 1]
+        images: list[conditions_pb2.GeneratedImage] = []
+        async for part in _parts(ticket):
+            tally.add(part)
+            images += await self._pack(tally, ask, part.start, part.drawn, final)
+        return image_service_pb2.GenerateImagesResponse(
+            request_id=request_id,
+            model=version(ask.model),
+            images=sorted(images, key=lambda image: image.index),
+            warnings=tally.warnings(),
+            timings=tally.timings(),
+        )
+
+    def _submit(self, ask: Ask, context: _Context) -> Ticket:
+        remaining: float | None = context.time_remaining()
+        deadline = None if remaining is None else asyncio.get_running_loop().time() + remaining
+        try:
+            ticket = self._engine.submit(ask.model.name, ask.items, deadline=deadline)
+        except QueueFull as full:
+            raise queue_full(full.retry_seconds) from None
+        context.add_done_callback(lambda _: ticket.cancel())  # type: ignore[arg-type]
+        return ticket
+
+    async def _pack(
+        self, tally: _Tally, ask: Ask, start: int, drawn: Sequence[Drawn], stages: Sequence[int]
+    ) -> list[conditions_pb2.GeneratedImage]:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        images = await loop.run_in_executor(self._packers, _images, ask, start, drawn, stages)
+        tally.pack_seconds += loop.time() - began
+        return images
+
+
+class ModelService(model_service_pb2_grpc.ModelServiceServicer):
+    """Tells which models there are.
+
+    Args:
+        models: returns the loaded models, or refuses while there are none.
+    """
+
+    def __init__(self, models: Callable[[], Models]) -> None:
+        self._models = models
+
+    async def ListModels(
+        self, request: model_service_pb2.ListModelsRequest, context: _Context
+    ) -> model_service_pb2.ListModelsResponse:
+        """List all models, the default first."""
+        models = self._models()
+        return model_service_pb2.ListModelsResponse(
+            models=[describe(info, is_default=models.is_default(info)) for info in models.list()]
+        )
+
+    async def GetModel(
+        self, request: model_service_pb2.GetModelRequest, context: _Context
+    ) -> model_service_pb2.GetModelResponse:
+        """Describe one model."""
+        models = self._models()
+        info = models.find(request.name)
+        model = describe(info, is_default=models.is_default(info))
+        return model_service_pb2.GetModelResponse(model=model)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Adds up where the time of one request goes, and its warnings."""
+
+    began: float = field(default_factory=lambda: asyncio.get_running_loop().time())
+    queue_seconds: float | None = None
+    encode_seconds: float = 0.0
+    generate_seconds: float = 0.0
+    pack_seconds: float = 0.0
+    messages: dict[str, None] = field(default_factory=dict)
+
+    def add(self, part: Part) -> None:
+        if self.queue_seconds is None:
+            self.queue_seconds = part.queue_seconds
+        self.encode_seconds += part.encode_seconds
+        self.generate_seconds += part.generate_seconds
+        for drawn in part.drawn:
+            self.messages.update(dict.fromkeys(drawn.warnings))
+
+    def warnings(self) -> list[conditions_pb2.Warning]:
+        return [
+            conditions_pb2.Warning(reason="UNFAMILIAR_CONDITION", message=message)
+            for message in self.messages
+        ]
+
+    def timings(self) -> conditions_pb2.Timings:
+        return conditions_pb2.Timings(
+            queue_ms=(self.queue_seconds or 0.0) * 1e3,
+            encode_ms=self.encode_seconds * 1e3,
+            generate_ms=self.generate_seconds * 1e3,
+            pack_ms=self.pack_seconds * 1e3,
+            total_ms=(asyncio.get_running_loop().time() - self.began) * 1e3,
+        )
+
+
+async def _parts(ticket: Ticket) -> AsyncIterator[Part]:
+    """Yield what the engine delivers, and turn what went wrong into the answer to send."""
+    try:
+        async for part in ticket.parts():
+            yield part
+    except InvalidInput as error:
+        raise invalid([violation(error)]) from None
+    except DeadlinePassed:
+        raise deadline_passed() from None
+    except BackendFailed as failure:
+        raise failure.__cause__ or failure from None
+
+
+def _images(
+    ask: Ask, start: int, drawn: Sequence[Drawn], stages: Sequence[int]
+) -> list[conditions_pb2.GeneratedImage]:
+    """Pack the wanted stages of consecutive pictures; runs in a thread."""
+    images = []
+    for index, one in enumerate(drawn, start):
+        for stage in stages:
+            picture = one.pictures[stage]
+            images.append(
+                conditions_pb2.GeneratedImage(
+                    index=index,
+                    seed=ask.items[index].seed,
+                    stage=stage,
+                    width=picture.shape[1],
+                    height=picture.shape[0],
+                    format=ask.format,
+                    data=pack(picture, ask.format, ask.quality),
+                )
+            )
+    return images
+
+
+def _event(
+    image: conditions_pb2.GeneratedImage, *, is_final: bool
+) -> image_service_pb2.GenerateEvent:
+    if is_final:
+        completed = image_service_pb2.GenerateCompleted(image=image)
+        return image_service_pb2.GenerateEvent(completed=completed)
+    preview = image_service_pb2.GeneratePreview(image=image)
+    return image_service_pb2.GenerateEvent(preview=preview)

@@ -1,0 +1,114 @@
+"""What a server is told when it starts, checked once."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from t2i.errors import InvalidInput
+
+__all__ = ["MAX_IMAGES", "MAX_RESPONSE_BYTES", "Settings"]
+
+MAX_IMAGES = 16
+# gRPC clients refuse larger messages unless they are told otherwise.
+MAX_RESPONSE_BYTES = 4 * 1024 * 1024
+_TOKEN_CHARACTERS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to serve.
+
+    Args:
+        models: names or folders of bundles; the first is the default model.
+        host: address to listen on. Other than loopback it needs `tls_cert`, `tls_key` and `token`.
+        port: TCP port, 0 to 65535; 0 takes a free one.
+        port_file: file to write the chosen port to, for scripts that asked for port 0.
+        device: torch device, such as "cpu" or "cuda:0"; None lets the pipeline choose.
+        workers: threads that draw at the same time; each runs one batch.
+        threads: torch threads of the process; None leaves torch's own choice.
+        max_batch: pictures in one forward pass, 1 or more.
+        queue_limit: pictures that may wait before requests are refused, `MAX_IMAGES` or more.
+        max_request_bytes: size of a request message.
+        drain_seconds: how long a stopping server lets running requests finish.
+        tls_cert: PEM file with the certificate chain.
+        tls_key: PEM file with its private key.
+        token: secret that every call must carry as `authorization: Bearer TOKEN`.
+
+    Raises:
+        InvalidInput: a value is out of range, or a public address lacks TLS or token.
+    """
+
+    models: tuple[str, ...] = ("default",)
+    host: str = "127.0.0.1"
+    port: int = 50051
+    port_file: Path | None = None
+    device: str | None = None
+    workers: int = 1
+    threads: int | None = None
+    max_batch: int = 8
+    queue_limit: int = 256
+    max_request_bytes: int = 64 * 1024
+    drain_seconds: float = 30.0
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    token: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.models:
+            raise InvalidInput("models", self.models, "is empty", "name at least one bundle")
+        _check_range("port", self.port, 0, 65535)
+        _check_range("workers", self.workers, 1, 64)
+        if self.threads is not None:
+            _check_range("threads", self.threads, 1, 1024)
+        _check_range("max_batch", self.max_batch, 1, 1024)
+        _check_range("queue_limit", self.queue_limit, MAX_IMAGES, 1_000_000)
+        _check_range("max_request_bytes", self.max_request_bytes, 1024, MAX_RESPONSE_BYTES)
+        _check_range("drain_seconds", self.drain_seconds, 0, 3600)
+        if (self.tls_cert is None) != (self.tls_key is None):
+            given = "a certificate" if self.tls_key is None else "a key"
+            raise InvalidInput(
+                "tls", given, f"only {given} is given", "give a certificate and its private key"
+            )
+        for file in (self.tls_cert, self.tls_key):
+            if file is not None and not file.is_file():
+                raise InvalidInput("tls", file, f"{file} is not a file", "give a PEM file")
+        if self.token is not None and (
+            len(self.token) < _TOKEN_CHARACTERS or not self.token.isascii() or " " in self.token
+        ):
+            # The value stays out of the message: messages end up in logs.
+            raise InvalidInput(
+                "token",
+                "(hidden)",
+                "is too short or not plain ASCII",
+                f"give at least {_TOKEN_CHARACTERS} letters and digits without spaces",
+            )
+        if not self.is_loopback and (self.tls_cert is None or self.token is None):
+            raise InvalidInput(
+                "host",
+                self.host,
+                f"{self.host} can be reached from other machines",
+                "give a TLS certificate, its key and a token, or listen on 127.0.0.1",
+            )
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the address."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def address(self) -> str:
+        """`host:port` as gRPC takes it, IPv6 addresses in brackets."""
+        bare = self.host.strip("[]")
+        return f"[{bare}]:{self.port}" if ":" in bare else f"{bare}:{self.port}"
+
+
+def _check_range(field: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise InvalidInput(field, value, f"{value} is out of range", f"give {low} to {high}")

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pytest
+from google.rpc import code_pb2, error_details_pb2
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from server.backends import ModelInfo
+from server.models import Models
+from server.refusals import Refusal
+from server.requests import MAX_SEED, Ask, read_request
+from t2i.conditions import Text
+from t2i.protocol.v1 import conditions_pb2 as pb
+from t2i.protocol.v1.image_service_pb2 import GenerateImagesRequest, GenerateRequest
+
+ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
+TEXT = pb.Condition(text=pb.TextCondition(text="a bird"))
+
+
+def info(name: str, *resolutions: int) -> ModelInfo:
+    return ModelInfo(name, "1", "0" * 64, ("text",), resolutions, "encoder", 384, (), 1000)
+
+
+MODELS = Models([info("small", 16, 32, 64), info("large", 64, 256, 512)])
+
+
+def read(request: GenerateRequest | GenerateImagesRequest) -> Ask:
+    return read_request(request, request.request_id or ID, MODELS)
+
+
+def faults(request: GenerateRequest | GenerateImagesRequest) -> dict[str, str]:
+    with pytest.raises(Refusal) as refusal:
+        read(request)
+    assert refusal.value.code == code_pb2.INVALID_ARGUMENT
+    bad = error_details_pb2.BadRequest()
+    for detail in refusal.value.status("").details:
+        detail.Unpack(bad)
+    return {v.field: v.description for v in bad.field_violations}
+
+
+def test_the_least_request_asks_for_one_png_with_previews_of_the_default_model() -> None:
+    ask = read(GenerateRequest(condition=TEXT))
+    assert ask.model.name == "small"
+    assert [(item.condition, item.truncation) for item in ask.items] == [(Text("a bird"), 1.0)]
+    assert (ask.format, ask.quality, ask.previews) == (pb.IMAGE_FORMAT_PNG, None, True)
+
+
+def test_everything_asked_for_is_read() -> None:
+    options = pb.GenerateOptions(
+        truncation=0.7, conditioning_truncation=0.0, format=pb.IMAGE_FORMAT_WEBP, quality=80
+    )
+    ask = read(
+        GenerateRequest(
+            condition=TEXT, model="large", seeds=[5, MAX_SEED], options=options, previews=False
+        )
+    )
+    assert ask.model.name == "large"
+    assert [item.seed for item in ask.items] == [5, MAX_SEED]
+    assert {(item.truncation, item.conditioning_truncation) for item in ask.items} == {(0.7, 0.0)}
+    assert (ask.format, ask.quality, ask.previews) == (pb.IMAGE_FORMAT_WEBP, 80, False)
+
+
+def test_open_seeds_differ_from_each_other_and_are_the_same_for_the_same_request_id() -> None:
+    def seeds(request_id: str) -> list[int]:
+        request = GenerateRequest(condition=TEXT, count=16, request_id=request_id)
+        return [item.seed for item in read(request).items]
+
+    other = str(uuid.uuid4())
+    assert len(set(seeds(ID)) | set(seeds(other))) == 32
+    assert seeds(ID) == seeds(ID.upper())
+    assert all(0 <= seed <= MAX_SEED for seed in seeds(ID))
+
+
+def request(**fields: Any) -> GenerateRequest:
+    return GenerateRequest(**{"condition": TEXT, **fields})
+
+
+def options(**fields: Any) -> GenerateRequest:
+    return request(options=pb.GenerateOptions(**fields))
+
+
+def condition(**kind: Any) -> GenerateRequest:
+    return GenerateRequest(condition=pb.Condition(**kind))
+
+
+BOX = pb.Box(x0=0.5, y0=0, x1=0.1, y1=1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        (GenerateRequest(), "condition"),
+        (request(request_id="7"), "request_id"),
+        (request(request_id=str(uuid.uuid1())), "request_id"),
+        (request(model="m" * 129), "model"),
+        (request(count=0), "count"),
+        (request(count=17), "count"),
+        (request(count=2**32 - 1), "count"),
+        (request(seeds=range(17)), "seeds"),
+        (request(count=2, seeds=[1]), "seeds"),
+        (request(seeds=[1, 2**63]), "seeds[1]"),
+        (options(truncation=1.01), "options.truncation"),
+        (options(truncation=float("nan")), "options.truncation"),
+        (options(conditioning_truncation=-0.1), "options.conditioning_truncation"),
+        (options(format=99), "options.format"),
+        (options(quality=50), "options.quality"),
+        (options(format=pb.IMAGE_FORMAT_RAW, quality=50), "options.quality"),
+        (options(format=pb.IMAGE_FORMAT_JPEG, quality=0), "options.quality"),
+        (options(format=pb.IMAGE_FORMAT_WEBP, quality=101), "options.quality"),
+        (condition(text=pb.TextCondition(text="")), "condition.text"),
+        (condition(text=pb.TextCondition(text=" \n")), "condition.text"),
+        (condition(text=pb.TextCondition(text="x" * 513)), "condition.text"),
+        (condition(label=pb.LabelCondition()), "condition.label.name"),
+        (condition(label=pb.LabelCondition(id=3)), "condition.label"),
+        (condition(attributes=pb.AttributesCondition()), "condition.attributes"),
+        (
+            condition(attributes=pb.AttributesCondition(values={"crown": pb.AttributeValue()})),
+            "condition.attributes[crown]",
+        ),
+        (condition(picture=pb.PictureCondition(data=b"GIF89a")), "condition.picture"),
+        (condition(layout=pb.LayoutCondition()), "condition.layout.objects"),
+        (
+            condition(layout=pb.LayoutCondition(objects=[pb.LayoutObject(label="bird")])),
+            "condition.layout.objects[0].box",
+        ),
+        (
+            condition(layout=pb.LayoutCondition(objects=[pb.LayoutObject(label="b", box=BOX)])),
+            "condition.layout.box",
+        ),
+        (
+            condition(
+                scene_graph=pb.SceneGraphCondition(
+                    objects=["bird"], relations=[pb.SceneRelation(predicate="on", object=1)]
+                )
+            ),
+            "condition.scene_graph.relations[0].object",
+        ),
+        (
+            condition(code=pb.CodeCondition(continuous=[float("inf")])),
+            "condition.code.continuous[0]",
+        ),
+    ],
+)
+def test_a_wrong_field_is_named_with_what_would_be_right(
+    wrong: GenerateRequest, field: str
+) -> None:
+    found = faults(wrong)
+    assert list(found) == [field]
+    assert ";" in found[field]
+
+
+def test_all_wrong_fields_are_named_at_once() -> None:
+    wrong = GenerateRequest(request_id="x", count=99, options=pb.GenerateOptions(truncation=2))
+    assert set(faults(wrong)) == {"request_id", "count", "options.truncation", "condition"}
+
+
+def test_a_kind_that_the_model_does_not_take_is_refused_with_the_kinds_it_takes() -> None:
+    found = faults(condition(label=pb.LabelCondition(name="robin")))
+    assert found == {"condition.label": "the model small does not take this kind; it takes text"}
+
+
+def test_an_unknown_model_is_not_found_and_the_known_ones_are_named() -> None:
+    with pytest.raises(Refusal, match="small, large") as refusal:
+        read(request(model="tiny"))
+    assert refusal.value.code == code_pb2.NOT_FOUND
+    assert refusal.value.reason == "MODEL_NOT_FOUND"
+
+
+def test_pictures_that_may_not_fit_one_message_are_refused_with_how_many_would() -> None:
+    def ask(count: int, model: str = "large") -> GenerateImagesRequest:
+        return GenerateImagesRequest(condition=TEXT, model=model, count=count)
+
+    assert len(read(ask(5)).items) == 5
+    assert "at most 5" in faults(ask(6))["count"]
+    assert len(read(ask(16, "small")).items) == 16
+    assert len(read(request(count=16, model="large")).items) == 16
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=200))
+def test_any_message_that_parses_is_read_or_refused(data: bytes) -> None:
+    try:
+        message = GenerateRequest.FromString(data)
+    except Exception:
+        return
+    try:
+        read_request(message, ID, MODELS)
+    except Refusal as refusal:
+        assert refusal.reason in ("INVALID_FIELD", "MODEL_NOT_FOUND")
