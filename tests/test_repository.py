@@ -1,0 +1,186 @@
+"""What the repository promises as a whole: light imports, three rooms, true documents."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+COMMANDS = {"t2i": "t2i.cli", "t2i-serve": "server.cli", "t2i-train": "training.cli"}
+
+# Allows only the standard library, this project, and what the base dependencies bring.
+BARE_MACHINE = """
+import importlib.metadata as metadata, re, sys
+
+def closure(name, seen):
+    if name in seen:
+        return
+    seen.add(name)
+    for requirement in metadata.requires(name) or ():
+        words, _, marker = requirement.partition(";")
+        if "extra" not in marker:
+            needed = re.match(r"[\\w.-]+", words).group().lower().replace("_", "-")
+            try:
+                closure(needed, seen)
+            except metadata.PackageNotFoundError:
+                pass  # for another platform or Python
+
+allowed = set()
+closure("t2i", allowed)
+homes = metadata.packages_distributions()
+blocked = {
+    module for module, owners in homes.items()
+    if not any(owner.lower().replace("_", "-") in allowed for owner in owners)
+} - {"t2i", "server", "training"}
+assert {"torch", "numpy", "transformers"} <= blocked, "the test itself is broken"
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in blocked:
+            raise ModuleNotFoundError(f"No module named {name!r} (not in the base)", name=name)
+
+sys.meta_path.insert(0, Missing())
+for module in blocked:
+    sys.modules.pop(module, None)
+"""
+
+
+def on_a_bare_machine(code: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a Python in which only the base dependencies can be imported."""
+    return subprocess.run(
+        [sys.executable, "-c", BARE_MACHINE + code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=ROOT,
+    )
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["t2i", "t2i.client", "t2i.conditions", "t2i.errors", "t2i.files", "t2i.protocol", "t2i.cli"],
+)
+def test_the_base_installation_imports(module: str) -> None:
+    done = on_a_bare_machine(
+        f"import {module}\nassert not {{'torch', 'numpy'}} & set(sys.modules)\nprint('fine')"
+    )
+    assert done.stdout == "fine\n", done.stderr
+
+
+def test_the_client_works_in_the_base_installation() -> None:
+    done = on_a_bare_machine(
+        "from t2i import Client, Text\n"
+        "from t2i.client import UnavailableError\n"
+        "try:\n"
+        "    Client('127.0.0.1:1', max_retries=0).generate_images(Text('small bird'))\n"
+        "except UnavailableError as error:\n"
+        "    print(error)\n"
+    )
+    assert "cannot reach 127.0.0.1:1" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["generate", "--help"], ["models", "--help"]])
+def test_the_command_teaches_in_the_base_installation(arguments: list[str]) -> None:
+    done = on_a_bare_machine(f"from t2i.cli import main\nmain({arguments!r}, prog_name='t2i')")
+    assert done.returncode == 0, done.stderr
+    assert "Usage: t2i" in done.stdout
+
+
+def test_drawing_in_the_base_installation_names_the_extra_to_install() -> None:
+    done = on_a_bare_machine("from t2i.cli import main\nmain(['generate', 'a bird'])")
+    assert done.returncode == 1
+    assert "t2i[inference]" in done.stderr and "--server" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_three_rooms_keep_their_import_contracts() -> None:
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
+    assert done.returncode == 0, done.stdout
+    assert " 0 broken" in done.stdout
+
+
+def _blocks(language: str) -> list[tuple[str, str]]:
+    return [
+        (path.relative_to(ROOT).as_posix(), text)
+        for path in DOCUMENTS
+        for kind, text in FENCE.findall(path.read_text())
+        if kind == language
+    ]
+
+
+def _command_lines() -> list[tuple[str, str]]:
+    lines = []
+    for document, text in _blocks("sh"):
+        for line in text.replace("\\\n", " ").splitlines():
+            line = line.removeprefix("$ ").split("  #")[0].strip()
+            if line and not line.startswith("#"):
+                lines.append((document, line))
+    return lines
+
+
+@pytest.mark.parametrize(("document", "line"), _command_lines())
+def test_every_command_in_the_documents_exists(document: str, line: str) -> None:
+    words = shlex.split(line)
+    while words and re.fullmatch(r"[A-Z_0-9]+=.*", words[0]):
+        words.pop(0)
+    program, arguments = Path(words[0]).name, words[1:]
+    if program in COMMANDS:
+        command = importlib.import_module(COMMANDS[program]).main
+        _check_command(command, [a for a in arguments if a not in ("&", "|")])
+    elif program == "make":
+        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        assert {a for a in arguments if "=" not in a} <= set(targets)
+    elif program.startswith("python"):
+        script = next(a for a in arguments if not a.startswith("-") or a == "-")
+        assert not script.endswith(".py") or (ROOT / script).is_file(), script
+
+
+def _check_command(command: click.Command, arguments: list[str]) -> None:
+    """Check that the subcommands and the options of a command line are there."""
+    while isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):
+        name = arguments.pop(0)
+        assert name in command.commands, f"no subcommand {name}"
+        command = command.commands[name]
+    known = {"--help", "--version"}
+    for parameter in command.params:
+        known |= {*parameter.opts, *parameter.secondary_opts}
+    for argument in arguments:
+        if argument.startswith("--"):
+            assert argument.partition("=")[0] in known, f"no option {argument}"
+
+
+@pytest.mark.parametrize(("document", "code"), _blocks("python"))
+def test_every_python_example_imports_what_exists(document: str, code: str) -> None:
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    tree = compile(code, document, "exec", flags | ast.PyCF_ONLY_AST)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            module = importlib.import_module(node.module)
+            for alias in node.names:
+                assert hasattr(module, alias.name), f"{node.module} has no {alias.name}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_within_the_repository_leads_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", document.read_text()):
+        if "://" not in target and not target.startswith("mailto:"):
+            assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def test_every_make_target_explains_itself() -> None:
+    text = (ROOT / "Makefile").read_text()
+    phony = re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)
+    assert phony is not None
+    for target in phony.group(1).split():
+        assert re.search(rf"^{target}:.*## \w", text, re.MULTILINE), target
