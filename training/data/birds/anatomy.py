@@ -38,10 +38,26 @@ class Variation:
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Variation:
         """A variation; numbers are in -1..1, phases and places in 0..1."""
-        lots = (rng.random(17) * 2 - 1).tolist()
+        lots = iter((rng.random(17) * 2 - 1).tolist())
         return cls(
-            bool(rng.random() < 0.5),
-            *lots,
+            flip=bool(rng.random() < 0.5),
+            tilt=next(lots),
+            plump=next(lots),
+            neck=next(lots),
+            tail=next(lots),
+            legs=next(lots),
+            scale=next(lots),
+            shift_x=next(lots),
+            shift_y=next(lots),
+            wing=next(lots),
+            sweep=next(lots),
+            light_x=next(lots),
+            light_y=next(lots),
+            beak=next(lots),
+            beak_tone=next(lots),
+            leg_tone=next(lots),
+            crest=next(lots),
+            gain=next(lots),
             phases=tuple(rng.random(8).tolist()),
             places=tuple(rng.random(7).tolist()),
         )

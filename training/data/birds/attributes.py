@@ -34,8 +34,8 @@ COLOURED_PARTS = ("crown", "throat", "breast", "belly", "back", "wing", "tail")
 MARKS = ("wing_bars", "eye_ring", "cheek_patch", "crest")
 
 ATTRIBUTES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {part: COLOURS for part in COLOURED_PARTS}
-    | {mark: ("no", "yes") for mark in MARKS}
+    dict.fromkeys(COLOURED_PARTS, COLOURS)
+    | dict.fromkeys(MARKS, ("no", "yes"))
     | {
         "beak_length": ("short", "long"),
         "beak_shape": ("cone", "hooked", "needle", "flat"),

@@ -238,7 +238,9 @@ def render_range(
 
 
 def _write_facts(folder: Path, split: Split, count: int, seed: int) -> None:
-    attributes, claims, texts = [], [], []
+    attributes: list[NDArray[np.int8]] = []
+    claims: list[NDArray[np.int8]] = []
+    texts: list[list[str]] = []
     for index in range(count):
         bird, captions = bird_at(split, seed, index)
         attributes.append(bird.codes())

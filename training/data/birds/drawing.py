@@ -192,9 +192,9 @@ def _beak(canvas: Canvas, body: Anatomy, vary: Variation, shape: str, length_nam
         place = np.clip(forward / reach, 0, 1)
         # A duck's bill: low in the middle, broad and round at its end.
         bend = above + 0.012 * np.sin(place * 3.1416) - 0.002
-        half = depth * (0.84 - 0.34 * np.sin(place * 2.4))
+        half = depth * (0.84 - 0.20 * np.sin(place * 2.4))
         blade = np.maximum(np.abs(bend) - half, np.maximum(forward - reach + 0.026, back - forward))
-        spoon = ellipse(x, y, at(reach - 0.028, 0.0), (0.040, 0.043), (ax, ay))
+        spoon = ellipse(x, y, at(reach - 0.028, 0.0), (0.038, 0.041), (ax, ay))
         distance = smooth_union(blade, spoon, 0.02)
         split = bend
     light = 0.5 * np.clip(split * 40, -1, 1) - 0.4 * smoothstep(-0.012, 0.0, distance)

@@ -8,11 +8,13 @@ covered by as much as the distance leaves it: coverage = 0.5 - distance / pixel.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating[Any]]
+"""Numbers over pixels; all are float32 in fact, which the stubs of numpy lose sight of."""
 Point = tuple[float, float]
 Window = tuple[slice, slice]
 
@@ -120,7 +122,8 @@ class Canvas:
     def coverage(self, distance: Field, soft: float = 0.0) -> Field:
         """Coverage 0..1; `soft` is the width of an out-of-focus edge."""
         width = max(self.pixel, soft)
-        return np.clip(0.5 - distance * (1.0 / width), 0.0, 1.0)
+        result: Field = np.clip(0.5 - distance * (1.0 / width), 0.0, 1.0)
+        return result
 
     def lay(
         self,
