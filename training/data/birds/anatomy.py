@@ -77,9 +77,9 @@ class _Build:
 
 
 _BUILDS = {
-    "small": _Build(length=0.164, depth=0.92, head=0.72, neck=0.24, tail=0.95, legs=0.30, eye=0.24),
+    "small": _Build(length=0.152, depth=0.96, head=0.72, neck=0.24, tail=0.95, legs=0.30, eye=0.24),
     "medium": _Build(
-        length=0.200, depth=0.74, head=0.57, neck=0.12, tail=1.00, legs=0.42, eye=0.23
+        length=0.207, depth=0.73, head=0.57, neck=0.12, tail=1.00, legs=0.42, eye=0.23
     ),
     "large": _Build(length=0.234, depth=0.62, head=0.46, neck=0.50, tail=0.86, legs=0.62, eye=0.22),
 }
@@ -137,7 +137,7 @@ _NECK_ANGLES = {"perched": 62.0, "ground": 62.0, "swimming": 68.0, "flying": 24.
 def place_bird(size: str, pose: str, vary: Variation) -> Anatomy:
     """Lay the skeleton out and centre it in the picture."""
     build = _BUILDS[size]
-    length = build.length * (1 + 0.05 * vary.scale)
+    length = build.length * (1 + 0.04 * vary.scale)
     depth = build.depth * length * (1 + 0.06 * vary.plump)
     if pose == "flying":
         depth *= 0.92
@@ -176,7 +176,7 @@ def place_bird(size: str, pose: str, vary: Variation) -> Anatomy:
     # Centre what is seen: from tail to the tip of a middling beak, from head to foot.
     left = min(tail_tip[0] - 0.02, -length)
     right = max(beak_root[0] + 0.115, length)
-    top = head[1] - head_radius
+    top = head[1] - head_radius - 0.035
     foot = bottom + 0.04
     if pose == "flying":
         top = min(top, -1.9 * length - 0.1 * depth)

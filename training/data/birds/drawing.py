@@ -25,7 +25,14 @@ from training.data.birds.shapes import (
 )
 from training.data.birds.wings import paint_folded_wing, paint_raised_wing, wing_bar_ramp
 
-_BEAK_TONES = ((52, 48, 52), (86, 78, 74), (238, 160, 52), (226, 188, 92))
+# Each shape in the colours in which birds wear it: finches' slate, raptors' yellow,
+# hummingbirds' black, ducks' orange. No caption names the colour of a beak.
+_BEAK_TONES = {
+    "cone": ((104, 116, 140), (126, 134, 152)),
+    "hooked": ((248, 208, 62), (240, 216, 104)),
+    "needle": ((34, 30, 36), (54, 46, 46)),
+    "flat": ((244, 138, 36), (236, 116, 30)),
+}
 _LEG_TONES = ((72, 62, 62), (214, 136, 60), (150, 118, 100))
 
 
@@ -155,8 +162,7 @@ def _crest(canvas: Canvas, body: Anatomy, vary: Variation, ramp: palette.Ramp) -
 
 def _beak(canvas: Canvas, body: Anatomy, vary: Variation, shape: str, length_name: str) -> None:
     reach = {"short": 0.080, "long": 0.168}[length_name] * (1 + 0.06 * vary.beak)
-    tones = _BEAK_TONES[2:] if shape == "flat" else _BEAK_TONES
-    ramp = palette.plain_ramp(tones[int((vary.beak_tone * 0.5 + 0.5) * (len(tones) - 0.001))])
+    ramp = palette.plain_ramp(_BEAK_TONES[shape][int(vary.beak_tone > 0)])
     (rx, ry), (ax, ay) = body.beak_root, body.beak_axis
     depth = max(body.head_radius * 0.40, 0.044)
 
@@ -185,7 +191,7 @@ def _beak(canvas: Canvas, body: Anatomy, vary: Variation, shape: str, length_nam
     elif shape == "needle":
         place = np.clip(forward / reach, 0, 1)
         bend = above + 0.008 * place * place
-        half = 0.0150 - 0.006 * place
+        half = 0.0155 - 0.006 * place
         distance = np.maximum(np.abs(bend) - half, np.maximum(forward - reach, back - forward))
         split = bend
     else:
@@ -198,7 +204,11 @@ def _beak(canvas: Canvas, body: Anatomy, vary: Variation, shape: str, length_nam
         distance = smooth_union(blade, spoon, 0.02)
         split = bend
     light = 0.5 * np.clip(split * 40, -1, 1) - 0.4 * smoothstep(-0.012, 0.0, distance)
-    canvas.shade(window, canvas.coverage(distance), ramp, np.clip(light, -1, 1), "beak")
+    cover = canvas.coverage(distance)
+    canvas.shade(window, cover, ramp, np.clip(light, -1, 1), "beak")
+    if shape == "hooked":
+        tip = cover * smoothstep(reach - 0.034, reach - 0.012, forward)
+        canvas.lay(window, tip, np.array([0.16, 0.14, 0.15], np.float32))
 
 
 def _body(canvas: Canvas, body: Anatomy, vary: Variation, ramps: dict[str, palette.Ramp]) -> None:

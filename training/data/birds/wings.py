@@ -33,8 +33,8 @@ def paint_folded_wing(
 ) -> None:
     """The near wing, folded along the side."""
     swims = body.pose == "swimming"
-    start = body.along(0.30, 0.14 if swims else -0.06)
-    end = body.along(-1.28, 0.16 if swims else -0.06)
+    start = body.along(0.30, 0.05 if swims else -0.06)
+    end = body.along(-1.28, 0.08 if swims else -0.06)
     ax, ay = end[0] - start[0], end[1] - start[1]
     length = math.hypot(ax, ay)
     ax, ay = ax / length, ay / length
