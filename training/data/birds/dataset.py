@@ -31,7 +31,7 @@ from training.data.birds.drawing import render
 from training.data.errors import DataError
 from training.data.pictures import PictureData
 
-DRAWING_VERSION = "1"
+DRAWING_VERSION = "2"
 """Changes whenever a picture or a caption of the same seed does; it is part of the fingerprint."""
 
 CAPTIONS_PER_PICTURE = 5
