@@ -59,7 +59,7 @@ class Truth(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class PictureData:
     """A data set of one split at one resolution.
 
@@ -125,6 +125,13 @@ class PictureData:
                     "names no label",
                     f"give numbers from -1 to {len(self.label_names) - 1}",
                 )
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.name!r}, {len(self)} pictures of "
+            f"{self.resolution} pixels, {len(self.flat_captions)} captions, "
+            f"{len(self.label_names)} labels)"
+        )
 
     def __len__(self) -> int:
         """Return the number of pictures."""
