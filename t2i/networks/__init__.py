@@ -1,0 +1,38 @@
+"""Generators, discriminators and their blocks: pure torch, no losses, no optimisers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from torch import nn
+
+from t2i.networks.captions import CaptionNetwork
+from t2i.networks.discriminator import StageDiscriminator, StageScores
+from t2i.networks.generator import StageGenerator, StageOutput
+
+# The networks that a bundle may name. A bundle is data: it must not be able to name any class.
+NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
+    "CaptionNetwork": CaptionNetwork,
+    "StageGenerator": StageGenerator,
+    "StageDiscriminator": StageDiscriminator,
+}
+
+
+def build(class_name: str, arguments: Mapping[str, object]) -> nn.Module:
+    """Build a registered network from its class name and constructor arguments.
+
+    Raises:
+        KeyError: The class is not registered.
+    """
+    return NETWORKS[class_name](**arguments)
+
+
+__all__ = [
+    "NETWORKS",
+    "CaptionNetwork",
+    "StageDiscriminator",
+    "StageGenerator",
+    "StageOutput",
+    "StageScores",
+    "build",
+]

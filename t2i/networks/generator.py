@@ -1,0 +1,149 @@
+"""The multi-stage generator: one trunk that emits a picture at every stage."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from t2i.networks.blocks import LEAK, ConditioningAugmentation, Standardize, StyledConvolution
+
+SEED_RESOLUTION = 4
+
+
+class StageOutput(NamedTuple):
+    """What a multi-stage generator returns.
+
+    Attributes:
+        pictures: One ``(n, 3, r, r)`` tensor in [-1, 1] a stage, coarse to fine.
+        mu: ``(n, conditioning_dim)`` mean of the conditioning.
+        log_sigma: ``(n, conditioning_dim)`` logarithm of its standard deviation.
+    """
+
+    pictures: tuple[Tensor, ...]
+    mu: Tensor
+    log_sigma: Tensor
+
+
+class StageGenerator(nn.Module):
+    """StackGAN-style generator: conditioning augmentation, one trunk, a picture at every stage.
+
+    The stages and their shared trunk are those of StackGAN-v2 (1710.10916); the convolutions are
+    modulated as in StyleGAN2 (1912.04958) by noise and conditioning; each stage adds to the
+    enlarged picture of the one before.
+
+    Args:
+        condition_dim: Length of the encoder's embedding.
+        resolutions: Side of each stage's picture in pixels, ascending powers of two from 8 on.
+        noise_dim: Length of the noise vector.
+        conditioning_dim: Length of the conditioning vector drawn around the caption.
+        width: Channels at the last stage; they double at every halving of the resolution.
+        max_channels: Upper bound of the channels.
+    """
+
+    def __init__(
+        self,
+        *,
+        condition_dim: int = 384,
+        resolutions: Sequence[int] = (16, 32, 64),
+        noise_dim: int = 100,
+        conditioning_dim: int = 128,
+        width: int = 32,
+        max_channels: int = 256,
+    ) -> None:
+        super().__init__()
+        self.condition_dim = condition_dim
+        self.resolutions = tuple(int(r) for r in resolutions)
+        self.noise_dim = noise_dim
+        self.conditioning_dim = conditioning_dim
+        self.config: dict[str, object] = {
+            "condition_dim": condition_dim,
+            "resolutions": list(self.resolutions),
+            "noise_dim": noise_dim,
+            "conditioning_dim": conditioning_dim,
+            "width": width,
+            "max_channels": max_channels,
+        }
+        final = self.resolutions[-1]
+        for r in self.resolutions:
+            if r < 2 * SEED_RESOLUTION or r & (r - 1):
+                raise ValueError(f"resolutions: {r} is not a power of two from 8 on")
+        if list(self.resolutions) != sorted(set(self.resolutions)):
+            raise ValueError(f"resolutions: {self.resolutions} are not ascending")
+
+        def channels(resolution: int) -> int:
+            return min(max_channels, width * final // resolution)
+
+        style_dim = 256
+        self.standardize = Standardize(condition_dim)
+        self.augment = ConditioningAugmentation(condition_dim, conditioning_dim, 256)
+        self.mix = nn.Linear(noise_dim + conditioning_dim, style_dim)
+        self.style = nn.Linear(style_dim, style_dim)
+        style_input = style_dim + conditioning_dim
+        first = channels(SEED_RESOLUTION)
+        self.seed = nn.Linear(style_input, first * SEED_RESOLUTION**2)
+        self.levels = nn.ModuleList()
+        self.to_rgb = nn.ModuleDict()
+        resolution, previous = SEED_RESOLUTION, first
+        while resolution < final:
+            resolution *= 2
+            here = channels(resolution)
+            self.levels.append(
+                nn.ModuleList(
+                    [
+                        StyledConvolution(previous, here, style_input, upsample=True),
+                        StyledConvolution(here, here, style_input),
+                    ]
+                )
+            )
+            if resolution in self.resolutions:
+                head = nn.Conv2d(here, 3, 3, padding=1)
+                nn.init.normal_(head.weight, std=0.3 / math.sqrt(here * 9))
+                nn.init.zeros_(head.bias)
+                self.to_rgb[str(resolution)] = head
+            previous = here
+
+    def forward(
+        self,
+        embedding: Tensor,
+        noise: Tensor,
+        conditioning_noise: Tensor | None = None,
+        stages: int | None = None,
+    ) -> StageOutput:
+        """Draw pictures.
+
+        Args:
+            embedding: ``(n, condition_dim)``, as the encoder returns it.
+            noise: ``(n, noise_dim)``, standard normal.
+            conditioning_noise: ``(n, conditioning_dim)``, standard normal; None for the mean.
+            stages: Run only the first so many stages; None for all.
+        """
+        conditioning, mu, log_sigma = self.augment(self.standardize(embedding), conditioning_noise)
+        mixed = F.leaky_relu(self.mix(torch.cat([noise, conditioning], dim=1)), LEAK)
+        mixed = F.leaky_relu(self.style(mixed), LEAK)
+        style = torch.cat([mixed, conditioning.to(mixed.dtype)], dim=1)
+        x = self.seed(style).view(len(style), -1, SEED_RESOLUTION, SEED_RESOLUTION)
+        x = x.contiguous(memory_format=torch.channels_last)
+        wanted = self.resolutions[: len(self.resolutions) if stages is None else stages]
+        pictures: list[Tensor] = []
+        canvas: Tensor | None = None
+        for level in self.levels:
+            first, second = level  # type: ignore[misc]
+            x = second(first(x, style), style)
+            side = x.shape[-1]
+            if side in wanted:
+                added = self.to_rgb[str(side)](x)
+                if canvas is not None:
+                    larger = F.interpolate(
+                        canvas, size=(side, side), mode="bilinear", align_corners=False
+                    )
+                    added = added + larger
+                canvas = added
+                pictures.append(torch.tanh(canvas.float()))
+            if side == wanted[-1]:
+                break
+        return StageOutput(tuple(pictures), mu, log_sigma)

@@ -1,0 +1,243 @@
+"""The command `t2i-train`."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from t2i.errors import T2IError
+
+if TYPE_CHECKING:
+    from training.registry import Entry, Knob
+
+EPILOG = """\b
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped (a checkpoint was written).
+"""
+
+
+class _LateGroup(click.Group):
+    """A group whose subcommands are imported when they are asked for: torch takes seconds."""
+
+    late: dict[str, tuple[str, str, str]]
+
+    def __init__(self, *args: Any, late: dict[str, tuple[str, str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.late = late
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *self.late])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in self.late:
+            module, name, _ = self.late[cmd_name]
+            command: click.Command = getattr(importlib.import_module(module), name)
+            return command
+        return super().get_command(ctx, cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(name, help) for name, (_, _, help) in self.late.items()]
+        for name, command in self.commands.items():
+            rows.append((name, command.get_short_help_str()))
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(rows))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except T2IError as error:
+            click.echo(f"t2i-train: {error}", err=True)
+            ctx.exit(1)
+        except KeyboardInterrupt:
+            click.echo("t2i-train: stopped; run the same command again to go on", err=True)
+            ctx.exit(130)
+
+
+class _Recipes(click.Group):
+    """One subcommand for each recipe of the zoo."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        from training.registry import recipes
+
+        return list(recipes())
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        from training.registry import find_recipe, recipes
+
+        return _recipe_command(find_recipe(cmd_name)) if cmd_name in recipes() else None
+
+
+@click.group(
+    cls=_LateGroup,
+    late={
+        "data": ("training.data.cli", "data", "Look at data sets before training on them."),
+        "eval": ("training.metrics.cli", "evaluate", "Measure a bundle."),
+        "classifier": (
+            "training.metrics.cli",
+            "classifier",
+            "Train the classifier that reads birds' attributes.",
+        ),
+    },
+    epilog=EPILOG,
+)
+def main() -> None:
+    """Train text-to-image GANs on your own captioned pictures.
+
+    \b
+      t2i-train data check photos/             is my folder fit to train on?
+      t2i-train run t2i --data photos/ --out runs/photos
+      t2i-train eval runs/birds/bundle --data birds
+    """
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+
+
+@main.command("zoo")
+def zoo() -> None:
+    """List the recipes."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from training.registry import recipes
+
+    table = Table("recipe", "what it is")
+    for entry in recipes().values():
+        table.add_row(entry.key, entry.title)
+    Console().print(table)
+
+
+@main.group("run", cls=_Recipes)
+def run_group() -> None:
+    """Train a recipe: `t2i-train run RECIPE --help` shows every knob.
+
+    Running the same command again goes on from the last checkpoint, to the bit on a CPU. Several
+    processes: `accelerate launch --module training.cli run RECIPE ...`.
+    """
+
+
+def _recipe_command(entry: Entry) -> click.Command:
+    options = [
+        click.Option(
+            ["--data"],
+            required=True,
+            metavar="birds[:COUNT]|FOLDER",
+            help="The illustrated birds, or a folder of captioned pictures.",
+        ),
+        click.Option(
+            ["--out"],
+            required=True,
+            type=click.Path(path_type=Path, file_okay=False),
+            help="Folder of the run; resumed when it holds a checkpoint.",
+        ),
+        click.Option(["--dry-run"], is_flag=True, help="Print the plan and stop."),
+        click.Option(["--quiet"], is_flag=True, help="No progress bars."),
+        *_run_options(),
+        *(_knob_option(knob) for knob in entry.knobs),
+    ]
+
+    def callback(**given: Any) -> None:
+        _run(entry, given)
+
+    return click.Command(
+        entry.key, params=options, callback=callback, help=_help(entry), short_help=entry.title
+    )
+
+
+def _help(entry: Entry) -> str:
+    # The knobs have their own lines below; click would reflow the equations.
+    text = entry.text.partition("\nArgs:\n")[0]
+    return "\n\n".join("\b\n" + part for part in text.split("\n\n"))
+
+
+def _run_options() -> list[click.Option]:
+    def option(name: str, default: Any, help: str, **kwargs: Any) -> click.Option:
+        return click.Option([name], default=default, show_default=True, help=help, **kwargs)
+
+    return [
+        option("--kimg", 400.0, "Length in thousands of real pictures shown."),
+        option("--resolution", 64, "Side of the training pictures in pixels."),
+        option("--encoder", "all-MiniLM-L6-v2", "Text encoder: id, or folder."),
+        option(
+            "--caption-steps",
+            2500,
+            "Steps in which a caption network learns to read the captions from the pictures; 0 "
+            "takes the text encoder's sentence embedding as it is.",
+            type=click.IntRange(min=0),
+        ),
+        option("--seed", 0, "Seed of everything random.", type=click.IntRange(min=0)),
+        option(
+            "--precision",
+            "bf16",
+            "bf16, or no for float32.",
+            type=click.Choice(["bf16", "no"]),
+        ),
+        option(
+            "--micro-batches",
+            1,
+            "Parts that each process takes its share of a batch in, to save memory.",
+            type=click.IntRange(min=1),
+        ),
+        option("--checkpoint-kimg", 10.0, "Distance of checkpoints in kimg."),
+        option("--grid-kimg", 20.0, "Distance of grids in kimg."),
+        click.Option(
+            ["--caption", "captions"],
+            multiple=True,
+            help="A caption to draw in the grids; may be repeated. Default: some of the data's.",
+        ),
+        option("--flip/--no-flip", True, "Mirror pictures at random."),
+        click.Option(
+            ["--strict"], is_flag=True, help="Refuse a folder at its first faulty file."
+        ),
+    ]
+
+
+def _knob_option(knob: Knob) -> click.Option:
+    name = "--" + knob.name.replace("_", "-")
+    if knob.type is bool:
+        name = f"{name}/--no-{name[2:]}"
+    default = knob.default
+    if knob.many:
+        default = ",".join(str(value) for value in knob.default)  # type: ignore[attr-defined]
+    return click.Option(
+        [name, knob.name],
+        default=default,
+        show_default=True,
+        type=_CommaList(knob.type) if knob.many else knob.type,
+        help=knob.help,
+    )
+
+
+class _CommaList(click.ParamType):
+    """Values separated by commas."""
+
+    def __init__(self, item: type) -> None:
+        self.name = f"{item.__name__},..."
+        self._item = item
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(self._item(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of {self._item.__name__} with commas", param, ctx)
+
+
+def _run(entry: Entry, given: dict[str, Any]) -> None:
+    from training.plan import plan
+    from training.run import Options, run
+
+    dry, quiet = given.pop("dry_run"), given.pop("quiet")
+    knobs = {knob.name: given.pop(knob.name) for knob in entry.knobs}
+    options = Options(**given)
+    if dry:
+        plan(entry, options, knobs)
+        return
+    click.echo(f"bundle: {run(entry, options, knobs, shown=not quiet)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,267 @@
+"""One training run, from a folder of captioned pictures to a bundle."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from numpy.typing import NDArray
+from torch import nn
+
+from t2i.encoders import CaptionEncoder, TextEncoder, encode_dataset, load_text_encoder
+from training.data.decoded import cache_root
+from training.data.load import load_data
+from training.data.pictures import PictureData
+from training.data.wrong_captions import WrongCaptions
+from training.errors import TrainingError
+from training.grids import Grid
+from training.matching import fit_caption_network
+from training.progress import progress_bar
+from training.recipe import Recipe
+from training.registry import Entry, Spec
+from training.stream import CaptionStream
+from training.tokens import encode_tokens
+from training.trainer import Precision, Report, Settings, Trainer, accelerator_for
+
+log = logging.getLogger("t2i.training")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a person says on the command line, apart from the recipe's own knobs.
+
+    Attributes:
+        data: ``birds``, ``birds:COUNT`` or a folder of captioned pictures.
+        out: Folder of the run; made when missing, resumed when it holds a checkpoint.
+        kimg: Length in thousands of real pictures shown.
+        resolution: Side of the training pictures in pixels.
+        encoder: Text encoder: its id, or a folder.
+        caption_steps: Steps in which the caption network learns; 0 uses the text encoder's own
+            sentence embedding.
+        seed: Seed of everything random.
+        precision: ``bf16`` or ``no`` (float32).
+        micro_batches: Parts that each process takes its share of a batch in.
+        checkpoint_kimg: Distance of checkpoints in kimg.
+        grid_kimg: Distance of grids in kimg.
+        captions: Captions to draw in the grids; empty chooses some of the data.
+        flip: Mirror pictures at random.
+        strict: Refuse a folder at its first faulty file instead of skipping it.
+    """
+
+    data: str
+    out: Path
+    kimg: float = 400.0
+    resolution: int = 64
+    encoder: str = "all-MiniLM-L6-v2"
+    caption_steps: int = 2500
+    seed: int = 0
+    precision: Precision = "bf16"
+    micro_batches: int = 1
+    checkpoint_kimg: float = 10.0
+    grid_kimg: float = 20.0
+    captions: tuple[str, ...] = ()
+    flip: bool = True
+    strict: bool = False
+
+
+# A run may be made longer or report more often; what it learns from must stay as it was.
+CHANGEABLE = {"kimg", "checkpoint_kimg", "grid_kimg", "out", "captions", "strict"}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that a run needs before its first step.
+
+    Attributes:
+        recipe: Networks and phases.
+        stream: Batches.
+        encoder: From captions to the embeddings that the networks take.
+        embeddings: ``(n_captions, d)`` of the training captions.
+        data: Pictures and captions.
+    """
+
+    recipe: Recipe
+    stream: CaptionStream
+    encoder: TextEncoder
+    embeddings: NDArray[np.float32]
+    data: PictureData
+
+
+def prepare(entry: Entry, options: Options, knobs: Mapping[str, object], *, shown: bool) -> Prepared:
+    """Load data, encode captions and build the recipe.
+
+    Args:
+        entry: The recipe's entry in the zoo.
+        options: The run's options.
+        knobs: The recipe's arguments.
+        shown: Show progress bars.
+    """
+    data = load_data(
+        options.data, resolution=options.resolution, progress=shown, strict=options.strict
+    )
+    if not data.flat_captions:
+        raise TrainingError(
+            f"data {options.data}: has no captions; recipe {entry.key} learns from captions"
+        )
+    words = load_text_encoder(options.encoder)
+    cache = cache_root() / "captions"
+    encoder = words
+    if options.caption_steps:
+        tokens = encode_tokens(words, data.flat_captions, cache, progress=shown)
+        # Without a truth of its own, the data's captions are compared by their sentence embedding.
+        sentences = (
+            np.zeros((len(data.flat_captions), 1), np.float32)
+            if data.truth is not None
+            else encode_dataset(words, data.flat_captions, cache, progress=shown)
+        )
+        network = fit_caption_network(
+            data,
+            tokens,
+            WrongCaptions(data, sentences, seed=options.seed),
+            options.out / "caption_network.safetensors",
+            steps=options.caption_steps,
+            seed=options.seed,
+            progress=shown,
+        )
+        encoder = CaptionEncoder(words, network)
+    embeddings = encode_dataset(encoder, data.flat_captions, cache, progress=shown)
+    torch.manual_seed(options.seed)
+    recipe = entry.build(Spec(options.resolution, encoder.dim), **knobs)
+    if recipe.fit is not None:
+        recipe.fit(torch.from_numpy(np.asarray(embeddings)))
+    stream = CaptionStream(data, embeddings, seed=options.seed, flip=options.flip)
+    return Prepared(recipe, stream, encoder, embeddings, data)
+
+
+def run(
+    entry: Entry,
+    options: Options,
+    knobs: Mapping[str, object],
+    *,
+    shown: bool = True,
+    on_report: Callable[[Report], None] | None = None,
+) -> Path:
+    """Train to the end, or until a signal asks to stop; running again goes on.
+
+    Args:
+        entry: The recipe's entry in the zoo.
+        options: The run's options.
+        knobs: The recipe's arguments.
+        shown: Show progress bars.
+        on_report: Called with every report, on the main process.
+
+    Returns:
+        The folder of the bundle.
+
+    Raises:
+        TrainingError: The run cannot start, go on or be resumed.
+        KeyboardInterrupt: It was stopped by a signal; a checkpoint was written.
+    """
+    accelerator = accelerator_for(options.precision, options.out)
+    main = accelerator.is_main_process
+    with accelerator.main_process_first():
+        if main:
+            _remember(options, knobs, entry.key)
+        ready = prepare(entry, options, knobs, shown=shown and main)
+    settings = Settings(
+        out=options.out,
+        kimg=options.kimg,
+        seed=options.seed,
+        precision=options.precision,
+        micro_batches=options.micro_batches,
+        checkpoint_kimg=options.checkpoint_kimg,
+    )
+    trainer = Trainer(ready.recipe, ready.stream, settings, accelerator)
+    if trainer.resume() and main:
+        log.warning("resumed at %.1f kimg from %s", trainer.kimg, trainer.checkpoints)
+    accelerator.init_trackers("tensorboard")
+    grid = Grid(ready.encoder, options.captions or _some_captions(ready.data), seed=options.seed)
+    total = round(options.kimg * 1000)
+    drawn = trainer.kimg
+    with (
+        _stop_on_signal(trainer),
+        progress_bar(entry.key, total, shown=shown and main) as advance,
+    ):
+        advance(min(total, round(trainer.kimg * 1000)))
+        before = round(trainer.kimg * 1000)
+        for report in trainer.train():
+            accelerator.log(dict(report.losses), step=report.round)
+            if not main:
+                continue
+            _record(options.out, report)
+            now = min(total, round(report.kimg * 1000))
+            advance(now - before, _words(report))
+            before = now
+            if on_report is not None:
+                on_report(report)
+            if report.kimg - drawn >= options.grid_kimg or report.kimg >= options.kimg:
+                grid.save(trainer.average, options.out / "grids" / f"{round(report.kimg):06d}.png")
+                drawn = report.kimg
+    accelerator.end_training()
+    if trainer.stopped:
+        raise KeyboardInterrupt
+    return options.out / "bundle"
+
+
+def _remember(options: Options, knobs: Mapping[str, object], key: str) -> None:
+    """Keep what the run was started with; refuse to resume it with something else."""
+    asked = {"recipe": key, **asdict(options), **knobs}
+    plain = json.loads(json.dumps(asked, default=str))
+    path = options.out / "run.json"
+    if path.is_file():
+        before = json.loads(path.read_text())
+        changed = [
+            f"{name} was {before.get(name)!r}, now {value!r}"
+            for name, value in plain.items()
+            if name not in CHANGEABLE and before.get(name) != value
+        ]
+        if changed:
+            raise TrainingError(
+                f"out: the run in {options.out} was started otherwise ({'; '.join(changed)}); "
+                "use the same options, or another --out"
+            )
+    options.out.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(plain, indent=2) + "\n")
+    partial.replace(path)
+
+
+def _record(out: Path, report: Report) -> None:
+    line = {"kimg": report.kimg, "round": report.round, "speed": report.pictures_per_second}
+    with (out / "log.jsonl").open("a") as file:
+        file.write(json.dumps({**line, **report.losses}) + "\n")
+
+
+def _words(report: Report) -> str:
+    losses = " ".join(f"{name} {value:.2f}" for name, value in report.losses.items())
+    return f"{report.kimg:.1f} kimg  {report.pictures_per_second:.0f} pictures/s  {losses}"
+
+
+def _some_captions(data: PictureData, count: int = 8) -> tuple[str, ...]:
+    texts = list(dict.fromkeys(data.flat_captions))
+    places = np.linspace(0, len(texts) - 1, min(count, len(texts))).astype(int)
+    return tuple(texts[place] for place in places)
+
+
+@contextmanager
+def _stop_on_signal(trainer: Trainer) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end the run after the round, with a checkpoint."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        trainer.stop()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

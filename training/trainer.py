@@ -1,0 +1,309 @@
+"""The training loop: rounds of phases over batches, whatever the paper."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from training import checkpoint, ema
+from training.errors import TrainingError
+from training.health import Health
+from training.recipe import Batch, Phase, Recipe
+from training.stream import CaptionStream
+
+Precision = Literal["bf16", "no"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long and how a run trains, apart from the recipe.
+
+    Attributes:
+        out: Folder of the run.
+        kimg: Length of the run in thousands of real pictures shown.
+        seed: Seed of everything random.
+        precision: ``bf16`` runs the networks in bfloat16, ``no`` in float32.
+        micro_batches: Parts that a process takes its share of a batch in.
+        checkpoint_kimg: Distance of checkpoints in kimg.
+        keep: How many checkpoints stay.
+        report_rounds: Rounds between two reports of losses.
+    """
+
+    out: Path
+    kimg: float
+    seed: int = 0
+    precision: Precision = "bf16"
+    micro_batches: int = 1
+    checkpoint_kimg: float = 10.0
+    keep: int = 2
+    report_rounds: int = 10
+
+
+@dataclass(frozen=True)
+class Report:
+    """What happened since the last report.
+
+    Attributes:
+        round: Rounds done.
+        kimg: Thousands of real pictures shown.
+        losses: Means by name.
+        pictures_per_second: Speed, over all processes.
+        seconds_left: Until the end of the run at that speed.
+    """
+
+    round: int
+    kimg: float
+    losses: Mapping[str, float]
+    pictures_per_second: float
+    seconds_left: float
+
+
+class Trainer:
+    """Trains a recipe on a stream of batches.
+
+    Args:
+        recipe: What to train.
+        stream: Where batches come from.
+        settings: How long and how.
+        accelerator: Accelerate's handle; made from ``settings`` when not given.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        stream: CaptionStream,
+        settings: Settings,
+        accelerator: Accelerator | None = None,
+    ) -> None:
+        self.recipe = recipe
+        self.settings = settings
+        self._stream = stream
+        self.accelerator = accelerator or accelerator_for(settings.precision, settings.out)
+        self.round = 0
+        self.average = copy.deepcopy(recipe.networks["generator"]).requires_grad_(False)
+        self.average.to(self.accelerator.device)
+        networks = {
+            name: network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            for name, network in recipe.networks.items()
+        }
+        optimizers = {p.player: p.optimizer.build(networks[p.player]) for p in recipe.phases}
+        self._wrapped: dict[str, nn.Module] = {
+            name: self.accelerator.prepare(network) for name, network in networks.items()
+        }
+        self._optimizers: dict[str, torch.optim.Optimizer] = {
+            name: self.accelerator.prepare(optimizer) for name, optimizer in optimizers.items()
+        }
+        # The live module inside a data-parallel wrapper. `accelerator.unwrap_model` would strip
+        # autocast from the live model.
+        self.networks: dict[str, nn.Module] = {
+            name: network.module if isinstance(network, DistributedDataParallel) else network
+            for name, network in self._wrapped.items()
+        }
+        self._health = Health(recipe.watched)
+        self.stopped = False
+
+    def stop(self) -> None:
+        """Ask `train` to end after the current round, with a checkpoint."""
+        self.stopped = True
+
+    @property
+    def kimg(self) -> float:
+        """Thousands of real pictures shown so far."""
+        return self.round * self.pictures_per_round / 1000.0
+
+    @property
+    def _batches_per_round(self) -> int:
+        return max(phase.steps for phase in self.recipe.phases)
+
+    @property
+    def pictures_per_round(self) -> int:
+        """Real pictures shown in a round, over all processes."""
+        return self._batches_per_round * self.recipe.batch_size
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the run's checkpoints."""
+        return self.settings.out / "checkpoints"
+
+    def train(self) -> Iterator[Report]:
+        """Train to the end, from the last checkpoint where there is one.
+
+        Yields a report every few rounds; a checkpoint is written on the way and at the end. When
+        the caller stops iterating, nothing is lost: call `save`.
+
+        Raises:
+            TrainingError: A loss is not finite, or the discriminator has won.
+        """
+        sums: dict[str, Tensor] = {}
+        rounds, started = 0, time.perf_counter()
+        saved = self.kimg
+        while self.kimg < self.settings.kimg:
+            for name, value in self.play_round().items():
+                sums[name] = sums.get(name, torch.zeros_like(value)) + value
+            rounds += 1
+            finished = self.kimg >= self.settings.kimg or self._stop_everywhere()
+            due = self.kimg - saved >= self.settings.checkpoint_kimg
+            if rounds < self.settings.report_rounds and not finished and not due:
+                continue
+            losses = {
+                name: float(self.accelerator.reduce(value, "mean")) / rounds
+                for name, value in sums.items()
+            }
+            self._health.observe(self.kimg, losses)
+            elapsed = time.perf_counter() - started
+            speed = rounds * self.pictures_per_round / elapsed
+            left = max(0.0, self.settings.kimg - self.kimg) * 1000.0 / speed
+            if due or finished:
+                self.save()
+                saved = self.kimg
+            yield Report(self.round, self.kimg, losses, speed, left)
+            sums, rounds, started = {}, 0, time.perf_counter()
+            if finished:
+                return
+
+    def _stop_everywhere(self) -> bool:
+        """Tell whether any process was asked to stop; all must leave after the same round."""
+        if self.accelerator.num_processes > 1:
+            asked = torch.tensor(float(self.stopped), device=self.accelerator.device)
+            self.stopped = bool(self.accelerator.reduce(asked, "sum") > 0)
+        return self.stopped
+
+    def play_round(self) -> dict[str, Tensor]:
+        """Run every phase once (or as often as it asks) and move the average.
+
+        Returns:
+            Detached mean of each reported loss over this process's micro-batches.
+        """
+        # Layers that draw for themselves (dropout) draw the same after a resume.
+        torch.manual_seed(self.settings.seed * 1_000_003 + self.round)
+        losses: dict[str, Tensor] = {}
+        for phase in self.recipe.phases:
+            for step in range(phase.steps):
+                number = self.round * self._batches_per_round + step
+                losses |= self._update(phase, self._batches(number))
+        self.round += 1
+        decay = self.recipe.ema.decay(self.kimg, self.pictures_per_round)
+        ema.update(self.average, self.networks["generator"], decay)
+        return losses
+
+    def _batches(self, number: int) -> list[Batch]:
+        return self._stream.batches(
+            number,
+            self.recipe.batch_size,
+            self.settings.micro_batches,
+            self.accelerator.device,
+            rank=self.accelerator.process_index,
+            world_size=self.accelerator.num_processes,
+        )
+
+    def _update(self, phase: Phase, batches: list[Batch]) -> dict[str, Tensor]:
+        """Take one optimiser step of one player, over all micro-batches."""
+        player = phase.player
+        for name, network in self.networks.items():
+            network.requires_grad_(name == player)
+        # Only the learning network is called through its wrapper: a frozen one has no gradients
+        # to share between processes.
+        networks = {**self.networks, player: self._wrapped[player]}
+        optimizer = self._optimizers[player]
+        optimizer.zero_grad()
+        means: dict[str, Tensor] = {}
+        for position, batch in enumerate(batches):
+            last = position == len(batches) - 1
+            alone = contextlib.nullcontext() if last else self.accelerator.no_sync(
+                self._wrapped[player]
+            )
+            with alone:
+                with self.accelerator.autocast():
+                    losses = phase.loss(networks, batch)
+                self.accelerator.backward(losses.total / len(batches))
+            for name, value in losses.parts.items():
+                share = value.detach().float() / len(batches)
+                means[name] = means[name] + share if name in means else share
+        optimizer.step()
+        return means
+
+    def save(self) -> Path | None:
+        """Write a checkpoint of this moment (on the main process)."""
+        self.accelerator.wait_for_everyone()
+        if not self.accelerator.is_main_process:
+            return None
+        return checkpoint.save(
+            self.checkpoints,
+            round(self.kimg * 1000),
+            networks={**self.networks, "average": self.average},
+            optimizers=self._plain_optimizers(),
+            state={
+                "round": self.round,
+                "kimg": self.kimg,
+                "batch_size": self.recipe.batch_size,
+                "recipe": self.recipe.key,
+                "seed": self.settings.seed,
+                "data": self._stream.data.fingerprint,
+            },
+            keep=self.settings.keep,
+        )
+
+    def resume(self) -> bool:
+        """Go on from the last complete checkpoint; False when there is none.
+
+        Raises:
+            TrainingError: It belongs to another recipe, seed, batch size or data set, or is broken.
+        """
+        found = checkpoint.complete(self.checkpoints)
+        if not found:
+            return False
+        state = checkpoint.read_state(found[-1])
+        now = {
+            "recipe": self.recipe.key,
+            "seed": self.settings.seed,
+            "batch_size": self.recipe.batch_size,
+            "data": self._stream.data.fingerprint,
+        }
+        for name, value in now.items():
+            if state[name] != value:
+                raise TrainingError(
+                    f"{name}: the run in {self.settings.out} was made with {state[name]}, now it "
+                    f"is {value}; use the same, or another --out"
+                )
+        checkpoint.load(
+            found[-1],
+            networks={**self.networks, "average": self.average},
+            optimizers=self._plain_optimizers(),
+        )
+        self.round = int(str(state["round"]))
+        return True
+
+    def _plain_optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        return {
+            name: getattr(optimizer, "optimizer", optimizer)
+            for name, optimizer in self._optimizers.items()
+        }
+
+
+def accelerator_for(precision: Precision, out: Path) -> Accelerator:
+    """Make Accelerate's handle; processes and devices come from ``accelerate launch``.
+
+    Args:
+        precision: ``bf16`` or ``no``.
+        out: The run's folder; TensorBoard's files go there.
+    """
+    return Accelerator(
+        mixed_precision=precision,
+        log_with="tensorboard",
+        project_dir=out,
+        # Buffers are functions of the weights, the same on every process; and stages that have not
+        # joined yet have no gradients.
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=True)
+        ],
+    )

@@ -1,0 +1,181 @@
+"""The house recipe: stages, three pairs, and codes by which pictures and captions match."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from t2i.networks import StageDiscriminator, StageGenerator, StageOutput, StageScores
+from training.ema import Ema
+from training.errors import TrainingError
+from training.objectives import conditioning_kl, hinge, matching_loss
+from training.recipe import Adam, Batch, Losses, Networks, Phase, Recipe
+from training.registry import Spec, register
+
+
+@register
+def t2i(
+    spec: Spec,
+    *,
+    stages: tuple[int, ...] = (16, 32, 64),
+    stage_start: tuple[float, ...] = (0.0, 0.0, 0.0),
+    width: int = 32,
+    discriminator_width: int = 16,
+    max_channels: int = 128,
+    noise_dim: int = 100,
+    conditioning_dim: int = 128,
+    kl_weight: float = 0.1,
+    unconditional_weight: float = 1.0,
+    matching_weight: float = 1.0,
+    temperature: float = 0.1,
+    generator_lr: float = 4e-4,
+    discriminator_lr: float = 4e-4,
+    batch_size: int = 64,
+    ema_half_life: float = 10.0,
+) -> Recipe:
+    """Captions to pictures in stages: a discriminator a stage, three pairs, and matching codes.
+
+    Composed of StackGAN-v2 (Zhang et al., 2018, arXiv:1710.10916: one trunk, a picture and a
+    discriminator at every stage, conditional and unconditional terms), GAN-CLS (Reed et al., 2016,
+    arXiv:1605.05396, algorithm 1: real/right, real/wrong, fake/right pairs), the hinge objective
+    with spectral normalisation (arXiv:1802.05957) and a contrastive matching term (XMC-GAN, Zhang
+    et al., 2021, arXiv:2101.04702, eq. 4 and 6): the discriminator learns codes that match real
+    pictures with their captions, the generator is asked to be matched.
+
+    L_D = Σ_stages  h(real) + h(fake)  +  h(real, right) + ½ h(real, wrong) + ½ h(fake, right)
+                    + matching_weight · NCE(real, right)
+    L_G = Σ_stages  −D(fake) − D(fake, right) + matching_weight · NCE(fake, right)
+                    + kl_weight · KL(N(μ, σ²) ‖ N(0, 1))
+
+    Args:
+        stages: Side of each stage's picture in pixels, ascending; the last is the result.
+        stage_start: When each stage joins the training, in kimg; the first must be 0.
+        width: Channels of the generator at its last stage.
+        discriminator_width: Channels of the discriminators at full resolution.
+        max_channels: Upper bound of channels in all networks.
+        noise_dim: Length of the noise vector.
+        conditioning_dim: Length of the conditioning vector.
+        kl_weight: Weight of the divergence that keeps the conditioning near a standard normal.
+        unconditional_weight: Weight of the scores that ignore the caption.
+        matching_weight: Weight of the matching codes.
+        temperature: Divides the cosines of matching codes.
+        generator_lr: Learning rate of the generator.
+        discriminator_lr: Learning rate of the discriminators.
+        batch_size: Pictures a step over all processes.
+        ema_half_life: Half-life of the generator's average in kimg.
+    """
+    if len(stage_start) != len(stages) or stage_start[0] != 0:
+        raise TrainingError(
+            f"stage_start: {stage_start} does not fit stages {stages}; give one number a stage, "
+            "the first 0"
+        )
+    if stages[-1] != spec.resolution:
+        raise TrainingError(
+            f"stages: {stages} ends at {stages[-1]} pixels, the data has {spec.resolution}; "
+            f"let the last stage be {spec.resolution}"
+        )
+    generator = StageGenerator(
+        condition_dim=spec.condition_dim,
+        resolutions=stages,
+        noise_dim=noise_dim,
+        conditioning_dim=conditioning_dim,
+        width=width,
+        max_channels=max_channels,
+    )
+    discriminator = StageDiscriminator(
+        condition_dim=spec.condition_dim,
+        resolutions=stages,
+        width=discriminator_width,
+        max_channels=max_channels,
+    )
+
+    def fit(embeddings: Tensor) -> None:
+        generator.standardize.fit(embeddings)
+        discriminator.standardize.fit(embeddings)
+
+    def draw(network: nn.Module, batch: Batch, phase: str) -> StageOutput:
+        output: StageOutput = network(
+            batch.right,
+            batch.noise.normal(f"{phase}/noise", noise_dim),
+            batch.noise.normal(f"{phase}/conditioning", conditioning_dim),
+            sum(start <= batch.kimg for start in stage_start),
+        )
+        return output
+
+    def discriminator_loss(players: Networks, batch: Batch) -> Losses:
+        n = len(batch.pictures)
+        with torch.no_grad():
+            fakes = draw(players["generator"], batch, "discriminator").pictures
+        pictures = [torch.cat([at_side(batch.pictures, f.shape[-1]), f]) for f in fakes]
+        rows = torch.arange(n, device=batch.right.device)
+        pairs = torch.cat([batch.right, batch.wrong, batch.right])
+        every: Sequence[StageScores] = players["discriminator"](
+            pictures, pairs, torch.cat([rows, rows, rows + n])
+        )
+        alone = sum_of(hinge.real(s.picture[:n]) + hinge.fake(s.picture[n:]) for s in every)
+        paired = sum_of(
+            hinge.real(s.pair[:n])
+            + 0.5 * (hinge.fake(s.pair[n : 2 * n]) + hinge.fake(s.pair[2 * n :]))
+            for s in every
+        )
+        matching = sum_of(
+            matching_loss(s.picture_code[:n], s.caption_code[:n], batch.also_true, temperature)
+            for s in every
+        )
+        return Losses(
+            unconditional_weight * alone + paired + matching_weight * matching,
+            {
+                "D/picture": alone.detach() / len(every),
+                "D/pair": paired.detach() / len(every),
+                "D/matching": matching.detach() / len(every),
+            },
+        )
+
+    def generator_loss(players: Networks, batch: Batch) -> Losses:
+        output = draw(players["generator"], batch, "generator")
+        rows = torch.arange(len(batch.right), device=batch.right.device)
+        every: Sequence[StageScores] = players["discriminator"](output.pictures, batch.right, rows)
+        alone = sum_of(hinge.generator(s.picture) for s in every)
+        paired = sum_of(hinge.generator(s.pair) for s in every)
+        matching = sum_of(
+            matching_loss(s.picture_code, s.caption_code, batch.also_true, temperature)
+            for s in every
+        )
+        kl = conditioning_kl(output.mu, output.log_sigma)
+        return Losses(
+            unconditional_weight * alone + paired + matching_weight * matching + kl_weight * kl,
+            {
+                "G/picture": alone.detach() / len(every),
+                "G/pair": paired.detach() / len(every),
+                "G/matching": matching.detach() / len(every),
+                "G/kl": kl.detach(),
+            },
+        )
+
+    return Recipe(
+        key="t2i",
+        networks={"generator": generator, "discriminator": discriminator},
+        phases=(
+            Phase("discriminator", Adam(discriminator_lr), discriminator_loss),
+            Phase("generator", Adam(generator_lr), generator_loss),
+        ),
+        batch_size=batch_size,
+        ema=Ema(half_life=ema_half_life),
+        fit=fit,
+        watched=("D/picture", "D/pair"),
+    )
+
+
+def at_side(pictures: Tensor, side: int) -> Tensor:
+    """Shrink ``(n, 3, r, r)`` to ``(n, 3, side, side)`` by averaging."""
+    if pictures.shape[-1] == side:
+        return pictures
+    return F.avg_pool2d(pictures, pictures.shape[-1] // side)
+
+
+def sum_of(losses: Iterable[Tensor]) -> Tensor:
+    """Sum scalars of the stages."""
+    return torch.stack(list(losses)).sum()
