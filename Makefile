@@ -5,7 +5,6 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-ROOMS := t2i training server
 
 # The newest Python that starts and is new enough; `make PYTHON=/path/to/python` overrides it.
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
@@ -25,7 +24,7 @@ $(READY): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) \
 	  || { rm -rf $(VENV); echo "$(PYTHON) cannot make a virtual environment (on Debian: python3-venv)"; exit 1; }
 	@echo "Setting up $(VENV); the first time this takes a minute or more ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all,dev]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[all,dev]'
 	@touch $@
 
 demo: $(READY)  ## draw "small bird with red head" through the real server; files in demo/
@@ -53,7 +52,7 @@ protos: $(READY)  ## generate t2i/protocol/ from protos/
 	$(BIN)/python protos/generate.py
 
 bench: $(READY)  ## run every benchmark; each prints JSON
-	@for script in benchmarks/*.py; do echo "# $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in $(wildcard benchmarks/*.py); do echo "# $$script"; $(BIN)/python $$script || exit 1; done
 
 clean:  ## remove .venv, caches, demo/ (never runs/)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo dist build
