@@ -59,9 +59,7 @@ class Server:
 
     def __init__(self, settings: Settings, backend: Backend | None = None) -> None:
         self._settings = settings
-        self._backend = backend or ThreadBackend(
-            workers=settings.workers, device=settings.device, threads=settings.threads
-        )
+        self._backend = backend or ThreadBackend(workers=settings.workers, device=settings.device)
         self._engine = Engine(
             self._backend, max_batch=settings.max_batch, queue_limit=settings.queue_limit
         )
@@ -94,6 +92,11 @@ class Server:
     def address(self) -> str:
         """`host:port` with the port that was bound."""
         return f"{self._settings.address.rpartition(':')[0]}:{self.port}"
+
+    @property
+    def waiting(self) -> int:
+        """Pictures that wait for a worker."""
+        return self._engine.waiting
 
     def _loaded(self) -> Models:
         if self._models is None:

@@ -42,14 +42,10 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     help="Batches that are drawn at the same time. One is best on a CPU: a batch uses all cores.",
 )
 @click.option(
-    "--threads",
-    type=int,
-    help="Processor threads of one batch.  [default: one for each core]",
-)
-@click.option(
     "--max-batch",
-    default=_DEFAULTS.max_batch,
-    help="Pictures drawn together. More wins throughput on a GPU, and costs latency on a CPU.",
+    type=int,
+    help="Pictures drawn together. More wins throughput on a GPU and costs latency on a CPU.  "
+    "[default: one for each core on a CPU, 16 on a GPU]",
 )
 @click.option(
     "--queue",
@@ -83,8 +79,7 @@ def main(
     models: tuple[str, ...],
     device: str | None,
     workers: int,
-    threads: int | None,
-    max_batch: int,
+    max_batch: int | None,
     queue_limit: int,
     drain_seconds: float,
     tls_cert: Path | None,
@@ -122,7 +117,6 @@ def main(
             port_file=port_file,
             device=device,
             workers=workers,
-            threads=threads,
             max_batch=max_batch,
             queue_limit=queue_limit,
             drain_seconds=drain_seconds,

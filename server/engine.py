@@ -109,13 +109,14 @@ class Engine:
 
     Args:
         backend: draws the batches.
-        max_batch: pictures in one batch.
+        max_batch: pictures in one batch; None takes the backend's own choice at the start.
         queue_limit: pictures that may wait before `submit` refuses.
     """
 
-    def __init__(self, backend: Backend, *, max_batch: int, queue_limit: int) -> None:
+    def __init__(self, backend: Backend, *, max_batch: int | None, queue_limit: int) -> None:
         self._backend = backend
         self._max_batch = max_batch
+        self._room = 0
         self._queue_limit = queue_limit
         self._queues: dict[str, deque[Ticket]] = {}
         self._waiting = 0
@@ -131,6 +132,7 @@ class Engine:
     def start(self) -> None:
         """Start taking batches, one at a time for each worker of the backend."""
         loop = asyncio.get_running_loop()
+        self._room = self._max_batch or self._backend.best_batch
         self._tasks = [loop.create_task(self._work()) for _ in range(self._backend.workers)]
 
     async def close(self) -> None:
@@ -193,7 +195,7 @@ class Engine:
             return []
         queue = min(self._queues.values(), key=lambda waiting: waiting[0].arrived)
         taken: list[tuple[Ticket, int, int]] = []
-        room = self._max_batch
+        room = self._room
         while room and queue:
             ticket = queue[0]
             start = ticket._dispatched

@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 
 __all__ = ["pack"]
 
+# Effort of the lossless formats. More effort is waiting time that the network seldom gives back:
+# for a 64-pixel bird PNG level 1 takes half the time of level 6 and 9 % more bytes; lossless WebP
+# takes a sixth of the time of method 1 and 9 % more bytes.
 PNG_LEVEL = 1
-WEBP_METHOD = 1
+WEBP_EFFORT = 0
 
 
 def pack(
@@ -39,7 +42,7 @@ def pack(
         # Small pictures lose their thin lines when colour is stored at half resolution.
         image.save(buffer, "JPEG", quality=quality, subsampling=0)
     elif quality is None:
-        image.save(buffer, "WEBP", lossless=True, method=WEBP_METHOD)
+        image.save(buffer, "WEBP", lossless=True, quality=WEBP_EFFORT, method=WEBP_EFFORT)
     else:
         image.save(buffer, "WEBP", quality=quality)
     return buffer.getvalue()

@@ -26,9 +26,8 @@ class Settings:
         port: TCP port, 0 to 65535; 0 takes a free one.
         port_file: file to write the chosen port to, for scripts that asked for port 0.
         device: torch device, such as "cpu" or "cuda:0"; None lets the pipeline choose.
-        workers: threads that draw at the same time; each runs one batch.
-        threads: torch threads of the process; None leaves torch's own choice.
-        max_batch: pictures in one forward pass, 1 or more.
+        workers: batches that are drawn at the same time.
+        max_batch: pictures in one batch, 1 or more; None lets the backend choose.
         queue_limit: pictures that may wait before requests are refused, `MAX_IMAGES` or more.
         max_request_bytes: size of a request message.
         drain_seconds: how long a stopping server lets running requests finish.
@@ -46,8 +45,7 @@ class Settings:
     port_file: Path | None = None
     device: str | None = None
     workers: int = 1
-    threads: int | None = None
-    max_batch: int = 8
+    max_batch: int | None = None
     queue_limit: int = 256
     max_request_bytes: int = 64 * 1024
     drain_seconds: float = 30.0
@@ -60,9 +58,8 @@ class Settings:
             raise InvalidInput("models", self.models, "is empty", "name at least one bundle")
         _check_range("port", self.port, 0, 65535)
         _check_range("workers", self.workers, 1, 64)
-        if self.threads is not None:
-            _check_range("threads", self.threads, 1, 1024)
-        _check_range("max_batch", self.max_batch, 1, 1024)
+        if self.max_batch is not None:
+            _check_range("max_batch", self.max_batch, 1, 1024)
         _check_range("queue_limit", self.queue_limit, MAX_IMAGES, 1_000_000)
         _check_range("max_request_bytes", self.max_request_bytes, 1024, MAX_RESPONSE_BYTES)
         _check_range("drain_seconds", self.drain_seconds, 0, 3600)

@@ -95,6 +95,10 @@ class Backend(Protocol):
     def workers(self) -> int:
         """How many batches may run at once."""
 
+    @property
+    def best_batch(self) -> int:
+        """How many pictures a batch should have unless the settings say; known once loaded."""
+
     async def load(self, models: Sequence[str]) -> Sequence[ModelInfo]:
         """Load models by name or folder and warm them up; describe them in the same order.
 

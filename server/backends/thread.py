@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ThreadBackend"]
 
+_GPU_BATCH = 16
+
 
 class ThreadBackend:
     """Loads pipelines into this process and draws with them, off the event loop.
@@ -27,13 +28,12 @@ class ThreadBackend:
     Args:
         workers: batches at the same time.
         device: torch device; None lets the pipeline choose.
-        threads: torch threads of the process; None leaves torch's own choice.
     """
 
-    def __init__(self, *, workers: int, device: str | None, threads: int | None) -> None:
+    def __init__(self, *, workers: int, device: str | None) -> None:
         self._workers = workers
         self._device = device
-        self._threads = threads
+        self._best_batch = _GPU_BATCH
         self._pipelines: dict[str, Pipeline] = {}
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix="draw")
 
@@ -41,6 +41,11 @@ class ThreadBackend:
     def workers(self) -> int:
         """How many batches may run at once."""
         return self._workers
+
+    @property
+    def best_batch(self) -> int:
+        """One picture for each core on a CPU, where each is drawn on one thread; more on a GPU."""
+        return self._best_batch
 
     async def load(self, models: Sequence[str]) -> Sequence[ModelInfo]:
         """Load and warm up the models; describe them in the same order.
@@ -50,14 +55,6 @@ class ThreadBackend:
         """
         loop = asyncio.get_running_loop()
         pipelines = await loop.run_in_executor(self._executor, self._load, models)
-        # Torch keeps thread pools and scratch memory for each calling thread, so each warms up.
-        together = threading.Barrier(self._workers)
-        await asyncio.gather(
-            *(
-                loop.run_in_executor(self._executor, _warm_up, pipelines, together)
-                for _ in range(self._workers)
-            )
-        )
         return [_describe(pipeline) for pipeline in pipelines]
 
     async def run(self, model: str, items: Sequence[Item]) -> Batch:
@@ -71,22 +68,16 @@ class ThreadBackend:
 
     def _load(self, models: Sequence[str]) -> list[Pipeline]:
         # The slow imports happen here, while the server already answers health checks.
-        import torch
-
+        from t2i.compute import core_count
         from t2i.pipeline import Pipeline
 
-        if self._threads is not None:
-            torch.set_num_threads(self._threads)
         pipelines = [Pipeline.from_pretrained(name, device=self._device) for name in models]
+        for pipeline in pipelines:
+            pipeline.warm_up()
+        if all(pipeline.device.type == "cpu" for pipeline in pipelines):
+            self._best_batch = core_count()
         self._pipelines = {pipeline.info.name: pipeline for pipeline in pipelines}
         return pipelines
-
-
-def _warm_up(pipelines: Sequence[Pipeline], together: threading.Barrier) -> None:
-    # Nobody passes before every thread of the pool holds one of these calls.
-    together.wait()
-    for pipeline in pipelines:
-        pipeline.warm_up()
 
 
 def _describe(pipeline: Pipeline) -> ModelInfo:

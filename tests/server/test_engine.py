@@ -17,6 +17,7 @@ class Gate:
 
     def __init__(self, workers: int = 1) -> None:
         self.workers = workers
+        self.best_batch = 3
         self.batches: list[tuple[str, list[int]]] = []
         self.passes = asyncio.Semaphore(0)
         self.broken: Exception | None = None
@@ -94,6 +95,17 @@ async def test_a_large_request_is_split_and_arrives_whole(engine: Engine, gate: 
         gate.passes.release()
     assert await seeds_of(ticket) == list(range(10))
     assert [len(seeds) for _, seeds in gate.batches] == [4, 4, 2]
+
+
+async def test_without_a_setting_the_backend_says_how_large_a_batch_is(gate: Gate) -> None:
+    engine = Engine(gate, max_batch=None, queue_limit=20)
+    engine.start()
+    ticket = engine.submit("m", items(*range(4)))
+    gate.passes.release()
+    gate.passes.release()
+    assert await seeds_of(ticket) == [0, 1, 2, 3]
+    assert [len(seeds) for _, seeds in gate.batches] == [3, 1]
+    await engine.close()
 
 
 async def test_models_never_share_a_batch_and_the_oldest_request_goes_first(

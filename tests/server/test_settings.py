@@ -36,7 +36,6 @@ def test_ipv6_addresses_are_written_in_brackets() -> None:
     [
         ("port", 65536),
         ("workers", 0),
-        ("threads", 0),
         ("max_batch", 0),
         ("queue_limit", 15),
         ("max_request_bytes", 10),

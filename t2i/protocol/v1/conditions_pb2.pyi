@@ -617,11 +617,11 @@ class Timings(message.Message):
     PACK_MS_FIELD_NUMBER: builtins.int
     TOTAL_MS_FIELD_NUMBER: builtins.int
     queue_ms: builtins.float
-    """Waiting for a free worker, summed over the request's batches."""
+    """From the arrival of the request until its first picture went to a worker."""
     encode_ms: builtins.float
-    """From condition to embedding."""
+    """From condition to embedding, summed over the batches that the request was in."""
     generate_ms: builtins.float
-    """In the generator, in batches that may be shared with other requests."""
+    """In the generator, summed over these batches; they may be shared with other requests."""
     pack_ms: builtins.float
     """Packing the pictures into their format."""
     total_ms: builtins.float

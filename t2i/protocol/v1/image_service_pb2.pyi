@@ -48,8 +48,8 @@ class GenerateRequest(message.Message):
 
     @builtins.property
     def seeds(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
-        """One seed for each picture, 0 to 2^63 - 1. Empty: the server chooses, and tells. Otherwise as
-        many as count.
+        """One seed for each picture, 0 to 2^63 - 1, as many as count. Empty: the server draws them from
+        request_id and tells them; the same request_id asked again gives the same pictures.
         """
 
     @builtins.property

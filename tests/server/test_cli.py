@@ -1,0 +1,119 @@
+"""The command, as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from t2i.protocol.v1 import conditions_pb2 as pb
+from t2i.protocol.v1.image_service_pb2 import GenerateRequest
+from t2i.protocol.v1.image_service_pb2_grpc import ImageServiceStub
+
+COMMAND = [sys.executable, "-m", "server.cli"]
+ROOT = Path(__file__).resolve().parents[2]
+BIRD = pb.Condition(text=pb.TextCondition(text="a bird"))
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments], capture_output=True, text=True, cwd=ROOT, timeout=60
+    )
+
+
+@pytest.fixture
+def process(bundle: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A running command and the port that it chose."""
+    port_file = tmp_path / "port"
+    arguments = ["--address", "127.0.0.1:0", "--model", str(bundle), "--port-file", str(port_file)]
+    started = subprocess.Popen(
+        [*COMMAND, *arguments], stderr=subprocess.PIPE, text=True, cwd=ROOT, env=dict(os.environ)
+    )
+    limit = time.monotonic() + 30
+    while not port_file.exists():
+        assert started.poll() is None and time.monotonic() < limit
+        time.sleep(0.02)
+    yield started, int(port_file.read_text())
+    if started.poll() is None:
+        started.kill()
+    started.communicate()
+
+
+def wait_until_serving(channel: grpc.Channel) -> None:
+    stub = health_pb2_grpc.HealthStub(channel)
+    for answer in stub.Watch(health_pb2.HealthCheckRequest(), timeout=60):
+        if answer.status == health_pb2.HealthCheckResponse.SERVING:
+            return
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_running_requests_finish_and_exits_with_zero(
+    process: tuple[subprocess.Popen[str], int], number: signal.Signals
+) -> None:
+    started, port = process
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        wait_until_serving(channel)
+        calls = [
+            ImageServiceStub(channel).Generate(GenerateRequest(condition=BIRD, count=16))
+            for _ in range(8)
+        ]
+        for call in calls:
+            assert next(call).HasField("accepted")
+        started.send_signal(number)
+        for call in calls:
+            assert [event.WhichOneof("event") for event in call][-1] == "finished"
+    _, log = started.communicate(timeout=20)
+    assert started.returncode == 0, log
+    assert "ready on 127.0.0.1:" in log
+    assert log.splitlines()[-1].endswith("stopped")
+
+
+def test_a_signal_while_loading_ends_it_with_zero(
+    process: tuple[subprocess.Popen[str], int],
+) -> None:
+    started, _ = process
+    started.send_signal(signal.SIGTERM)
+    _, log = started.communicate(timeout=30)
+    assert started.returncode == 0, log
+    assert "Traceback" not in log
+
+
+def test_a_bundle_that_is_not_there_ends_it_with_one_line(tmp_path: Path) -> None:
+    done = run("--address", "127.0.0.1:0", "--model", str(tmp_path / "nothing"))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("Error: ")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--address", "0.0.0.0:0"], "can be reached from other machines"),
+        (["--address", "50051"], "is not HOST:PORT"),
+        (["--address", "127.0.0.1:99999"], "port: 99999 is out of range"),
+        (["--queue", "1"], "queue_limit: 1 is out of range"),
+        (["--tls-cert", "pyproject.toml"], "only a certificate is given"),
+        (["--token-file", "no-such-file"], "no-such-file cannot be read"),
+    ],
+)
+def test_wrong_options_are_refused_at_once_in_one_line(arguments: list[str], told: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == 1
+    assert told in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_help_shows_how_to_start_and_every_default() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    assert "t2i-serve --address 0.0.0.0:50051 --tls-cert" in done.stdout
+    for default in ("127.0.0.1:50051", "[default: 256]", "[default: 30.0]", "T2I_TOKEN"):
+        assert default in done.stdout
