@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -38,6 +39,9 @@ CAPTIONS_PER_PICTURE = 5
 MIN_SIZE, MAX_SIZE = 64, 256
 _ALONE_BELOW = 256
 _REPORT_EVERY = 32
+_PARTIAL = ".partial-"
+_HERE = f"@{socket.gethostname()}-"
+_WORKER = "training.data.birds.worker"
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,8 @@ def birds(
     folder = root / f"birds-{split}-{count}-{size}-{fingerprint[:16]}"
     if not folder.is_dir():
         root.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=root))
+        _clear_left_overs(root)
+        partial = Path(tempfile.mkdtemp(prefix=f"{_PARTIAL}{os.getpid()}{_HERE}", dir=root))
         try:
             _make(partial, split, count, size, seed, progress, workers or os.cpu_count() or 1)
             try:
@@ -139,6 +144,19 @@ def birds(
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return _load(folder, fingerprint)
+
+
+def _clear_left_overs(root: Path) -> None:
+    """Remove what processes of this machine that were killed have left unfinished."""
+    for folder in root.glob(f"{_PARTIAL}*{_HERE}*"):
+        process = folder.name.removeprefix(_PARTIAL).split("@")[0]
+        try:
+            os.kill(int(process), 0)
+        except ProcessLookupError:
+            shutil.rmtree(folder, ignore_errors=True)
+        except PermissionError:
+            # Alive, and another user's.
+            continue
 
 
 def _check(split: str, count: int, size: int, seed: int, workers: int | None) -> None:
@@ -270,7 +288,7 @@ class _Workers:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         # The work is split by process; threads inside would only fight over the cores.
         environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "training.data.birds.worker"]
+        command = [sys.executable, "-m", _WORKER]
         self._processes = [
             subprocess.Popen(
                 [
