@@ -154,8 +154,8 @@ class Client:
             previews: whether to send the pictures of earlier stages.
             truncation: scale of the noise, 0 to 1; less gives more alike, usually cleaner pictures.
             conditioning_truncation: the same for the noise of the conditioning.
-            request_id: a UUID of version 4 that names the request. With it, a stream that breaks
-                off is taken up where it was, as long as the service draws the same pictures again.
+            request_id: a UUID of version 4 that names the request. The service draws the seeds from
+                it when there are none, so a stream that breaks off is taken up where it was.
             timeout: seconds for the whole request; by default the client's.
 
         Raises:

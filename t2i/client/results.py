@@ -155,9 +155,9 @@ class Timings:
     """Where the time went, in milliseconds of wall-clock time on the server.
 
     Attributes:
-        queue_ms: waiting for a free worker.
-        encode_ms: from condition to embedding.
-        generate_ms: in the generator, in batches that may be shared with other requests.
+        queue_ms: from the arrival of the request until its first picture went to a worker.
+        encode_ms: from condition to embedding, summed over the batches that the request was in.
+        generate_ms: in the generator, summed over these batches, which others may share.
         pack_ms: packing the pictures into their format.
         total_ms: from the arrival of the request to its last message.
     """
