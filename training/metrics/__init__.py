@@ -1,0 +1,1 @@
+"""How good the pictures of a trained model are: fidelity, variety, agreement with the caption."""

@@ -1,0 +1,236 @@
+"""The commands `t2i-train eval` and `t2i-train classifier`.
+
+Everything heavy is imported where it is used, so that `--help` and a wrong option answer at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from t2i.files import write_atomically
+
+if TYPE_CHECKING:
+    from training.metrics.attributes import Accuracy
+
+_cache_option = click.option(
+    "--cache",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where drawn birds are kept [default: ~/.cache/t2i/birds].",
+)
+
+
+@click.command("eval", context_settings={"show_default": True})
+@click.argument("bundle")
+@click.option("--data", type=click.Choice(["birds"]), default="birds", help="What to ask for.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
+@click.option("--count", default=2000, type=click.IntRange(2), help="Captions of each split.")
+@click.option(
+    "--seeds", default=3, type=click.IntRange(1, 100), help="Draws of every caption, from seed 0."
+)
+@click.option(
+    "--split",
+    "splits",
+    multiple=True,
+    default=("val", "unseen"),
+    type=click.Choice(["val", "unseen"]),
+    help="val: combinations that training showed; unseen: those held out. Repeat for both.",
+)
+@click.option(
+    "--data-seed",
+    default=1,
+    type=click.IntRange(0),
+    help="Seed of the birds that are asked for; another than training watched.",
+)
+@click.option("--resize", default=128, help="Side to which pictures are brought for features.")
+@click.option("--subsets", default=100, type=click.IntRange(1), help="Subsets of the KID.")
+@click.option(
+    "--subset-size", default=500, type=click.IntRange(2), help="Pictures in each, at most --count."
+)
+@click.option(
+    "--variety-captions",
+    default=100,
+    type=click.IntRange(1),
+    help="Captions drawn several times to see how the pictures differ, at most --count.",
+)
+@click.option(
+    "--variety-pictures", default=8, type=click.IntRange(2), help="Pictures of each of those."
+)
+@click.option(
+    "--classifier",
+    "classifier_folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Attribute classifier to judge with [default: the one that ships].",
+)
+@click.option(
+    "--grid",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write a sheet of captions and seeds to this picture, such as grid.png.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the JSON to this file as well.",
+)
+@click.option("--quiet", is_flag=True, help="Show no progress bars (none are shown in a pipe).")
+@_cache_option
+def evaluate(
+    bundle: str,
+    data: str,
+    as_json: bool,
+    count: int,
+    seeds: int,
+    splits: tuple[str, ...],
+    data_seed: int,
+    resize: int,
+    subsets: int,
+    subset_size: int,
+    variety_captions: int,
+    variety_pictures: int,
+    classifier_folder: Path | None,
+    grid: Path | None,
+    out: Path | None,
+    quiet: bool,
+    cache: Path | None,
+) -> None:
+    """Measure BUNDLE (a folder, or a name such as default) on birds that it never saw.
+
+    Prints, for combinations that training showed and for those it did not: whether the pictures
+    show what the captions state, how near they come to real ones, and how much the pictures of
+    one caption differ. Beside each figure stands what real pictures score.
+
+    \b
+        t2i-train eval default
+        t2i-train eval runs/birds/bundle --count 200 --seeds 1 --grid look.png
+        t2i-train eval default --json > scores.json
+
+    Exit codes: 0 measured, 1 failed (such as a damaged bundle, or a classifier of other
+    drawings, or a number that cannot be used), 2 wrong usage.
+    """  # noqa: D301 - \b keeps click from filling the examples
+    from rich.console import Console
+
+    from t2i.pipeline import Pipeline
+    from training.metrics.attributes import WEIGHTS_FILE, AttributeClassifier
+    from training.metrics.birds_classifier import SHIPPED
+    from training.metrics.evaluate import EvaluationSettings, PipelinePainter, measure
+    from training.metrics.grid import check_grid_path, write_grid
+    from training.metrics.reference import load_reference
+    from training.metrics.report import report, tables
+
+    started = time.monotonic()
+    settings = EvaluationSettings(
+        count=count,
+        seeds=tuple(range(seeds)),
+        splits=tuple(name for name in ("val", "unseen") if name in splits),
+        data_seed=data_seed,
+        resize=resize,
+        subsets=subsets,
+        subset_size=min(subset_size, count),
+        variety_captions=min(variety_captions, count),
+        variety_pictures=variety_pictures,
+    )
+    # What can be wrong is found before minutes are spent on measuring.
+    if grid is not None:
+        check_grid_path(grid)
+    folder = classifier_folder or SHIPPED
+    judge = AttributeClassifier.load(folder)
+    pipeline = Pipeline.from_pretrained(bundle)
+    painter = PipelinePainter(pipeline)
+    scores = measure(painter, judge, settings, cache_dir=cache, show_progress=not quiet)
+    if grid is not None:
+        references = [
+            load_reference(
+                each.split,
+                count,
+                size=painter.resolution,
+                seed=data_seed,
+                cache_dir=cache,
+                progress=not quiet,
+            )
+            for each in scores
+        ]
+        write_grid(grid, painter, references, seeds=range(6))
+    result = report(
+        scores,
+        settings,
+        bundle={
+            "name": pipeline.info.name,
+            "version": pipeline.info.version,
+            "checksum": pipeline.info.checksum,
+            "encoder": pipeline.info.encoder_id,
+            "resolution": painter.resolution,
+        },
+        classifier={
+            "path": "shipped" if classifier_folder is None else str(classifier_folder),
+            "sha256": hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest(),
+        },
+        command=shlex.join(["t2i-train", *sys.argv[1:]]),
+        seconds=time.monotonic() - started,
+    )
+    if out is not None:
+        write_atomically(out, json.dumps(result, indent=2).encode() + b"\n")
+    if as_json:
+        click.echo(json.dumps(result, indent=2))
+    else:
+        Console().print(tables(result))
+
+
+@click.command("classifier", context_settings={"show_default": True})
+@click.argument("data", type=click.Choice(["birds"]))
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for weights, configuration and card.",
+)
+@click.option("--count", default=24_000, type=click.IntRange(2), help="Birds to learn from.")
+@click.option("--test-count", default=4_000, type=click.IntRange(2), help="Birds to be tested on.")
+@click.option("--kimg", default=90.0, help="Thousands of pictures shown in training.")
+@click.option("--seed", default=0, type=click.IntRange(0), help="Seed of weights and order.")
+@_cache_option
+def classifier(
+    data: str,
+    out: Path,
+    count: int,
+    test_count: int,
+    kimg: float,
+    seed: int,
+    cache: Path | None,
+) -> None:
+    """Train the classifier that reads attributes off pictures of DATA, and print its accuracy.
+
+    The project ships one; train another when the drawings have changed.
+
+    \b
+        t2i-train classifier birds --out my-judge
+        t2i-train eval default --classifier my-judge
+    """  # noqa: D301 - \b keeps click from filling the examples
+    from training.metrics.birds_classifier import make_birds_classifier, save_with_card
+    from training.metrics.progress import Steps
+    from training.metrics.train_classifier import ClassifierTraining
+
+    training = ClassifierTraining(kimg=kimg, seed=seed)
+    with Steps() as steps:
+        made, measured = make_birds_classifier(
+            training,
+            count=count,
+            test_count=test_count,
+            cache_dir=cache,
+            progress=steps.start("training the classifier", training.steps * training.batch),
+        )
+    save_with_card(made, out)
+    _print_accuracy(tuple(made.attributes), measured)
+    click.echo(f"wrote {out}")
+
+
+def _print_accuracy(names: tuple[str, ...], measured: Accuracy) -> None:
+    for name, share in zip(names, measured.each, strict=True):
+        click.echo(f"{name:14s} {share:.4f}")
+    click.echo(f"{'mean':14s} {measured.mean:.4f}")
