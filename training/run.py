@@ -19,6 +19,7 @@ from torch import nn
 
 from t2i.encoders import CaptionEncoder, TextEncoder, encode_dataset, load_text_encoder
 from training.data.decoded import cache_root
+from training.data.folder import write_skipped
 from training.data.load import load_data
 from training.data.pictures import PictureData
 from training.data.wrong_captions import WrongCaptions
@@ -172,6 +173,8 @@ def run(
         if main:
             _remember(options, knobs, entry.key)
         ready = prepare(entry, options, knobs, shown=shown and main)
+        if main:
+            write_skipped(ready.data, options.out)
     settings = Settings(
         out=options.out,
         kimg=options.kimg,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from t2i.errors import T2IError
+from training.errors import TrainingError
 
 
-class DataError(T2IError):
+class DataError(TrainingError):
     """A data set cannot be used; the message names the file or number and the remedy."""

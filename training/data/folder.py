@@ -101,7 +101,8 @@ def write_skipped(data: PictureData, run: Path) -> Path | None:
         path.unlink(missing_ok=True)
         return None
     lines = [json.dumps(asdict(fault), ensure_ascii=False) + "\n" for fault in data.skipped]
-    return write_atomically(path, "".join(lines).encode())
+    # What of a name is not UTF-8 becomes a JSON escape.
+    return write_atomically(path, "".join(lines).encode("utf-8", "backslashreplace"))
 
 
 def _check_enough(
