@@ -1,0 +1,249 @@
+"""The command `t2i`: draw pictures here or on a server, and see which models there are.
+
+Everything heavy is imported where it is used, so that `--help` and a wrong option answer at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+import t2i
+from t2i.errors import InvalidInput, T2IError
+
+__all__ = ["main"]
+
+FAILED, WRONG_USE = 1, 2
+
+
+class _Failure(click.ClickException):
+    """One line on standard error and an exit code."""
+
+    def __init__(self, error: Exception, exit_code: int) -> None:
+        super().__init__(" ".join(str(error).split()))
+        self.exit_code = exit_code
+
+
+class _Commands(click.Group):
+    """A group whose commands end in one clear line when they fail."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except T2IError as error:
+            code = getattr(getattr(error, "code", None), "name", "")
+            wrong = isinstance(error, InvalidInput) or code == "INVALID_ARGUMENT"
+            raise _Failure(error, WRONG_USE if wrong else FAILED) from error
+        except OSError as error:
+            raise _Failure(error, FAILED) from error
+
+
+_server_option = click.option(
+    "--server",
+    metavar="ADDRESS",
+    help="Ask the service at this address, such as 127.0.0.1:50051, instead of drawing in this "
+    "process. Token and certificate come from T2I_TOKEN and T2I_CA.",
+)
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
+)
+@click.version_option(t2i.__version__, prog_name="t2i")
+def main() -> None:
+    """Type a caption, get the picture.
+
+    \b
+    Draw one picture with the bundled model:
+        t2i generate "small bird with red head" --out bird.png
+    Draw four on one sheet, the same four every time:
+        t2i generate "small bird with red head" --count 4 --seed 7 --out birds.png
+    See which models there are:
+        t2i models
+
+    Exit codes: 0 done, 1 failed, 2 wrong use (an option or a caption that cannot be used).
+    """  # noqa: D301 - \b keeps click from filling the examples
+
+
+@main.command(context_settings={"show_default": True})
+@click.argument("caption")
+@click.option("--count", default=1, type=click.IntRange(1, 1000), help="Number of pictures.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**63 - 1),
+    help="Seed of the first picture; the next have the next seeds. The same seed draws the same "
+    "picture again.  [default: a new one each time]",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="A file (.png, .jpg, .webp): several pictures become one sheet. Or a folder: one file "
+    "each.  [default: a file named after the caption and the seed]",
+)
+@click.option(
+    "--model",
+    metavar="NAME|FOLDER",
+    help="The model: a name, or the folder of a bundle (with --server, a name that the service "
+    "knows).  [default: the bundled one, or the service's own]",
+)
+@_server_option
+@click.option("--previews", is_flag=True, help="Save the pictures of the earlier stages as well.")
+@click.option(
+    "--truncation",
+    default=1.0,
+    type=click.FloatRange(0, 1),
+    help="Scale of the noise: less gives more alike, usually cleaner pictures.",
+)
+@click.option(
+    "--conditioning-truncation",
+    default=1.0,
+    type=click.FloatRange(0, 1),
+    help="The same for the noise added to the caption's embedding.",
+)
+@click.option(
+    "--format",
+    "file_format",
+    default="png",
+    type=click.Choice(["png", "jpeg", "webp"]),
+    help="Format of the files where --out does not say it by its suffix.",
+)
+@click.option(
+    "--scale",
+    default=1,
+    type=click.IntRange(1, 16),
+    help="Enlarge the saved pictures so many times.",
+)
+@click.option("--device", help="Torch device, such as cpu or cuda.  [default: the best there is]")
+def generate(
+    caption: str,
+    count: int,
+    seed: int | None,
+    out: Path | None,
+    model: str | None,
+    server: str | None,
+    previews: bool,
+    truncation: float,
+    conditioning_truncation: float,
+    file_format: str,
+    scale: int,
+    device: str | None,
+) -> None:
+    """Draw pictures of CAPTION and save them.
+
+    The paths of the saved files go to standard output, everything else to standard error.
+
+    \b
+    One picture, named after the caption:
+        t2i generate "small bird with red head"
+    Four on one sheet, enlarged, with the stages that led to them:
+        t2i generate "small bird with red head" --count 4 --previews --scale 4 --out birds.png
+    A hundred in a folder, as seeds 0 to 99:
+        t2i generate "a black bird on the ground" --count 100 --seed 0 --out birds/
+    From a service:
+        t2i generate "small bird with red head" --server 127.0.0.1:50051 --out bird.png
+    With a model of your own:
+        t2i generate "a yellow flower" --model runs/flowers/bundle --out flower.png
+    """  # noqa: D301 - \b keeps click from filling the examples
+    from t2i import cli_generate as command
+
+    if server is not None and device is not None:
+        raise click.UsageError("--device is the service's business: leave out one of the two")
+    if out is not None and not command.is_folder(out):
+        command.check_suffix(out)
+    ask = command.Ask(
+        caption=caption,
+        count=count,
+        seed=seed,
+        model=model,
+        previews=previews,
+        truncation=truncation,
+        conditioning_truncation=conditioning_truncation,
+    )
+    if server is None:
+        with _waiting("Loading the model") as tell:
+            drawing = command.draw_here(ask, device, tell)
+    else:
+        with _waiting("Asking the service"):
+            drawing = command.draw_there(ask, server)
+    for warning in drawing.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    suffix = command.SUFFIXES[file_format]
+    out = out or command.default_file(drawing, caption, suffix)
+    paths = command.save(drawing, out, suffix=suffix, scale=scale)
+    click.echo(drawing.summary(), err=True)
+    for path in paths:
+        click.echo(path)
+
+
+@main.command()
+@_server_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+def models(server: str | None, as_json: bool) -> None:
+    """List the models that come with t2i, or those of a service.
+
+    \b
+        t2i models
+        t2i models --server 127.0.0.1:50051 --json
+    """  # noqa: D301 - \b keeps click from filling the examples
+    rows = _models_here() if server is None else _models_there(server)
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        sizes = "→".join(str(resolution) for resolution in row["resolutions"])
+        default = "  (default)" if row["is_default"] else ""
+        click.echo(
+            f"{row['name']}  version {row['version']}  {sizes} px  "
+            f"from {', '.join(row['conditions'])}  {row['checksum'][:12]}{default}"
+        )
+
+
+def _models_here() -> list[dict[str, Any]]:
+    from t2i.cli_generate import needs_inference
+
+    with needs_inference():
+        from t2i.bundle import DEFAULT_NAME, Bundle, pretrained_names
+
+        bundles = [Bundle.load(name) for name in pretrained_names()]
+    return [
+        {
+            "name": bundle.config.name,
+            "version": bundle.config.version,
+            "checksum": bundle.checksum,
+            "conditions": bundle.config.conditions,
+            "resolutions": bundle.config.resolutions,
+            "encoder": bundle.config.encoder.id if bundle.config.encoder else "",
+            "embedding_size": bundle.config.embedding_dim,
+            "labels": bundle.config.labels,
+            "is_default": bundle.config.name == DEFAULT_NAME,
+            "folder": str(bundle.folder),
+        }
+        for bundle in bundles
+    ]
+
+
+def _models_there(server: str) -> list[dict[str, Any]]:
+    from t2i.client import Client
+
+    with Client(server) as client:
+        return [asdict(model) for model in client.list_models()]
+
+
+@contextmanager
+def _waiting(what: str) -> Iterator[Any]:
+    """Show on a terminal that something goes on; gives a function that says what."""
+    from rich.console import Console
+
+    with Console(stderr=True).status(what) as status:
+        yield status.update
+
+
+if __name__ == "__main__":
+    main()

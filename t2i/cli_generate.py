@@ -1,0 +1,262 @@
+"""What `t2i generate` does: draw pictures, here or on a server, and save them."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+
+from t2i.conditions import Text
+from t2i.errors import InvalidInput, T2IError
+from t2i.files import write_atomically
+from t2i.sheets import contact_sheet, in_rows
+
+__all__ = [
+    "SUFFIXES",
+    "Ask",
+    "Drawing",
+    "InferenceMissing",
+    "check_suffix",
+    "default_file",
+    "draw_here",
+    "draw_there",
+    "is_folder",
+    "needs_inference",
+    "save",
+]
+
+SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
+LARGEST_SEED = 2**63 - 1
+# The service takes no more at once; more pictures are more requests.
+_MOST_PER_REQUEST = 16
+
+
+class InferenceMissing(T2IError):
+    """Drawing in this process needs packages that are not installed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """What to draw.
+
+    Args:
+        caption: in words.
+        count: number of pictures.
+        seed: seed of the first picture, the next have the next; None draws anew.
+        model: name or folder of a bundle; None is the default.
+        previews: whether to keep the pictures of the earlier stages.
+        truncation: scale of the noise, 0 to 1.
+        conditioning_truncation: scale of the noise of the conditioning, 0 to 1.
+    """
+
+    caption: str
+    count: int = 1
+    seed: int | None = None
+    model: str | None = None
+    previews: bool = False
+    truncation: float = 1.0
+    conditioning_truncation: float = 1.0
+
+    def seeds(self, first: int, count: int) -> list[int] | None:
+        """Return the seeds of `count` pictures from number `first` on, or None for new ones."""
+        if self.seed is None:
+            return None
+        # After the largest seed comes 0.
+        return [(self.seed + first + n) % (LARGEST_SEED + 1) for n in range(count)]
+
+
+@dataclass(slots=True)
+class Drawing:
+    """What was drawn.
+
+    Attributes:
+        model: name of the model.
+        stages: for each picture its stages, from coarse to fine; only the last without previews.
+        seeds: the seed of each picture.
+        warnings: sentences for people, each once.
+    """
+
+    model: str = ""
+    stages: list[list[Image.Image]] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def warn(self, warnings: Iterable[str]) -> None:
+        """Add warnings that are not there yet."""
+        self.warnings += [w for w in dict.fromkeys(warnings) if w not in self.warnings]
+
+    def summary(self) -> str:
+        """Return one line about what was drawn."""
+        count, final = len(self.stages), self.stages[0][-1]
+        seeds = ", ".join(str(seed) for seed in self.seeds[:16]) + (", …" if count > 16 else "")
+        return (
+            f"{count} picture{'s' * (count > 1)} of {final.width}×{final.height} px by "
+            f"{self.model}, seed{'s' * (count > 1)} {seeds}"
+        )
+
+
+@contextmanager
+def needs_inference() -> Iterator[None]:
+    """Say what to install when a package is missing for drawing in this process.
+
+    Raises:
+        InferenceMissing: a module that is not ours cannot be found.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "t2i":
+            raise
+        raise InferenceMissing(
+            f"this needs the module {error.name}, which is not installed: run "
+            "pip install 't2i[inference]', or ask a service with --server ADDRESS"
+        ) from error
+
+
+def draw_here(ask: Ask, device: str | None, tell: Callable[[str], None]) -> Drawing:
+    """Draw in this process.
+
+    Args:
+        ask: what to draw.
+        device: torch device; None for the best there is.
+        tell: called with what is being done, for people who wait.
+
+    Raises:
+        T2IError: the model or the request cannot be used.
+    """
+    # What is wrong with the caption is said before seconds go into loading a model.
+    condition = Text(ask.caption)
+    with needs_inference():
+        tell("Loading torch")
+        from t2i.pipeline import Pipeline
+
+        tell("Loading the model")
+        pipeline = Pipeline.from_pretrained(ask.model or "default", device)
+    tell("Drawing")
+    generation = pipeline.generate(
+        condition,
+        count=ask.count,
+        seeds=ask.seeds(0, ask.count),
+        truncation=ask.truncation,
+        conditioning_truncation=ask.conditioning_truncation,
+        stages="all" if ask.previews else "final",
+    )
+    drawing = Drawing(model=generation.model)
+    for image, previews in zip(generation.images, generation.previews, strict=True):
+        drawing.stages.append([stage.pil() for stage in (*previews, image)])
+        if image.seed is not None:
+            drawing.seeds.append(image.seed)
+    drawing.warn(warning.message for warning in generation.warnings)
+    return drawing
+
+
+def draw_there(ask: Ask, server: str) -> Drawing:
+    """Draw on the service at an address.
+
+    Raises:
+        T2IError: the address or the request cannot be used, or the service fails.
+    """
+    from t2i.client import Accepted, Client, Completed, Finished, Preview
+
+    drawing = Drawing(stages=[[] for _ in range(ask.count)])
+    with Client(server) as client:
+        for first in range(0, ask.count, _MOST_PER_REQUEST):
+            count = min(_MOST_PER_REQUEST, ask.count - first)
+            for event in client.generate(
+                ask.caption,
+                count=count,
+                seeds=ask.seeds(first, count),
+                model=ask.model,
+                previews=ask.previews,
+                truncation=ask.truncation,
+                conditioning_truncation=ask.conditioning_truncation,
+            ):
+                match event:
+                    case Accepted():
+                        drawing.model = event.model.name
+                        drawing.seeds += event.seeds
+                    case Preview(image) | Completed(image):
+                        drawing.stages[first + image.index].append(image.pil())
+                    case Finished():
+                        drawing.warn(warning.message for warning in event.warnings)
+    for stages in drawing.stages:
+        stages.sort(key=lambda picture: picture.height)
+    return drawing
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether a path given by a person means a folder: it is one, or it has no suffix."""
+    return path.is_dir() or not path.suffix
+
+
+def check_suffix(path: Path) -> None:
+    """Check that a file's suffix names a format of pictures.
+
+    Raises:
+        InvalidInput: if it does not.
+    """
+    if path.suffix.lower() not in {".jpeg", *SUFFIXES.values()}:
+        raise InvalidInput(
+            "out",
+            str(path),
+            f"the suffix {path.suffix!r} is of no known picture format",
+            "use .png, .jpg or .webp, or name a folder",
+        )
+
+
+def save(drawing: Drawing, out: Path, *, suffix: str = ".png", scale: int = 1) -> list[Path]:
+    """Save pictures and return the paths of the files.
+
+    In a folder every picture becomes a file of its own, `000-seed7.png`, its earlier stages
+    `000-seed7-16px.png`. In a file, several pictures become one sheet; with previews each row of
+    the sheet is one picture from its first stage to its last.
+
+    Raises:
+        InvalidInput: if the suffix of a file names no format.
+        OSError: if a file cannot be written.
+    """
+    if is_folder(out):
+        out.mkdir(parents=True, exist_ok=True)
+        return [
+            _write(_scaled(picture, scale), out / name)
+            for number, stages in enumerate(drawing.stages)
+            for name, picture in _names(stages, f"{number:03d}-seed{drawing.seeds[number]}", suffix)
+        ]
+    check_suffix(out)
+    if all(len(stages) == 1 for stages in drawing.stages):
+        rows = in_rows([_scaled(stages[0], scale) for stages in drawing.stages])
+    else:
+        rows = [[_scaled(picture, scale) for picture in stages] for stages in drawing.stages]
+    single = len(rows) == len(rows[0]) == 1
+    return [_write(rows[0][0] if single else contact_sheet(rows, gap=2 * scale), out)]
+
+
+def default_file(drawing: Drawing, caption: str, suffix: str) -> Path:
+    """Return the file for a drawing that nobody named, after its caption and its first seed."""
+    words = re.sub(r"[^\w]+", "-", caption.lower()).strip("-")[:60] or "picture"
+    return Path(f"{words}-{drawing.seeds[0]}{suffix}")
+
+
+def _names(stages: list[Image.Image], stem: str, suffix: str) -> Iterable[tuple[str, Image.Image]]:
+    *earlier, final = stages
+    for picture in earlier:
+        yield f"{stem}-{picture.height}px{suffix}", picture
+    yield f"{stem}{suffix}", final
+
+
+def _scaled(picture: Image.Image, scale: int) -> Image.Image:
+    if scale == 1:
+        return picture
+    size = (picture.width * scale, picture.height * scale)
+    return picture.resize(size, Image.Resampling.BICUBIC)
+
+
+def _write(picture: Image.Image, path: Path) -> Path:
+    packed = io.BytesIO()
+    picture.save(packed, Image.registered_extensions()[path.suffix.lower()], quality=95)
+    return write_atomically(path, packed.getvalue())
