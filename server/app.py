@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
@@ -26,6 +25,7 @@ from server.security import load_credentials
 from server.service import ImageService, ModelService
 from server.settings import Settings
 from t2i.errors import InvalidInput
+from t2i.files import write_atomically
 from t2i.protocol.v1 import (
     image_service_pb2,
     image_service_pb2_grpc,
@@ -127,7 +127,7 @@ class Server:
             ) from error
         await self._server.start()
         if settings.port_file is not None:
-            _write_port(settings.port_file, self.port)
+            write_atomically(settings.port_file, f"{self.port}\n".encode())
 
     async def load(self) -> None:
         """Load and warm up the models, then serve.
@@ -183,6 +183,7 @@ async def serve(settings: Settings) -> None:
         _log.info("ready on %s, %.1f s after start", server.address, _seconds_since_start())
         await stop
     _log.info("stopping on signal, at most %.0f s for running calls", settings.drain_seconds)
+    loading.cancel()
     draining = asyncio.create_task(server.stop())
     again = asyncio.create_task(signals.wait())
     await asyncio.wait({draining, again}, return_when=asyncio.FIRST_COMPLETED)
@@ -190,9 +191,6 @@ async def serve(settings: Settings) -> None:
         await server.stop(0)
     await draining
     again.cancel()
-    loading.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await loading
     _log.info("stopped")
 
 
@@ -206,12 +204,6 @@ class _Signals:
 
     async def wait(self) -> None:
         await self._arrived.get()
-
-
-def _write_port(file: Path, port: int) -> None:
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    temporary.write_text(f"{port}\n")
-    temporary.replace(file)
 
 
 def _seconds_since_start() -> float:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from server.backends import ModelInfo
 from server.conditions import KINDS
 from server.refusals import model_not_found
 from t2i.errors import InvalidInput
 from t2i.protocol.v1 import conditions_pb2, model_service_pb2
+
+if TYPE_CHECKING:
+    from t2i.pipeline import PipelineInfo
 
 __all__ = ["Models", "describe", "version"]
 
@@ -23,9 +26,9 @@ class Models:
         InvalidInput: two models have the same name.
     """
 
-    def __init__(self, infos: Sequence[ModelInfo]) -> None:
+    def __init__(self, infos: Sequence[PipelineInfo]) -> None:
         self._default = infos[0]
-        self._by_name: dict[str, ModelInfo] = {}
+        self._by_name: dict[str, PipelineInfo] = {}
         for info in infos:
             if info.name in self._by_name:
                 raise InvalidInput(
@@ -33,7 +36,7 @@ class Models:
                 )
             self._by_name[info.name] = info
 
-    def find(self, name: str) -> ModelInfo:
+    def find(self, name: str) -> PipelineInfo:
         """Return the model of this name; the default model for the empty name.
 
         Raises:
@@ -45,17 +48,17 @@ class Models:
             raise model_not_found(name, self._by_name)
         return self._by_name[name]
 
-    def list(self) -> list[ModelInfo]:
+    def list(self) -> list[PipelineInfo]:
         """Return all models, the default first, then by name."""
         others = sorted(name for name in self._by_name if name != self._default.name)
         return [self._default, *(self._by_name[name] for name in others)]
 
-    def is_default(self, info: ModelInfo) -> bool:
+    def is_default(self, info: PipelineInfo) -> bool:
         """Tell whether requests without a model name go to this model."""
         return info is self._default
 
 
-def describe(info: ModelInfo, *, is_default: bool) -> model_service_pb2.Model:
+def describe(info: PipelineInfo, *, is_default: bool) -> model_service_pb2.Model:
     """Return a model as the protocol describes it."""
     return model_service_pb2.Model(
         name=info.name,
@@ -71,6 +74,6 @@ def describe(info: ModelInfo, *, is_default: bool) -> model_service_pb2.Model:
     )
 
 
-def version(info: ModelInfo) -> conditions_pb2.ModelVersion:
+def version(info: PipelineInfo) -> conditions_pb2.ModelVersion:
     """Return which model answered."""
     return conditions_pb2.ModelVersion(name=info.name, version=info.version, checksum=info.checksum)

@@ -7,8 +7,9 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from server.backends import Item, ModelInfo
+from server.backends import Item
 from server.conditions import read_condition
 from server.models import Models
 from server.refusals import Violation, invalid
@@ -18,10 +19,19 @@ from t2i.errors import InvalidInput
 from t2i.protocol.v1 import conditions_pb2 as pb
 from t2i.protocol.v1 import image_service_pb2
 
+if TYPE_CHECKING:
+    from t2i.pictures import ImageFormat
+    from t2i.pipeline import PipelineInfo
+
 __all__ = ["Ask", "is_request_id", "read_request", "violation"]
 
 MAX_SEED = 2**63 - 1
-DEFAULT_JPEG_QUALITY = 90
+FORMATS: dict[pb.ImageFormat.ValueType, ImageFormat] = {
+    pb.IMAGE_FORMAT_PNG: "png",
+    pb.IMAGE_FORMAT_JPEG: "jpeg",
+    pb.IMAGE_FORMAT_WEBP: "webp",
+    pb.IMAGE_FORMAT_RAW: "raw",
+}
 # A picture in a lossless format can be a little larger than its pixels, and carries its fields.
 _BYTES_BESIDE_PIXELS = 1024
 _UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.I)
@@ -35,11 +45,11 @@ class Ask:
         model: the model that draws.
         items: one a picture.
         format: PNG, JPEG, WEBP or RAW.
-        quality: 1 to 100 for lossy formats; None for lossless ones.
+        quality: 1 to 100, or None for the format's own.
         previews: whether pictures of earlier stages are wanted.
     """
 
-    model: ModelInfo
+    model: PipelineInfo
     items: tuple[Item, ...]
     format: pb.ImageFormat.ValueType
     quality: int | None
@@ -157,24 +167,19 @@ def _read_format(
     options: pb.GenerateOptions, faults: _Faults
 ) -> tuple[pb.ImageFormat.ValueType, int | None]:
     image_format = options.format or pb.IMAGE_FORMAT_PNG
-    if image_format not in pb.ImageFormat.values():
+    if image_format not in FORMATS:
         # A number that this version of the protocol does not know.
         faults.add("options.format", f"{image_format} is unknown; give PNG, JPEG, WEBP or RAW")
-        return pb.IMAGE_FORMAT_PNG, None
     if not options.HasField("quality"):
-        return image_format, DEFAULT_JPEG_QUALITY if _is_jpeg(image_format) else None
-    if image_format not in (pb.IMAGE_FORMAT_JPEG, pb.IMAGE_FORMAT_WEBP):
+        return image_format, None
+    if image_format in (pb.IMAGE_FORMAT_PNG, pb.IMAGE_FORMAT_RAW):
         faults.add("options.quality", "is for JPEG and WEBP only; leave it out or change format")
     elif not 1 <= options.quality <= 100:
         faults.add("options.quality", f"{options.quality} is out of range; give 1 to 100")
     return image_format, options.quality
 
 
-def _is_jpeg(image_format: pb.ImageFormat.ValueType) -> bool:
-    return image_format == pb.IMAGE_FORMAT_JPEG
-
-
-def _check_kind(condition: Condition, model: ModelInfo, faults: _Faults) -> None:
+def _check_kind(condition: Condition, model: PipelineInfo, faults: _Faults) -> None:
     if condition.kind not in model.conditions:
         taken = ", ".join(model.conditions)
         faults.add(
@@ -183,7 +188,7 @@ def _check_kind(condition: Condition, model: ModelInfo, faults: _Faults) -> None
         )
 
 
-def _check_response_size(count: int, model: ModelInfo, faults: _Faults) -> None:
+def _check_response_size(count: int, model: PipelineInfo, faults: _Faults) -> None:
     side = model.resolutions[-1]
     most = max(1, MAX_RESPONSE_BYTES // (side * side * 3 + _BYTES_BESIDE_PIXELS))
     if count > most:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 
@@ -14,10 +14,10 @@ from server.backends import Drawn
 from server.engine import BackendFailed, DeadlinePassed, Engine, Part, QueueFull, Ticket
 from server.guard import REQUEST_ID
 from server.models import Models, describe, version
-from server.packing import pack
 from server.refusals import deadline_passed, invalid, queue_full
-from server.requests import Ask, read_request, violation
+from server.requests import FORMATS, Ask, read_request, violation
 from t2i.errors import InvalidInput
+from t2i.pictures import encode_picture
 from t2i.protocol.v1 import (
     conditions_pb2,
     image_service_pb2,
@@ -25,6 +25,9 @@ from t2i.protocol.v1 import (
     model_service_pb2,
     model_service_pb2_grpc,
 )
+
+if TYPE_CHECKING:
+    from t2i.pipeline import GenerationWarning
 
 __all__ = ["ImageService", "ModelService"]
 
@@ -155,7 +158,7 @@ class _Tally:
     encode_seconds: float = 0.0
     generate_seconds: float = 0.0
     pack_seconds: float = 0.0
-    messages: dict[str, None] = field(default_factory=dict)
+    found: dict[GenerationWarning, None] = field(default_factory=dict)
 
     def add(self, part: Part) -> None:
         if self.queue_seconds is None:
@@ -163,12 +166,12 @@ class _Tally:
         self.encode_seconds += part.encode_seconds
         self.generate_seconds += part.generate_seconds
         for drawn in part.drawn:
-            self.messages.update(dict.fromkeys(drawn.warnings))
+            self.found.update(dict.fromkeys(drawn.warnings))
 
     def warnings(self) -> list[conditions_pb2.Warning]:
         return [
-            conditions_pb2.Warning(reason="UNFAMILIAR_CONDITION", message=message)
-            for message in self.messages
+            conditions_pb2.Warning(reason=warning.reason, message=warning.message)
+            for warning in self.found
         ]
 
     def timings(self) -> conditions_pb2.Timings:
@@ -210,7 +213,7 @@ def _images(
                     width=picture.shape[1],
                     height=picture.shape[0],
                     format=ask.format,
-                    data=pack(picture, ask.format, ask.quality),
+                    data=encode_picture(picture, FORMATS[ask.format], ask.quality),
                 )
             )
     return images

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Backend", "Batch", "Drawn", "Item", "ModelInfo"]
+    from t2i.pipeline import GenerationWarning, PipelineInfo
+
+__all__ = ["Backend", "Batch", "Drawn", "Item"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +41,11 @@ class Drawn:
 
     Attributes:
         pictures: one `(r, r, 3)` uint8 array a stage, coarse to fine.
-        warnings: what the person who asked should know, one sentence each.
+        warnings: what the person who asked should know.
     """
 
     pictures: tuple[NDArray[np.uint8], ...]
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[GenerationWarning, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,33 +63,6 @@ class Batch:
     generate_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class ModelInfo:
-    """A loaded model, as its bundle describes it.
-
-    Attributes:
-        name: what requests call it.
-        version: the author's version.
-        checksum: SHA-256 over the bundle's manifest, hexadecimal.
-        conditions: kinds of condition that it takes, such as `"text"`.
-        resolutions: side of each stage's pictures in pixels, ascending.
-        encoder: id of the encoder, or empty.
-        embedding_size: numbers in an embedding.
-        labels: names of its classes by number; empty when it has none.
-        parameters: number of the generator's parameters.
-    """
-
-    name: str
-    version: str
-    checksum: str
-    conditions: tuple[str, ...]
-    resolutions: tuple[int, ...]
-    encoder: str
-    embedding_size: int
-    labels: tuple[str, ...]
-    parameters: int
-
-
 class Backend(Protocol):
     """Draws batches, `workers` of them at the same time."""
 
@@ -99,7 +74,7 @@ class Backend(Protocol):
     def best_batch(self) -> int:
         """How many pictures a batch should have unless the settings say; known once loaded."""
 
-    async def load(self, models: Sequence[str]) -> Sequence[ModelInfo]:
+    async def load(self, models: Sequence[str]) -> Sequence[PipelineInfo]:
         """Load models by name or folder and warm them up; describe them in the same order.
 
         Raises:
@@ -107,7 +82,7 @@ class Backend(Protocol):
         """
 
     async def run(self, model: str, items: Sequence[Item]) -> Batch:
-        """Draw items with a loaded model, by its `ModelInfo.name`."""
+        """Draw items with a loaded model, by its `PipelineInfo.name`."""
 
     async def close(self) -> None:
         """Release the workers; batches that run are waited for."""

@@ -6,16 +6,16 @@ import asyncio
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from server.backends import Batch, Drawn, Item, ModelInfo
+from server.backends import Batch, Drawn, Item
 from t2i.conditions import Condition
 from t2i.errors import T2IError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from t2i.pipeline import Pipeline
+    from t2i.pipeline import GenerationWarning, Pipeline, PipelineInfo
 
 __all__ = ["ThreadBackend"]
 
@@ -47,7 +47,7 @@ class ThreadBackend:
         """One picture for each core on a CPU, where each is drawn on one thread; more on a GPU."""
         return self._best_batch
 
-    async def load(self, models: Sequence[str]) -> Sequence[ModelInfo]:
+    async def load(self, models: Sequence[str]) -> Sequence[PipelineInfo]:
         """Load and warm up the models; describe them in the same order.
 
         Raises:
@@ -55,7 +55,7 @@ class ThreadBackend:
         """
         loop = asyncio.get_running_loop()
         pipelines = await loop.run_in_executor(self._executor, self._load, models)
-        return [_describe(pipeline) for pipeline in pipelines]
+        return [pipeline.info for pipeline in pipelines]
 
     async def run(self, model: str, items: Sequence[Item]) -> Batch:
         """Draw items with a loaded model."""
@@ -80,52 +80,48 @@ class ThreadBackend:
         return pipelines
 
 
-def _describe(pipeline: Pipeline) -> ModelInfo:
-    info = pipeline.info
-    return ModelInfo(
-        name=info.name,
-        version=info.version,
-        checksum=info.checksum,
-        conditions=info.conditions,
-        resolutions=info.resolutions,
-        encoder=info.encoder,
-        embedding_size=info.embedding_size,
-        labels=info.labels,
-        parameters=info.parameters,
-    )
-
-
 def _draw(pipeline: Pipeline, items: Sequence[Item]) -> Batch:
     """Encode and draw; runs in a worker thread."""
     from t2i.pipeline import Draw
 
     began = time.perf_counter()
-    embeddings = _encode(pipeline, list(dict.fromkeys(item.condition for item in items)))
-    encoded = time.perf_counter()
+    encoded = _encode(pipeline, list(dict.fromkeys(item.condition for item in items)))
+    middle = time.perf_counter()
     draws: dict[int, Draw] = {}
-    outcomes: list[Drawn | T2IError | None] = [None] * len(items)
+    outcomes: dict[int, Drawn | T2IError] = {}
     for position, item in enumerate(items):
-        embedding = embeddings[item.condition]
-        if isinstance(embedding, T2IError):
-            outcomes[position] = embedding
+        found = encoded[item.condition]
+        if isinstance(found, T2IError):
+            outcomes[position] = found
         else:
             draws[position] = Draw(
-                embedding, item.seed, item.truncation, item.conditioning_truncation
+                found.embedding, item.seed, item.truncation, item.conditioning_truncation
             )
     for position, pictures in zip(draws, pipeline.draw(list(draws.values())), strict=True):
-        outcomes[position] = Drawn(pictures)
+        found = encoded[items[position].condition]
+        assert isinstance(found, _Encoded)
+        outcomes[position] = Drawn(pictures, found.warnings)
     ended = time.perf_counter()
-    return Batch([o for o in outcomes if o is not None], encoded - began, ended - encoded)
+    return Batch([outcomes[n] for n in range(len(items))], middle - began, ended - middle)
+
+
+class _Encoded(NamedTuple):
+    embedding: Tensor
+    warnings: tuple[GenerationWarning, ...]
 
 
 def _encode(
     pipeline: Pipeline, conditions: Sequence[Condition]
-) -> dict[Condition, Tensor | T2IError]:
+) -> dict[Condition, _Encoded | T2IError]:
     """Return the embedding of each condition, or why it has none."""
     try:
-        return dict(zip(conditions, pipeline.encode(conditions), strict=True))
+        embeddings = pipeline.encode(conditions)
     except T2IError as error:
         if len(conditions) == 1:
             return {conditions[0]: error}
         # One bad condition must not spoil the rest of the batch: find it.
         return {c: e for condition in conditions for c, e in _encode(pipeline, [condition]).items()}
+    return {
+        condition: _Encoded(embedding, pipeline.warnings(condition))
+        for condition, embedding in zip(conditions, embeddings, strict=True)
+    }

@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Sequence
 import numpy as np
 import pytest
 
-from server.backends import Batch, Drawn, Item, ModelInfo
+from server.backends import Batch, Drawn, Item
 from server.engine import BackendFailed, DeadlinePassed, Engine, QueueFull, Ticket
 from t2i.conditions import Text
 from t2i.errors import InvalidInput, T2IError
+from t2i.pipeline import PipelineInfo
 
 
 class Gate:
@@ -22,7 +23,7 @@ class Gate:
         self.passes = asyncio.Semaphore(0)
         self.broken: Exception | None = None
 
-    async def load(self, models: Sequence[str]) -> Sequence[ModelInfo]:
+    async def load(self, models: Sequence[str]) -> Sequence[PipelineInfo]:
         raise AssertionError("the engine never loads")
 
     async def run(self, model: str, items: Sequence[Item]) -> Batch:

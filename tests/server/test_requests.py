@@ -8,11 +8,11 @@ from google.rpc import code_pb2, error_details_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.backends import ModelInfo
 from server.models import Models
 from server.refusals import Refusal
 from server.requests import MAX_SEED, Ask, read_request
 from t2i.conditions import Text
+from t2i.pipeline import PipelineInfo
 from t2i.protocol.v1 import conditions_pb2 as pb
 from t2i.protocol.v1.image_service_pb2 import GenerateImagesRequest, GenerateRequest
 
@@ -20,8 +20,8 @@ ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
 TEXT = pb.Condition(text=pb.TextCondition(text="a bird"))
 
 
-def info(name: str, *resolutions: int) -> ModelInfo:
-    return ModelInfo(name, "1", "0" * 64, ("text",), resolutions, "encoder", 384, (), 1000)
+def info(name: str, *resolutions: int) -> PipelineInfo:
+    return PipelineInfo(name, "1", "0" * 64, ("text",), resolutions, "encoder", 384, (), 1000)
 
 
 MODELS = Models([info("small", 16, 32, 64), info("large", 64, 256, 512)])
