@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from t2i.encoders.text import CACHED_CAPTIONS, TextEncoder
@@ -39,7 +39,34 @@ class CaptionEncoder(TextEncoder):
         """See `TextEncoder.token_states`: those of the words' encoder."""
         return self.words.token_states(texts)
 
+    def sentences(self, texts: Sequence[str]) -> Tensor:
+        """See `TextEncoder.sentences`: those of the words' encoder.
+
+        The code tells apart what training saw in pictures; a caption about anything else may have
+        the code of a familiar one.
+        """
+        return self.words.encode(texts)
+
     def _embed(self, texts: list[str]) -> Tensor:
         states, present = self.words.token_states(texts)
         code: Tensor = self.network(states, present)
         return code
+
+    def _encode_alone(self, captions: list[str]) -> list[Tensor]:
+        # The text model has run: what it says of the sentence costs nothing more.
+        codes: list[Tensor] = []
+        for caption, (code, sentence) in zip(
+            captions, self._apart(self._read, captions), strict=True
+        ):
+            codes.append(code)
+            if sentence is not None:
+                self.words._remember(caption, sentence)
+        return codes
+
+    def _read(self, caption: str) -> tuple[Tensor, Tensor | None]:
+        states, present = self.words.token_states([caption])
+        code: Tensor = self.network(states, present)
+        sentence = self.words.pooled(states, present)
+        return code[0].float().cpu().clone(), None if sentence is None else sentence[
+            0
+        ].cpu().clone()

@@ -90,9 +90,12 @@ class MiniLM(TextEncoder):
         self._tokenizer.no_padding()
 
     def _embed(self, texts: list[str]) -> Tensor:
-        hidden, present = self.token_states(texts)
+        return self.pooled(*self.token_states(texts))
+
+    def pooled(self, states: Tensor, present: Tensor) -> Tensor:
+        """See `TextEncoder.pooled`: the mean over the tokens, scaled to length 1."""
         weight = present.unsqueeze(-1).float()
-        mean = (hidden * weight).sum(1) / weight.sum(1)
+        mean = (states * weight).sum(1) / weight.sum(1)
         return F.normalize(mean, dim=1)
 
     def token_states(self, texts: list[str]) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,24 +76,30 @@ class SentenceEncoder(TextEncoder):
         if dim is None:
             raise EncoderUnavailable(f"encoder {name}: it does not tell its embedding size")
         super().__init__(f"{name}#{pooling}#{checksum[:12]}", dim, device, cache_size)
+        # The tokenizers of transformers set their padding before each use: one use at a time.
+        self._running = threading.Lock()
 
     def _embed(self, texts: list[str]) -> Tensor:
-        encoded: Tensor = self._model.encode(
-            texts,
-            batch_size=len(texts),
-            show_progress_bar=False,
-            convert_to_tensor=True,
-        )
+        with self._running:
+            encoded: Tensor = self._model.encode(
+                texts,
+                batch_size=len(texts),
+                show_progress_bar=False,
+                convert_to_tensor=True,
+            )
         return encoded
 
     def token_states(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """See `TextEncoder.token_states`."""
-        states: list[Tensor] = self._model.encode(
-            texts,
-            batch_size=len(texts),
-            show_progress_bar=False,
-            output_value="token_embeddings",
-        )
+        with self._running:
+            states = list(
+                self._model.encode(
+                    texts,
+                    batch_size=len(texts),
+                    show_progress_bar=False,
+                    output_value="token_embeddings",
+                )
+            )
         counts = torch.tensor([len(row) for row in states], device=self.device)
         padded = torch.nn.utils.rnn.pad_sequence(states, batch_first=True).float()
         return padded, torch.arange(padded.shape[1], device=self.device) < counts[:, None]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ from t2i.compute import run_apart
 from t2i.conditions import Text
 
 __all__ = ["TextEncoder"]
+
+T = TypeVar("T")
 
 CACHED_CAPTIONS = 4096
 
@@ -85,6 +88,20 @@ class TextEncoder(ABC):
         ):
             return self._embed(list(texts)).float().cpu()
 
+    def sentences(self, texts: Sequence[str]) -> Tensor:
+        """Return embeddings whose cosine distance tells how far captions are in meaning.
+
+        They are those of `encode`, unless the encoder learned its embeddings for another purpose.
+        """
+        return self.encode(texts)
+
+    def pooled(self, states: Tensor, present: Tensor) -> Tensor | None:
+        """Return the embeddings of captions from what `token_states` returned for them.
+
+        None if the model has to run for them.
+        """
+        return None
+
     @abstractmethod
     def token_states(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """Return the last hidden states of the tokens of captions that run as one batch.
@@ -98,11 +115,16 @@ class TextEncoder(ABC):
         """Return the embeddings `(n, dim)` of captions that run as one batch."""
 
     def _encode_alone(self, captions: list[str]) -> list[Tensor]:
+        return self._apart(lambda caption: self._embed([caption])[0].float().clone(), captions)
+
+    def _apart(self, function: Callable[[str], T], captions: list[str]) -> list[T]:
+        """Return `function(caption)` for each caption, each computed alone."""
         if not captions:
             return []
         if self.device.type == "cpu":
-            return run_apart(lambda caption: self._embed([caption])[0].float().clone(), captions)
-        return [self.encode_batch([caption])[0].clone() for caption in captions]
+            return run_apart(function, captions)
+        with torch.inference_mode():
+            return [function(caption) for caption in captions]
 
     def _recall(self, caption: str) -> Tensor | None:
         with self._lock:

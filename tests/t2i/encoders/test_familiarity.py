@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from t2i.encoders import Familiarity, caption_statistics
+from t2i.encoders.minilm import MiniLM
+from t2i.errors import InvalidInput
+
+COLOURS = ["red", "blue", "yellow", "green", "white", "black", "brown", "grey"]
+CAPTIONS = [
+    f"a {size} bird with a {head} head and a {wing} wing"
+    for size in ("small", "large")
+    for head in COLOURS
+    for wing in COLOURS
+]
+
+
+@pytest.fixture(scope="module")
+def embeddings() -> torch.Tensor:
+    return MiniLM().encode_batch(CAPTIONS)
+
+
+def test_statistics_have_the_documented_shapes(embeddings: torch.Tensor) -> None:
+    statistics = caption_statistics(embeddings, sample=50)
+    assert statistics["captions"].shape == (50, 384)
+    assert statistics["captions"].dtype == torch.float16
+    assert statistics["distance_quantiles"].shape == (101,)
+    assert bool((statistics["distance_quantiles"].diff() >= 0).all())
+    torch.testing.assert_close(statistics["embedding_mean"], embeddings.mean(0))
+    torch.testing.assert_close(statistics["embedding_std"], embeddings.std(0, unbiased=False))
+
+
+def test_half_of_the_captions_are_held_out_and_copies_do_not_count(
+    embeddings: torch.Tensor,
+) -> None:
+    few = embeddings[:10].repeat(5, 1)
+    statistics = caption_statistics(few)
+    assert statistics["captions"].shape == (5, 384)
+    assert float(statistics["distance_quantiles"][0]) > 1e-3
+
+
+def test_the_same_captions_give_the_same_statistics(embeddings: torch.Tensor) -> None:
+    first, second = caption_statistics(embeddings), caption_statistics(embeddings)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_strange_caption_is_beyond_the_threshold_and_training_captions_are_not(
+    embeddings: torch.Tensor,
+) -> None:
+    familiarity = Familiarity.from_statistics(caption_statistics(embeddings))
+    ordinary = familiarity.distances(embeddings)
+    assert float((ordinary > familiarity.threshold).float().mean()) <= 0.02
+    strange = familiarity.distances(
+        MiniLM().encode_batch(["a steam train in the snow", "quarterly tax report"])
+    )
+    assert bool((strange > 2 * familiarity.threshold).all())
+    assert bool((strange <= 2).all())
+
+
+def test_statistics_need_two_different_finite_captions() -> None:
+    with pytest.raises(InvalidInput, match="fewer than two"):
+        caption_statistics(torch.ones(5, 3))
+    with pytest.raises(InvalidInput, match="not finite"):
+        caption_statistics(torch.tensor([[1.0, float("nan")], [0.0, 1.0]]))
+    with pytest.raises(InvalidInput, match="lack captions"):
+        Familiarity.from_statistics({"embedding_mean": torch.ones(3)})
