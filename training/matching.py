@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,6 +25,7 @@ from training.progress import progress_bar
 from training.tokens import TokenStates
 
 CAPTIONS_A_PICTURE = 3
+CODES_AT_ONCE = 512
 
 
 class PictureNetwork(nn.Module):
@@ -162,7 +164,7 @@ def fit_caption_network(
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
-            advance(1, f"loss {float(loss):.3f}")
+            advance(1, f"loss {loss.item():.3f}")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     save_file({name: value.contiguous() for name, value in network.state_dict().items()}, partial)
@@ -170,7 +172,31 @@ def fit_caption_network(
     return network.eval()
 
 
-def _batch(data: PictureData, chosen: np.ndarray, rng: np.random.Generator) -> Tensor:
+@torch.inference_mode()
+def read_captions(
+    network: CaptionNetwork, tokens: TokenStates, path: Path, *, progress: bool = True
+) -> NDArray[np.float32]:
+    """Return the codes of all captions ``(n_captions, code_dim)``, memory-mapped from ``path``.
+
+    They agree with `CaptionEncoder.encode` up to the rounding of stored token states.
+    """
+    if not path.is_file():
+        codes = np.empty((len(tokens), network.code_dim), np.float32)
+        # Neighbours belong to one picture, not to one length; sorting saves most of the padding.
+        order = np.argsort(tokens.lengths, kind="stable")
+        with progress_bar("Encoding captions", len(order), shown=progress) as advance:
+            for first in range(0, len(order), CODES_AT_ONCE):
+                rows = order[first : first + CODES_AT_ONCE]
+                codes[rows] = network(*tokens.batch(rows)).numpy()
+                advance(len(rows))
+        partial = path.with_suffix(".partial.npy")
+        np.save(partial, codes)
+        partial.replace(path)
+    stored: NDArray[np.float32] = np.load(path, mmap_mode="r")
+    return stored
+
+
+def _batch(data: PictureData, chosen: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
     raw = np.ascontiguousarray(data.pictures[chosen])
     flips = rng.random(len(raw)) < 0.5
     raw[flips] = raw[flips, :, ::-1]

@@ -78,3 +78,19 @@ def conditioning_kl(mu: Tensor, log_sigma: Tensor) -> Tensor:
     StackGAN (1612.03242) eq. 3: ½ (mu² + sigma² - 1) - log sigma for each dimension.
     """
     return (0.5 * (mu.square() + (2.0 * log_sigma).exp() - 1.0) - log_sigma).mean()
+
+
+def mode_seeking_loss(first: Tensor, second: Tensor, noise: Tensor, other: Tensor) -> Tensor:
+    """Make different noise give different pictures. MSGAN (1903.05628), eq. 4 and 5, inverted.
+
+    Args:
+        first: ``(n, 3, r, r)`` pictures of some captions, drawn with ``noise``.
+        second: ``(n, 3, r, r)`` pictures of the same captions, drawn with ``other``.
+        noise: ``(n, d)``.
+        other: ``(n, d)``.
+
+    Returns:
+        Scalar: mean distance of the noise over mean distance of the pictures, both mean absolute.
+    """
+    apart = (first - second).abs().mean()
+    return (noise - other).abs().mean() / (apart + 1e-3)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
 
@@ -24,8 +25,9 @@ from training.data.load import load_data
 from training.data.pictures import PictureData
 from training.data.wrong_captions import WrongCaptions
 from training.errors import TrainingError
+from training.export import export_bundle
 from training.grids import Grid
-from training.matching import fit_caption_network
+from training.matching import fit_caption_network, read_captions
 from training.progress import progress_bar
 from training.recipe import Recipe
 from training.registry import Entry, Spec
@@ -115,7 +117,8 @@ def prepare(entry: Entry, options: Options, knobs: Mapping[str, object], *, show
         )
     words = load_text_encoder(options.encoder)
     cache = cache_root() / "captions"
-    encoder = words
+    encoder: TextEncoder = words
+    embeddings: NDArray[np.float32]
     if options.caption_steps:
         tokens = encode_tokens(words, data.flat_captions, cache, progress=shown)
         # Without a truth of its own, the data's captions are compared by their sentence embedding.
@@ -134,11 +137,15 @@ def prepare(entry: Entry, options: Options, knobs: Mapping[str, object], *, show
             progress=shown,
         )
         encoder = CaptionEncoder(words, network)
-    embeddings = encode_dataset(encoder, data.flat_captions, cache, progress=shown)
+        embeddings = read_captions(
+            network, tokens, options.out / "embeddings.npy", progress=shown
+        )
+    else:
+        embeddings = encode_dataset(words, data.flat_captions, cache, progress=shown)
     torch.manual_seed(options.seed)
     recipe = entry.build(Spec(options.resolution, encoder.dim), **knobs)
     if recipe.fit is not None:
-        recipe.fit(torch.from_numpy(np.asarray(embeddings)))
+        recipe.fit(torch.from_numpy(np.array(embeddings)))
     stream = CaptionStream(data, embeddings, seed=options.seed, flip=options.flip)
     return Prepared(recipe, stream, encoder, embeddings, data)
 
@@ -209,10 +216,28 @@ def run(
             if report.kimg - drawn >= options.grid_kimg or report.kimg >= options.kimg:
                 grid.save(trainer.average, options.out / "grids" / f"{round(report.kimg):06d}.png")
                 drawn = report.kimg
+    bundle = options.out / "bundle"
+    if main:
+        export_bundle(
+            bundle,
+            name=_bundle_name(options.out),
+            recipe=entry.key,
+            generator=trainer.average,
+            encoder=ready.encoder,
+            embeddings=ready.embeddings,
+            data=ready.data,
+            kimg=trainer.kimg,
+            settings={**asdict(replace(options, out=Path(options.out.name))), **knobs},
+        )
     accelerator.end_training()
     if trainer.stopped:
         raise KeyboardInterrupt
-    return options.out / "bundle"
+    return bundle
+
+
+def _bundle_name(out: Path) -> str:
+    """Make a bundle's name of the run's folder: letters, digits, dots, dashes, underscores."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", out.resolve().name).strip("-._")[:64] or "run"
 
 
 def _remember(options: Options, knobs: Mapping[str, object], key: str) -> None:

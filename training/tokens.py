@@ -39,6 +39,12 @@ class TokenStates:
         """Width of a token's state."""
         return int(self._states.shape[1])
 
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """``(n_captions,)`` number of tokens of each caption."""
+        counts: NDArray[np.int64] = np.diff(self._starts)[self._texts]
+        return counts
+
     def batch(self, captions: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Return states ``(n, t, token_dim)`` float32, zero at padding, and presence ``(n, t)``."""
         texts = self._texts[captions]
@@ -49,6 +55,11 @@ class TokenStates:
         states = self._states[np.where(present, places, 0)].astype(np.float32)
         states[~present] = 0.0
         return torch.from_numpy(states), torch.from_numpy(present)
+
+
+    def __len__(self) -> int:
+        """Return the number of captions."""
+        return len(self._texts)
 
 
 def encode_tokens(

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from t2i.networks import StageDiscriminator, StageGenerator, StageOutput, StageScores
 from training.ema import Ema
 from training.errors import TrainingError
-from training.objectives import conditioning_kl, hinge, matching_loss
+from training.objectives import conditioning_kl, hinge, matching_loss, mode_seeking_loss
 from training.recipe import Adam, Batch, Losses, Networks, Phase, Recipe
 from training.registry import Spec, register
 
@@ -21,19 +21,20 @@ def t2i(
     spec: Spec,
     *,
     stages: tuple[int, ...] = (16, 32, 64),
-    stage_start: tuple[float, ...] = (0.0, 0.0, 0.0),
+    stage_start: tuple[float, ...] = (0.0, 0.0, 30.0),
     width: int = 32,
     discriminator_width: int = 16,
     max_channels: int = 128,
     noise_dim: int = 100,
     conditioning_dim: int = 128,
-    kl_weight: float = 0.1,
+    kl_weight: float = 0.02,
     unconditional_weight: float = 1.0,
     matching_weight: float = 1.0,
     temperature: float = 0.1,
+    mode_seeking_weight: float = 0.1,
     generator_lr: float = 4e-4,
     discriminator_lr: float = 4e-4,
-    batch_size: int = 64,
+    batch_size: int = 32,
     ema_half_life: float = 10.0,
 ) -> Recipe:
     """Captions to pictures in stages: a discriminator a stage, three pairs, and matching codes.
@@ -43,11 +44,13 @@ def t2i(
     arXiv:1605.05396, algorithm 1: real/right, real/wrong, fake/right pairs), the hinge objective
     with spectral normalisation (arXiv:1802.05957) and a contrastive matching term (XMC-GAN, Zhang
     et al., 2021, arXiv:2101.04702, eq. 4 and 6): the discriminator learns codes that match real
-    pictures with their captions, the generator is asked to be matched.
+    pictures with their captions, the generator is asked to be matched. What is matched best is what
+    is most usual, so the mode-seeking term (Mao et al., 2019, arXiv:1903.05628) keeps variety.
 
     L_D = Σ_stages  h(real) + h(fake)  +  h(real, right) + ½ h(real, wrong) + ½ h(fake, right)
                     + matching_weight · NCE(real, right)
     L_G = Σ_stages  −D(fake) − D(fake, right) + matching_weight · NCE(fake, right)
+                    + mode_seeking_weight · |z − z′| / |fake(z) − fake(z′)|
                     + kl_weight · KL(N(μ, σ²) ‖ N(0, 1))
 
     Args:
@@ -62,6 +65,7 @@ def t2i(
         unconditional_weight: Weight of the scores that ignore the caption.
         matching_weight: Weight of the matching codes.
         temperature: Divides the cosines of matching codes.
+        mode_seeking_weight: Weight of the term that makes noise matter.
         generator_lr: Learning rate of the generator.
         discriminator_lr: Learning rate of the discriminators.
         batch_size: Pictures a step over all processes.
@@ -96,19 +100,17 @@ def t2i(
         generator.standardize.fit(embeddings)
         discriminator.standardize.fit(embeddings)
 
-    def draw(network: nn.Module, batch: Batch, phase: str) -> StageOutput:
-        output: StageOutput = network(
-            batch.right,
-            batch.noise.normal(f"{phase}/noise", noise_dim),
-            batch.noise.normal(f"{phase}/conditioning", conditioning_dim),
-            sum(start <= batch.kimg for start in stage_start),
-        )
+    def draw(network: nn.Module, captions: Tensor, noise: Tensor, batch: Batch) -> StageOutput:
+        conditioning = batch.noise.normal("conditioning", conditioning_dim)
+        stages_now = sum(start <= batch.kimg for start in stage_start)
+        output: StageOutput = network(captions, noise, conditioning, stages_now)
         return output
 
     def discriminator_loss(players: Networks, batch: Batch) -> Losses:
         n = len(batch.pictures)
         with torch.no_grad():
-            fakes = draw(players["generator"], batch, "discriminator").pictures
+            noise = batch.noise.normal("discriminator", noise_dim)
+            fakes = draw(players["generator"], batch.right, noise, batch).pictures
         pictures = [torch.cat([at_side(batch.pictures, f.shape[-1]), f]) for f in fakes]
         rows = torch.arange(n, device=batch.right.device)
         pairs = torch.cat([batch.right, batch.wrong, batch.right])
@@ -135,22 +137,35 @@ def t2i(
         )
 
     def generator_loss(players: Networks, batch: Batch) -> Losses:
-        output = draw(players["generator"], batch, "generator")
-        rows = torch.arange(len(batch.right), device=batch.right.device)
-        every: Sequence[StageScores] = players["discriminator"](output.pictures, batch.right, rows)
+        # Every caption twice, with different noise, so that one call shows what noise changes.
+        half = len(batch.right) // 2
+        captions = batch.right[:half].repeat(2, 1)
+        also_true = batch.also_true[:half, :half].repeat(2, 2)
+        noise = batch.noise.normal("generator", noise_dim)
+        output = draw(players["generator"], captions, noise, batch)
+        rows = torch.arange(2 * half, device=captions.device)
+        every: Sequence[StageScores] = players["discriminator"](output.pictures, captions, rows)
         alone = sum_of(hinge.generator(s.picture) for s in every)
         paired = sum_of(hinge.generator(s.pair) for s in every)
         matching = sum_of(
-            matching_loss(s.picture_code, s.caption_code, batch.also_true, temperature)
-            for s in every
+            matching_loss(s.picture_code, s.caption_code, also_true, temperature) for s in every
+        )
+        seeking = sum_of(
+            mode_seeking_loss(p[:half], p[half:], noise[:half], noise[half:])
+            for p in output.pictures
         )
         kl = conditioning_kl(output.mu, output.log_sigma)
         return Losses(
-            unconditional_weight * alone + paired + matching_weight * matching + kl_weight * kl,
+            unconditional_weight * alone
+            + paired
+            + matching_weight * matching
+            + mode_seeking_weight * seeking
+            + kl_weight * kl,
             {
                 "G/picture": alone.detach() / len(every),
                 "G/pair": paired.detach() / len(every),
                 "G/matching": matching.detach() / len(every),
+                "G/seeking": seeking.detach() / len(every),
                 "G/kl": kl.detach(),
             },
         )

@@ -1,0 +1,121 @@
+"""From a run to a bundle that can be served."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from t2i import __version__
+from t2i.bundle import Bundle
+from t2i.encoders import CaptionEncoder, TextEncoder, caption_statistics
+from training.data.pictures import PictureData
+
+# Captions beyond this many add nothing to what is kept of them.
+_STATISTICS_CAPTIONS = 20_000
+
+CARD = """\
+# {name}
+
+A text-to-image generator trained with t2i {version}: recipe `{recipe}`, {kimg:.1f} thousand
+pictures shown, seed {seed}.
+
+## Data
+{data}: {pictures:,} pictures of {resolution} pixels with {captions:,} captions.
+Fingerprint `{fingerprint}`.
+
+The licence and the content of these pictures bound what this model may be used for. Write here
+where they come from and under which licence.
+
+## Training
+    {command}
+
+Weights are the exponential moving average of the generator. Settings:
+
+```json
+{settings}
+```
+
+## Limits
+It draws what its training pictures show and what their captions name; for a caption unlike those it
+draws something and says how far off the caption is. Figures: `t2i-train eval`.
+"""
+
+
+def export_bundle(
+    folder: Path,
+    *,
+    name: str,
+    recipe: str,
+    generator: nn.Module,
+    encoder: TextEncoder,
+    embeddings: np.ndarray,
+    data: PictureData,
+    kimg: float,
+    settings: Mapping[str, object],
+) -> Bundle:
+    """Write the bundle of a run.
+
+    Args:
+        folder: Where to; an older bundle there is replaced.
+        name: Its name.
+        recipe: Key of the recipe.
+        generator: The generator with averaged weights.
+        encoder: The encoder that it was trained with.
+        embeddings: ``(n_captions, d)`` of the training captions.
+        data: What it was trained on.
+        kimg: Thousands of pictures shown.
+        settings: Options and knobs of the run.
+    """
+    words = encoder.words if isinstance(encoder, CaptionEncoder) else encoder
+    described: dict[str, object] = {"id": words.id, "dim": encoder.dim}
+    extra: dict[str, Mapping[str, torch.Tensor]] = {}
+    if isinstance(encoder, CaptionEncoder):
+        network = encoder.network
+        described["network"] = {"class": type(network).__name__, "arguments": network.config}
+        extra["encoder"] = network.state_dict()
+    some = np.linspace(0, len(embeddings) - 1, min(len(embeddings), _STATISTICS_CAPTIONS))
+    rows = np.array(embeddings[some.astype(np.int64)])
+    extra["statistics"] = caption_statistics(torch.from_numpy(rows))
+    plain = json.loads(json.dumps(settings, default=str))
+    return Bundle.save(
+        folder,
+        config={
+            "name": name,
+            "version": "1",
+            "network": {"class": type(generator).__name__, "arguments": generator.config},
+            "conditions": ["text"],
+            "encoder": described,
+            "resolutions": list(generator.resolutions),  # type: ignore[arg-type]
+            "value_range": [-1.0, 1.0],
+            "labels": [],
+            "training": {
+                "recipe": recipe,
+                "kimg": round(kimg, 3),
+                "data": data.name,
+                "data_fingerprint": data.fingerprint,
+                "settings": plain,
+            },
+        },
+        generator_state=generator.state_dict(),
+        card=CARD.format(
+            name=name,
+            version=__version__,
+            recipe=recipe,
+            kimg=kimg,
+            seed=plain["seed"],
+            data=data.name,
+            pictures=len(data),
+            resolution=data.resolution,
+            captions=len(data.flat_captions),
+            fingerprint=data.fingerprint,
+            command=f"t2i-train run {recipe} --data {plain['data']} --kimg {plain['kimg']:g}",
+            settings=json.dumps(plain, indent=2),
+        ),
+        extra_states=extra,
+        precision="float16",
+    )
