@@ -150,8 +150,9 @@ def _check_command(command: click.Command, arguments: list[str]) -> None:
     """Check that the subcommands and the options of a command line are there."""
     while isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):
         name = arguments.pop(0)
-        assert name in command.commands, f"no subcommand {name}"
-        command = command.commands[name]
+        found = command.get_command(click.Context(command), name)
+        assert found is not None, f"no subcommand {name}"
+        command = found
     known = {"--help", "--version"}
     for parameter in command.params:
         known |= {*parameter.opts, *parameter.secondary_opts}
