@@ -19,15 +19,20 @@ from t2i.errors import InvalidInput, T2IError
 
 __all__ = ["main"]
 
-FAILED, WRONG_USE = 1, 2
 
+class _Failed(click.ClickException):
+    """One line on standard error and exit code 1."""
 
-class _Failure(click.ClickException):
-    """One line on standard error and an exit code."""
+    exit_code = 1
 
-    def __init__(self, error: Exception, exit_code: int) -> None:
+    def __init__(self, error: Exception) -> None:
         super().__init__(" ".join(str(error).split()))
-        self.exit_code = exit_code
+
+
+class _WrongUse(_Failed):
+    """One line on standard error and exit code 2."""
+
+    exit_code = 2
 
 
 class _Commands(click.Group):
@@ -39,9 +44,9 @@ class _Commands(click.Group):
         except T2IError as error:
             code = getattr(getattr(error, "code", None), "name", "")
             wrong = isinstance(error, InvalidInput) or code == "INVALID_ARGUMENT"
-            raise _Failure(error, WRONG_USE if wrong else FAILED) from error
+            raise (_WrongUse if wrong else _Failed)(error) from error
         except OSError as error:
-            raise _Failure(error, FAILED) from error
+            raise _Failed(error) from error
 
 
 _server_option = click.option(
