@@ -20,7 +20,15 @@ from pathlib import Path
 
 from PIL import Image
 
-from t2i.client import Accepted, Client, Completed, Finished, Preview, UnavailableError
+from t2i.client import (
+    Accepted,
+    Client,
+    Completed,
+    DeadlineExceededError,
+    Finished,
+    Preview,
+    UnavailableError,
+)
 from t2i.errors import T2IError
 from t2i.sheets import contact_sheet, enlarged
 
@@ -54,11 +62,12 @@ def _address_when_ready(process: subprocess.Popen[bytes], port_file: Path, deadl
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise SystemExit(f"the server ended with code {process.returncode} before it was ready")
-        # The server binds its port at once and answers UNAVAILABLE until its model is loaded.
+        # The server binds its port at once and answers UNAVAILABLE until its model is loaded, or
+        # not at all for a moment on a machine that is busy elsewhere.
         if port_file.exists():
             address = f"127.0.0.1:{port_file.read_text().strip()}"
             with (
-                contextlib.suppress(UnavailableError),
+                contextlib.suppress(UnavailableError, DeadlineExceededError),
                 Client(address, max_retries=0, timeout=5) as client,
             ):
                 client.get_model()

@@ -36,7 +36,7 @@ def command(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         [sys.executable, *map(str, arguments)],
-        capture_output=True, text=True, timeout=280, cwd=folder, env=environment,
+        capture_output=True, text=True, timeout=3000, cwd=folder, env=environment,
     )  # fmt: skip
 
 
@@ -122,7 +122,8 @@ def test_the_command_draws_the_same_here_and_there(
 
 def test_the_demonstration_leaves_pictures_and_no_server(bundle: Path, tmp_path: Path) -> None:
     script = ROOT / "examples" / "demo.py"
-    done = command(script, "--model", bundle, "--out", "demo", folder=tmp_path)
+    arguments = ("--model", bundle, "--out", "demo", "--patience", "1000")
+    done = command(script, *arguments, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     for said in ("Ready on 127.0.0.1:", "first preview", "final picture", "Server stopped."):
         assert said in done.stdout
