@@ -14,6 +14,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from t2i.errors import InvalidInput
+
 Split = Literal["train", "val", "unseen"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
@@ -123,6 +125,21 @@ class Bird:
 
     values: Mapping[str, str]
     variation: int
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be drawn.
+
+        Raises:
+            InvalidInput: an attribute is missing or unknown, or a value is none of its values.
+        """
+        for name in self.values:
+            if name not in ATTRIBUTES:
+                known = ", ".join(ATTRIBUTES)
+                raise InvalidInput(name, self.values[name], "is no attribute", f"use {known}")
+        for name, values in ATTRIBUTES.items():
+            value = self.values.get(name)
+            if value not in values:
+                raise InvalidInput(name, value, "is no value of it", f"use {', '.join(values)}")
 
     def with_values(self, **changes: str) -> Bird:
         """The same bird, in the same light, with some attributes changed."""

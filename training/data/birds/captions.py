@@ -28,14 +28,6 @@ class Caption:
     claims: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Words:
-    """Facts put in words, by the place that they take in a sentence."""
-
-    claims: dict[str, str]
-    phrase: str
-
-
 _PART_NAMES: Mapping[str, tuple[str, ...]] = {
     "crown": ("head", "head", "head", "crown"),
     "throat": ("throat",),
@@ -142,8 +134,11 @@ def _beak_phrase(claims: Mapping[str, str], rng: Rng, *, article: bool) -> str:
 
 def _scene_phrase(claims: Mapping[str, str], rng: Rng) -> str:
     pose, setting = claims.get("pose"), claims.get("setting")
-    if pose and setting:
+    if pose and setting and (pose, setting) in _SCENES:
         return _choose(rng, _SCENES[pose, setting])
+    if pose and setting:
+        # A bird of the caller's own making, where no bird of the data set is.
+        return f"{_choose(rng, _POSES[pose])} {_choose(rng, _SETTINGS[setting])}"
     if pose:
         return _choose(rng, _POSES[pose])
     return _choose(rng, _SETTINGS[setting]) if setting else ""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -132,7 +132,8 @@ def birds(
     if not folder.is_dir():
         root.mkdir(parents=True, exist_ok=True)
         _clear_left_overs(root)
-        partial = Path(tempfile.mkdtemp(prefix=f"{_PARTIAL}{os.getpid()}{_HERE}", dir=root))
+        partial = root / f"{_PARTIAL}{os.getpid()}{_HERE}{secrets.token_hex(4)}"
+        partial.mkdir()
         try:
             _make(partial, split, count, size, seed, progress, workers or os.cpu_count() or 1)
             try:

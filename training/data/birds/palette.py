@@ -85,17 +85,3 @@ def plain_ramp(base: _Triple, depth: float = 0.35) -> Ramp:
     return np.concatenate(
         [colour * np.float32(1 - depth), colour, colour + (1 - colour) * np.float32(depth)]
     ).astype(np.float32)
-
-
-def nearest_name(colour: NDArray[np.float32]) -> str:
-    """The name whose range passes nearest to an RGB `colour` in 0..1, shading included."""
-    best, best_distance = "", np.inf
-    for name in _ENDS:
-        for place in (0.0, 0.5, 1.0):
-            shades = ramp(name, place).reshape(3, 3)
-            for one, other in ((shades[0], shades[1]), (shades[1], shades[2])):
-                along = np.clip((colour - one) @ (other - one) / np.sum((other - one) ** 2), 0, 1)
-                distance = float(np.linalg.norm(colour - one - along * (other - one)))
-                if distance < best_distance:
-                    best, best_distance = name, distance
-    return best
