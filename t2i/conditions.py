@@ -321,8 +321,9 @@ def _check_index(field: str, value: object, limit: int | None, what: str) -> Non
 def _check_number(field: str, value: object, what: str) -> None:
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise InvalidInput(field, value, f"{shown(value)} is not a number", f"give {what}")
-    if not math.isfinite(value):
-        raise InvalidInput(field, value, f"{value} is not finite", f"give {what}")
+    # Whole numbers beyond what a float holds would raise in isfinite.
+    if abs(value) > 1e300 or not math.isfinite(value):
+        raise InvalidInput(field, value, f"{shown(value)} is not finite", f"give {what}")
 
 
 def _checked_box(box: object) -> tuple[float, float, float, float]:

@@ -23,7 +23,7 @@ class T2IError(Exception):
     """The base of all errors that a user of this project can cause."""
 
 
-class InvalidInput(T2IError, ValueError):  # noqa: N818 - reads as what it says
+class InvalidInput(T2IError, ValueError):
     """An argument or a field of a request has a value that cannot be used.
 
     Attributes:
@@ -49,5 +49,5 @@ class BundleError(T2IError):
     """A bundle on disk is missing, damaged, or of a kind that this version cannot read."""
 
 
-class EncoderUnavailable(T2IError):  # noqa: N818 - reads as what it says
+class EncoderUnavailable(T2IError):
     """An encoder's model cannot be found or reached, or its files are not the expected ones."""

@@ -19,6 +19,7 @@ from huggingface_hub.errors import (
 
 from t2i.bundle import Bundle
 from t2i.errors import BundleError
+from t2i.manifest import check_manifest
 
 if TYPE_CHECKING:
     from t2i.bundle_config import BundleConfig
@@ -26,14 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["HubBundle", "fetch", "push"]
 
 _HUB_SECONDS = 5.0
+_CARD_HEAD = "---\nlibrary_name: t2i\npipeline_tag: text-to-image\ntags:\n- gan\n---\n"
 
 
-class HubBundle(
-    ModelHubMixin,
-    library_name="t2i",
-    pipeline_tag="text-to-image",
-    tags=["gan"],
-):
+class HubBundle(ModelHubMixin):
     """A bundle as the hub's library sees it: `save_pretrained`, `from_pretrained`, `push_to_hub`.
 
     Args:
@@ -66,21 +63,20 @@ class HubBundle(
     ) -> HubBundle:
         if Path(model_id).is_dir():
             return cls(Bundle.load(Path(model_id)))
-        folder = snapshot_download(
+        folder = _snapshot(
             model_id,
             revision=revision,
             cache_dir=cache_dir,
             force_download=force_download,
             local_files_only=local_files_only,
             token=token,
-            etag_timeout=_HUB_SECONDS,
-            allow_patterns=["*.json", "*.safetensors", "*.md"],
         )
-        return cls(Bundle.load(Path(folder)))
+        return cls(Bundle.load(folder))
 
     def generate_model_card(self, *args: object, **kwargs: object) -> ModelCard:
         """Return the bundle's own card, which the hub shows as the front page."""
-        return ModelCard(self.bundle.card(), ignore_metadata_errors=True)
+        card = self.bundle.card()
+        return ModelCard(card if card.startswith("---\n") else f"{_CARD_HEAD}{card}")
 
 
 def fetch(repo_id: str, *, revision: str | None = None) -> Path:
@@ -91,10 +87,15 @@ def fetch(repo_id: str, *, revision: str | None = None) -> Path:
     """
     with _one_clear_error(repo_id):
         try:
-            here = HubBundle.from_pretrained(repo_id, revision=revision, local_files_only=True)
+            folder = _snapshot(repo_id, revision=revision, local_files_only=True)
         except LocalEntryNotFoundError:
-            here = HubBundle.from_pretrained(repo_id, revision=revision)
-        return here.bundle.folder
+            return _snapshot(repo_id, revision=revision)
+        try:
+            check_manifest(folder)
+        except BundleError:
+            # What was fetched before is not whole.
+            return _snapshot(repo_id, revision=revision, force_download=True)
+        return folder
 
 
 def push(
@@ -118,6 +119,28 @@ def push(
             repo_id, private=private, token=token, commit_message=message
         )
         return str(address)
+
+
+def _snapshot(
+    repo_id: str,
+    *,
+    revision: str | None = None,
+    cache_dir: str | Path | None = None,
+    force_download: bool = False,
+    local_files_only: bool = False,
+    token: str | bool | None = None,
+) -> Path:
+    folder = snapshot_download(
+        repo_id,
+        revision=revision,
+        cache_dir=cache_dir,
+        force_download=force_download,
+        local_files_only=local_files_only,
+        token=token,
+        etag_timeout=_HUB_SECONDS,
+        allow_patterns=["*.json", "*.safetensors", "*.md"],
+    )
+    return Path(folder)
 
 
 @contextmanager

@@ -81,6 +81,7 @@ def test_a_valid_condition_survives_pickling_and_can_be_a_key(condition: Conditi
         (lambda: Relation(0, "", 1), "relation.predicate", "is empty"),
         (lambda: Code(), "code", "0 values"),
         (lambda: Code(continuous=(float("inf"),)), "code.continuous[0]", "not finite"),
+        (lambda: Code(continuous=(10**400,)), "code.continuous[0]", "not finite"),
         (lambda: Code(categorical=(1.5,)), "code.categorical[0]", "not a whole number"),
         (lambda: as_condition(b"bird"), "condition", "is a bytes"),
         (lambda: as_condition(""), "text", "is empty"),

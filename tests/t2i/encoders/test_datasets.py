@@ -19,6 +19,10 @@ class Counter(TextEncoder):
         super().__init__(id, 3, torch.device("cpu"))
         self.batches: list[list[str]] = []
 
+    def token_states(self, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        states = torch.tensor([[[float(len(text))]] for text in texts])
+        return states, torch.ones(len(texts), 1, dtype=torch.bool)
+
     def _embed(self, texts: list[str]) -> torch.Tensor:
         self.batches.append(texts)
         return torch.tensor([[len(t), ord(t[0]), ord(t[-1])] for t in texts], dtype=torch.float32)

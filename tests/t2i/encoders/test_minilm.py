@@ -38,12 +38,14 @@ def test_embeddings_are_those_of_sentence_transformers(encoder: MiniLM) -> None:
 def test_an_embedding_is_the_same_bit_for_bit_in_any_company_and_with_any_threads() -> None:
     together = MiniLM().encode(CAPTIONS)
     before = torch.get_num_threads()
-    for threads in (1, 2, 3):
-        torch.set_num_threads(threads)
-        fresh = MiniLM()
-        alone = torch.cat([fresh.encode([caption]) for caption in reversed(CAPTIONS)]).flip(0)
-        assert torch.equal(alone, together)
-    torch.set_num_threads(before)
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            fresh = MiniLM()
+            alone = torch.cat([fresh.encode([caption]) for caption in reversed(CAPTIONS)]).flip(0)
+            assert torch.equal(alone, together)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_embeddings_have_length_one_and_tell_captions_apart(encoder: MiniLM) -> None:
@@ -51,11 +53,11 @@ def test_embeddings_have_length_one_and_tell_captions_apart(encoder: MiniLM) -> 
     assert embeddings.shape == (len(CAPTIONS), encoder.dim)
     assert embeddings.dtype == torch.float32
     torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(len(CAPTIONS)))
-    near, far = encoder.encode(["a red bird", "a bird that is red", "the tax office is closed"])[
-        [0, 0]
-    ] @ encoder.encode(["a bird that is red", "the tax office is closed"]).t().chunk(2, dim=1)[0]
-    assert near > 0.8
-    assert near == far
+    bird, same, other = encoder.encode(
+        ["a red bird", "a bird that is red", "the tax office is closed"]
+    )
+    assert float(bird @ same) > 0.8
+    assert float(bird @ other) < 0.3
 
 
 def test_half_precision_is_near(encoder: MiniLM) -> None:
