@@ -161,8 +161,12 @@ class Server:
         self._packers.shutdown()
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings) -> bool:
     """Serve until SIGTERM or SIGINT; a second signal ends without waiting for running calls.
+
+    Returns:
+        Whether nothing is left behind. False when a model was still being loaded: nothing can
+        interrupt that thread, and Python would wait for it at exit.
 
     Raises:
         T2IError: the address cannot be bound or a model cannot be loaded.
@@ -182,6 +186,7 @@ async def serve(settings: Settings) -> None:
             raise
         _log.info("ready on %s, %.1f s after start", server.address, _seconds_since_start())
         await stop
+    was_loaded = loading.done()
     _log.info("stopping on signal, at most %.0f s for running calls", settings.drain_seconds)
     loading.cancel()
     draining = asyncio.create_task(server.stop())
@@ -192,6 +197,7 @@ async def serve(settings: Settings) -> None:
     await draining
     again.cancel()
     _log.info("stopped")
+    return was_loaded
 
 
 class _Signals:

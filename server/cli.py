@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from pathlib import Path
 
 import click
@@ -127,7 +128,9 @@ def main(
         # Imported late, so that --help and a wrong option answer at once.
         from server.app import serve
 
-        asyncio.run(serve(settings))
+        if not asyncio.run(serve(settings)):
+            logging.shutdown()
+            os._exit(0)
     except T2IError as error:
         raise click.ClickException(str(error)) from error
 

@@ -63,8 +63,11 @@ class ThreadBackend:
         return await loop.run_in_executor(self._executor, _draw, self._pipelines[model], items)
 
     async def close(self) -> None:
-        """Release the threads; a batch that runs is waited for."""
-        await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)
+        """Release the threads; a batch that runs is waited for, a model that loads is not."""
+        if self._pipelines:
+            await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)
+        else:
+            self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _load(self, models: Sequence[str]) -> list[Pipeline]:
         # The slow imports happen here, while the server already answers health checks.
