@@ -188,9 +188,7 @@ def _run_options() -> list[click.Option]:
             help="A caption to draw in the grids; may be repeated. Default: some of the data's.",
         ),
         option("--flip/--no-flip", True, "Mirror pictures at random."),
-        click.Option(
-            ["--strict"], is_flag=True, help="Refuse a folder at its first faulty file."
-        ),
+        click.Option(["--strict"], is_flag=True, help="Refuse a folder at its first faulty file."),
     ]
 
 

@@ -99,7 +99,9 @@ class Prepared:
     data: PictureData
 
 
-def prepare(entry: Entry, options: Options, knobs: Mapping[str, object], *, shown: bool) -> Prepared:
+def prepare(
+    entry: Entry, options: Options, knobs: Mapping[str, object], *, shown: bool
+) -> Prepared:
     """Load data, encode captions and build the recipe.
 
     Args:
@@ -137,9 +139,7 @@ def prepare(entry: Entry, options: Options, knobs: Mapping[str, object], *, show
             progress=shown,
         )
         encoder = CaptionEncoder(words, network)
-        embeddings = read_captions(
-            network, tokens, options.out / "embeddings.npy", progress=shown
-        )
+        embeddings = read_captions(network, tokens, options.out / "embeddings.npy", progress=shown)
     else:
         embeddings = encode_dataset(words, data.flat_captions, cache, progress=shown)
     torch.manual_seed(options.seed)

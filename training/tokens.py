@@ -56,7 +56,6 @@ class TokenStates:
         states[~present] = 0.0
         return torch.from_numpy(states), torch.from_numpy(present)
 
-
     def __len__(self) -> int:
         """Return the number of captions."""
         return len(self._texts)

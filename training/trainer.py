@@ -117,9 +117,14 @@ class Trainer:
         self.stopped = True
 
     @property
+    def shown(self) -> int:
+        """Real pictures shown so far, over all processes."""
+        return self.round * self.pictures_per_round
+
+    @property
     def kimg(self) -> float:
         """Thousands of real pictures shown so far."""
-        return self.round * self.pictures_per_round / 1000.0
+        return self.shown / 1000.0
 
     @property
     def _batches_per_round(self) -> int:
@@ -146,13 +151,14 @@ class Trainer:
         """
         sums: dict[str, Tensor] = {}
         rounds, started = 0, time.perf_counter()
-        saved = self.kimg
-        while self.kimg < self.settings.kimg:
+        saved = self.shown
+        length = round(self.settings.kimg * 1000)
+        while self.shown < length:
             for name, value in self.play_round().items():
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value
             rounds += 1
-            finished = self.kimg >= self.settings.kimg or self._stop_everywhere()
-            due = self.kimg - saved >= self.settings.checkpoint_kimg
+            finished = self.shown >= length or self._stop_everywhere()
+            due = self.shown - saved >= round(self.settings.checkpoint_kimg * 1000)
             if rounds < self.settings.report_rounds and not finished and not due:
                 continue
             losses = {
@@ -162,10 +168,10 @@ class Trainer:
             self._health.observe(self.kimg, losses)
             elapsed = time.perf_counter() - started
             speed = rounds * self.pictures_per_round / elapsed
-            left = max(0.0, self.settings.kimg - self.kimg) * 1000.0 / speed
+            left = max(0, length - self.shown) / speed
             if due or finished:
                 self.save()
-                saved = self.kimg
+                saved = self.shown
             yield Report(self.round, self.kimg, losses, speed, left)
             sums, rounds, started = {}, 0, time.perf_counter()
             if finished:
@@ -219,8 +225,10 @@ class Trainer:
         means: dict[str, Tensor] = {}
         for position, batch in enumerate(batches):
             last = position == len(batches) - 1
-            alone = contextlib.nullcontext() if last else self.accelerator.no_sync(
-                self._wrapped[player]
+            alone = (
+                contextlib.nullcontext()
+                if last
+                else self.accelerator.no_sync(self._wrapped[player])
             )
             with alone:
                 with self.accelerator.autocast():
@@ -239,7 +247,7 @@ class Trainer:
             return None
         return checkpoint.save(
             self.checkpoints,
-            round(self.kimg * 1000),
+            self.shown,
             networks={**self.networks, "average": self.average},
             optimizers=self._plain_optimizers(),
             state={

@@ -50,10 +50,11 @@ def t2i(
     L_D = Σ_stages  h(real) + h(fake)  +  h(real, right) + ½ h(real, wrong) + ½ h(fake, right)
                     + matching_weight · NCE(real, right)
     L_G = Σ_stages  −D(fake) − D(fake, right) + matching_weight · NCE(fake, right)
-                    + mode_seeking_weight · |z − z′| / |fake(z) − fake(z′)|
+                    + mode_seeking_weight · |z₁ − z₂| / |fake(z₁) − fake(z₂)|
                     + kl_weight · KL(N(μ, σ²) ‖ N(0, 1))
 
     Args:
+        spec: What the networks must know of the data.
         stages: Side of each stage's picture in pixels, ascending; the last is the result.
         stage_start: When each stage joins the training, in kimg; the first must be 0.
         width: Channels of the generator at its last stage.

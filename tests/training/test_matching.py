@@ -1,0 +1,74 @@
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from tests.training.conftest import COLOURS, squares
+from training.data.wrong_captions import WrongCaptions
+from training.matching import fit_caption_network, read_captions, several_captions_loss
+from training.tokens import TokenStates
+
+
+def test_one_caption_a_picture_is_cross_entropy_both_ways() -> None:
+    torch.manual_seed(0)
+    pictures, captions = (F.normalize(torch.randn(5, 8), dim=1) for _ in range(2))
+    logits = 3.0 * pictures @ captions.t()
+    target = torch.arange(5)
+    expected = 0.5 * (F.cross_entropy(logits, target) + F.cross_entropy(logits.t(), target))
+    true = torch.eye(5, dtype=torch.bool)
+    loss = several_captions_loss(pictures, captions, target, true, torch.tensor(3.0))
+    torch.testing.assert_close(loss, expected)
+
+
+def test_captions_of_one_picture_do_not_compete() -> None:
+    pictures = torch.eye(2)
+    captions = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    owner = torch.tensor([0, 0, 1, 1])
+    true = owner[None, :] == torch.arange(2)[:, None]
+    loss = several_captions_loss(pictures, captions, owner, true, torch.tensor(1.0))
+    among_pictures = math.log(1 + math.exp(-1.0))
+    among_captions = math.log(1 + 2 * math.exp(-1.0))
+    assert loss.item() == pytest.approx((among_pictures + among_captions) / 2)
+
+
+def tokens_of(captions: tuple[str, ...]) -> TokenStates:
+    """A fixed random state for each word."""
+    rng = np.random.default_rng(3)
+    words = {word: rng.normal(size=12) for text in captions for word in text.split()}
+    states = [np.stack([words[word] for word in text.split()]) for text in captions]
+    starts = np.concatenate([[0], np.cumsum([len(rows) for rows in states])])
+    return TokenStates(np.concatenate(states).astype(np.float16), starts, np.arange(len(captions)))
+
+
+def test_token_states_come_back_padded_with_zeros() -> None:
+    tokens = tokens_of(("one two three", "one"))
+    states, present = tokens.batch(np.array([1, 0]))
+    assert states.shape == (2, 3, 12)
+    assert present.tolist() == [[True, False, False], [True, True, True]]
+    assert not bool(states[0, 1:].any())
+    assert torch.equal(states[0, 0], states[1, 0])
+
+
+def test_a_caption_network_learns_which_captions_say_the_same(tmp_path: Path) -> None:
+    data = squares()
+    tokens = tokens_of(data.flat_captions)
+    truth = WrongCaptions(data, np.zeros((len(data.flat_captions), 1), np.float32), quantile=1.0)
+    path = tmp_path / "caption_network.safetensors"
+    network = fit_caption_network(
+        data, tokens, truth, path, steps=40, batch_size=12, code_dim=16, progress=False
+    )
+    codes = read_captions(network, tokens, tmp_path / "codes.npy", progress=False)
+    units = codes / np.linalg.norm(codes, axis=1, keepdims=True)
+    assert data.labels is not None
+    labels = data.labels[data.caption_owners]
+    cosines = units @ units.T
+    same = labels[:, None] == labels[None, :]
+    assert cosines[same].min() > cosines[~same].max(), f"{COLOURS.keys()} are told apart"
+    again = fit_caption_network(
+        data, tokens, truth, path, steps=40, batch_size=12, code_dim=16, progress=False
+    )
+    states, present = tokens.batch(np.arange(4))
+    assert torch.equal(network(states, present), again(states, present))

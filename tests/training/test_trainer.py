@@ -1,0 +1,189 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.training.conftest import small_recipe, small_trainer
+from training import checkpoint
+from training.errors import TrainingError
+from training.health import Health
+from training.recipe import Losses
+from training.trainer import Trainer
+
+
+def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
+    found = {
+        f"{name}.{key}": value.clone()
+        for name, network in {**trainer.networks, "average": trainer.average}.items()
+        for key, value in network.state_dict().items()
+    }
+    return found
+
+
+def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    assert first.keys() == second.keys()
+    for key, value in first.items():
+        assert torch.equal(value, second[key]), key
+
+
+def test_each_phase_moves_its_player_and_no_other(tmp_path: Path) -> None:
+    trainer = small_trainer(tmp_path)
+    for phase in trainer.recipe.phases:
+        before = weights(trainer)
+        trainer._update(phase, trainer._batches(0))
+        after = weights(trainer)
+        moved = {
+            name
+            for name, network in trainer.networks.items()
+            for key, _ in network.named_parameters()
+            if not torch.equal(before[f"{name}.{key}"], after[f"{name}.{key}"])
+        }
+        assert moved == {phase.player}
+
+
+def test_every_parameter_of_both_players_learns(tmp_path: Path) -> None:
+    trainer = small_trainer(tmp_path)
+    before = weights(trainer)
+    for _ in range(2):
+        trainer.play_round()
+    after = weights(trainer)
+    names = [
+        f"{name}.{key}"
+        for name, network in trainer.networks.items()
+        for key, _ in network.named_parameters()
+    ]
+    still = {key for key in names if torch.equal(before[key], after[key])}
+    # Within the hinge's margin, what real and fake pictures ask of a last bias cancels out.
+    assert all(key.endswith("score.bias") for key in still), still
+
+
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_a_resumed_run_equals_an_unbroken_one_to_the_bit(tmp_path: Path, precision: str) -> None:
+    unbroken = small_trainer(tmp_path / "a", precision=precision, kimg=0.064)
+    list(unbroken.train())
+    first = small_trainer(tmp_path / "b", precision=precision, kimg=0.032)
+    list(first.train())
+    second = small_trainer(tmp_path / "b", precision=precision, kimg=0.064)
+    assert second.resume()
+    assert second.kimg == pytest.approx(0.032)
+    list(second.train())
+    assert_same(weights(unbroken), weights(second))
+
+
+def test_micro_batches_are_one_optimiser_step(tmp_path: Path) -> None:
+    # Without terms that compare pictures within a batch, two halves must equal the whole.
+    knobs = {"matching_weight": 0.0, "mode_seeking_weight": 0.0, "unconditional_weight": 0.0}
+    knobs["generator_lr"] = knobs["discriminator_lr"] = 1e-3
+    whole = small_trainer(tmp_path / "a", knobs=knobs)
+    halves = small_trainer(tmp_path / "b", knobs=knobs, micro_batches=2)
+    phase = whole.recipe.phases[0]
+    whole._update(phase, whole._batches(0))
+    halves._update(halves.recipe.phases[0], halves._batches(0))
+    first, second = weights(whole), weights(halves)
+    for key, value in first.items():
+        torch.testing.assert_close(value, second[key], atol=2e-6, rtol=1e-4, msg=key)
+
+
+def test_stages_join_when_it_is_their_turn(tmp_path: Path) -> None:
+    trainer = small_trainer(tmp_path, knobs={"stage_start": (0.0, 0.016)})
+    before = weights(trainer)
+    for _ in range(2):
+        trainer.play_round()
+    between = weights(trainer)
+    last = "generator.to_rgb.16.weight"
+    assert torch.equal(before[last], between[last])
+    trainer.play_round()
+    assert not torch.equal(between[last], weights(trainer)[last])
+
+
+def test_stopping_leaves_a_checkpoint_of_whole_rounds(tmp_path: Path) -> None:
+    trainer = small_trainer(tmp_path, kimg=10.0)
+    for report in trainer.train():
+        if report.round >= 4:
+            trainer.stop()
+    resumed = small_trainer(tmp_path, kimg=10.0)
+    assert resumed.resume()
+    assert resumed.round == trainer.round
+    assert_same(weights(trainer), weights(resumed))
+
+
+def test_a_half_written_checkpoint_is_not_there(tmp_path: Path) -> None:
+    trainer = small_trainer(tmp_path)
+    list(trainer.train())
+    whole = checkpoint.complete(trainer.checkpoints)[-1]
+    shutil.copytree(whole, trainer.checkpoints / ".000999999.partial")
+    (trainer.checkpoints / ".000999999.partial" / "state.json").unlink()
+    assert checkpoint.complete(trainer.checkpoints)[-1] == whole
+
+
+@pytest.mark.parametrize("harm", ["flip", "remove", "format"])
+def test_a_damaged_checkpoint_is_refused_by_name(tmp_path: Path, harm: str) -> None:
+    trainer = small_trainer(tmp_path)
+    list(trainer.train())
+    folder = checkpoint.complete(trainer.checkpoints)[-1]
+    path = folder / "generator.safetensors"
+    if harm == "flip":
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 1
+        path.write_bytes(data)
+    elif harm == "remove":
+        path.unlink()
+    else:
+        state = json.loads((folder / "state.json").read_text())
+        (folder / "state.json").write_text(json.dumps({**state, "format": 99}))
+    with pytest.raises(TrainingError, match=folder.name):
+        small_trainer(tmp_path).resume()
+
+
+def test_only_the_newest_checkpoints_stay(tmp_path: Path) -> None:
+    trainer = small_trainer(tmp_path, kimg=0.16, checkpoint_kimg=0.016)
+    list(trainer.train())
+    assert [path.name for path in checkpoint.complete(trainer.checkpoints)] == [
+        "000000144",
+        "000000160",
+    ]
+
+
+def test_resuming_with_another_seed_is_refused(tmp_path: Path) -> None:
+    list(small_trainer(tmp_path).train())
+    with pytest.raises(TrainingError, match="seed: the run in .* was made with 0, now it is 1"):
+        small_trainer(tmp_path, seed=1).resume()
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
+    trainer = small_trainer(tmp_path)
+    phase = trainer.recipe.phases[0]
+    whole = phase.loss
+
+    def broken(networks, batch):  # type: ignore[no-untyped-def]
+        losses = whole(networks, batch)
+        return Losses(
+            losses.total, {**losses.parts, "D/pair": losses.total.detach() * float("nan")}
+        )
+
+    object.__setattr__(phase, "loss", broken)
+    with pytest.raises(TrainingError, match=r"loss D/pair: became nan before 0\.0 kimg"):
+        list(trainer.train())
+    assert not checkpoint.complete(trainer.checkpoints)
+
+
+def test_a_discriminator_that_has_won_stops_the_run_after_a_while() -> None:
+    health = Health(("D/pair",), floor=0.02, patience=5.0)
+    health.observe(1.0, {"D/pair": 0.01})
+    health.observe(5.0, {"D/pair": 0.01})
+    health.observe(5.5, {"D/pair": 0.5})
+    health.observe(6.0, {"D/pair": 0.01})
+    with pytest.raises(TrainingError, match=r"below 0\.02 from 6\.0 to 11\.0 kimg"):
+        health.observe(11.0, {"D/pair": 0.0})
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:
+    trainer = small_trainer(tmp_path, micro_batches=3)
+    with pytest.raises(TrainingError, match="give a multiple of 3"):
+        trainer.play_round()
+
+
+def test_a_recipe_watches_losses_that_it_reports(tmp_path: Path) -> None:
+    assert set(small_recipe().watched) <= set(small_trainer(tmp_path).play_round())
