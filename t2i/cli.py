@@ -79,7 +79,7 @@ def main() -> None:
 
 @main.command(context_settings={"show_default": True})
 @click.argument("caption")
-@click.option("--count", default=1, type=click.IntRange(1, 1000), help="Number of pictures.")
+@click.option("--count", default=1, type=click.IntRange(1, 1024), help="Number of pictures.")
 @click.option(
     "--seed",
     type=click.IntRange(0, 2**63 - 1),
