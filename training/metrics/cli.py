@@ -164,7 +164,7 @@ def evaluate(
             "name": pipeline.info.name,
             "version": pipeline.info.version,
             "checksum": pipeline.info.checksum,
-            "encoder": pipeline.info.encoder_id,
+            "encoder": pipeline.info.encoder,
             "resolution": painter.resolution,
         },
         classifier={

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from training.data.birds import ATTRIBUTES, SPLITS, Split
+from training.data.birds.dataset import MAX_SIZE, MIN_SIZE
 from training.metrics.attributes import Accuracy, AttributeClassifier, accuracy
 from training.metrics.birds_classifier import drawing_fingerprint
 from training.metrics.errors import MetricsError
@@ -171,6 +172,13 @@ def measure(
     """
     chosen = settings or EvaluationSettings()
     classifier.require(ATTRIBUTES, drawing_fingerprint())
+    if not MIN_SIZE <= painter.resolution <= MAX_SIZE:
+        raise MetricsError(
+            "bundle",
+            painter.resolution,
+            f"draws pictures of {painter.resolution} pixels",
+            f"birds are drawn with {MIN_SIZE} to {MAX_SIZE}: measure such a bundle",
+        )
     network = load_features(chosen.features, chosen.resize)
     results = []
     for split in chosen.splits:

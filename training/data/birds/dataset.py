@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -29,6 +30,7 @@ from t2i.errors import InvalidInput
 from training.data.birds.attributes import SPLITS, Bird, Split, codes_of, sample_bird
 from training.data.birds.captions import Caption, describe
 from training.data.birds.drawing import render
+from training.data.decoded import cache_root
 from training.data.errors import DataError
 from training.data.pictures import PictureData
 
@@ -109,7 +111,7 @@ def birds(
     """`count` illustrated birds of a split, `size` pixels wide.
 
     The pictures are rendered once by `workers` processes (by default one a core) and mapped
-    into memory from `cache_dir` (by default `~/.cache/t2i/birds`) ever after. The first birds
+    into memory from `cache_dir` (by default `cache_root()`/birds) ever after. The first birds
     of a larger count are the birds of a smaller one.
 
     Args:
@@ -127,7 +129,7 @@ def birds(
     """
     _check(split, count, size, seed, workers)
     fingerprint = _fingerprint(split, count, size, seed)
-    root = Path(cache_dir) if cache_dir is not None else Path.home() / ".cache" / "t2i" / "birds"
+    root = cache_root() / "birds" if cache_dir is None else Path(cache_dir)
     folder = root / f"birds-{split}-{count}-{size}-{fingerprint[:16]}"
     if not folder.is_dir():
         root.mkdir(parents=True, exist_ok=True)
@@ -217,6 +219,7 @@ def _make(
         MofNCompleteColumn(),
         TextColumn("{task.fields[speed]}"),
         TimeRemainingColumn(),
+        console=Console(stderr=True),
         transient=True,
         disable=not progress,
     ) as bar:

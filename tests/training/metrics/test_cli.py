@@ -1,0 +1,127 @@
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from tests.t2i.small_bundle import save_small, small_config
+from training.cli import main
+from training.metrics.attributes import AttributeClassifier
+from training.metrics.birds_classifier import SHIPPED
+
+QUICK = shlex.split(
+    "--count 12 --seeds 2 --resize 64 --subsets 4 --subset-size 8 "
+    "--variety-captions 2 --variety-pictures 2"
+)
+
+
+def _bundle(folder: Path, *resolutions: int) -> Path:
+    config = small_config("untrained", resolutions=list(resolutions))
+    config["network"]["arguments"]["resolutions"] = list(resolutions)
+    return save_small(folder, config)
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _bundle(tmp_path_factory.mktemp("bundles") / "untrained", 16, 32, 64)
+
+
+def _run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_eval_prints_json_of_both_splits_and_draws_a_grid(
+    untrained: Path, bird_cache: Path, tmp_path: Path
+) -> None:
+    out, grid = tmp_path / "scores.json", tmp_path / "grid.png"
+    run = _run(
+        "eval", untrained, "--data", "birds", "--json", *QUICK,
+        "--cache", bird_cache, "--out", out, "--grid", grid,
+    )  # fmt: skip
+    assert run.exit_code == 0, run.output
+    result = json.loads(run.stdout)
+    assert json.loads(out.read_text()) == result
+    assert set(result["splits"]) == {"seen", "unseen"}
+    assert result["bundle"]["name"] == "untrained"
+    assert result["bundle"]["resolution"] == 64
+    assert len(result["bundle"]["checksum"]) == 64
+    unseen = result["splits"]["unseen"]
+    assert len(unseen["mean"]["each"]) == 2
+    assert unseen["mean"]["value"] < 0.7
+    assert unseen["kid"]["value"] > unseen["kid"]["floor"] + 0.3
+    assert result["settings"]["seeds"] == [0, 1]
+    with Image.open(grid) as sheet:
+        assert sheet.height == 20 + 12 * 100
+
+
+def test_eval_of_one_split_prints_tables(untrained: Path, bird_cache: Path) -> None:
+    run = _run("eval", untrained, *QUICK, "--split", "unseen", "--cache", bird_cache)
+    assert run.exit_code == 0, run.output
+    assert "crown (head colour)" in run.stdout
+    assert "Lite0-KID" in run.stdout
+
+
+def test_the_same_command_prints_the_same_figures(untrained: Path, bird_cache: Path) -> None:
+    command = ["eval", untrained, *QUICK, "--split", "unseen", "--json", "--cache", bird_cache]
+    first, second = (json.loads(_run(*command).stdout)["splits"] for _ in range(2))
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--count", "1"], 2, "--count"),
+        (["--split", "train"], 2, "--split"),
+        (["--data", "cats"], 2, "--data"),
+        (["--resize", "100"], 1, "resize"),
+        (["--grid", "grid.txt"], 1, "grid"),
+        (["--classifier", "nowhere"], 1, "t2i-train classifier birds"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_at_once_in_one_line(
+    untrained: Path, tmp_path: Path, options: list[str], code: int, words: str
+) -> None:
+    run = _run("eval", untrained, *options, "--cache", tmp_path)
+    assert run.exit_code == code
+    assert words in run.stderr
+    assert "Traceback" not in run.stderr
+    assert run.stdout == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_bundle_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    run = _run("eval", tmp_path / "nowhere")
+    assert run.exit_code == 1
+    assert "nowhere" in run.stderr
+
+
+def test_a_bundle_of_pictures_too_small_for_birds_is_refused(tmp_path: Path) -> None:
+    run = _run("eval", _bundle(tmp_path / "tiny", 8, 16, 32), *QUICK, "--cache", tmp_path / "c")
+    assert run.exit_code == 1
+    assert "32 pixels" in run.stderr
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_judge_of_other_drawings_is_refused_with_the_remedy(
+    untrained: Path, tmp_path: Path
+) -> None:
+    judge = AttributeClassifier.load(SHIPPED)
+    judge.drawn_by = "0" * 64
+    judge.save(tmp_path / "old")
+    run = _run("eval", untrained, *QUICK, "--classifier", tmp_path / "old")
+    assert run.exit_code == 1
+    assert "t2i-train classifier birds --out" in run.stderr
+
+
+def test_classifier_trains_saves_and_prints_its_accuracy(tmp_path: Path) -> None:
+    run = _run(
+        "classifier", "birds", "--out", tmp_path / "judge", "--count", "64", "--test-count", "8",
+        "--kimg", "0.256", "--cache", tmp_path / "cache",
+    )  # fmt: skip
+    assert run.exit_code == 0, run.output
+    assert run.stdout.count("\n") == 18
+    assert "mean" in run.stdout
+    assert (tmp_path / "judge" / "CARD.md").is_file()
+    assert len(AttributeClassifier.load(tmp_path / "judge").attributes) == 16
