@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from training.registry import Entry, Knob
 
 EPILOG = """\b
+Examples:
+  t2i-train data check photos/              is my folder fit to train on?
+  t2i-train run t2i --data photos/ --out runs/photos
+  t2i-train eval runs/birds/bundle --data birds
+
+\b
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped (a checkpoint was written).
 """
 
@@ -85,13 +91,7 @@ class _Recipes(click.Group):
     epilog=EPILOG,
 )
 def main() -> None:
-    """Train text-to-image GANs on your own captioned pictures.
-
-    \b
-      t2i-train data check photos/             is my folder fit to train on?
-      t2i-train run t2i --data photos/ --out runs/photos
-      t2i-train eval runs/birds/bundle --data birds
-    """
+    """Train text-to-image GANs on your own captioned pictures."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
 
 
@@ -119,7 +119,7 @@ def run_group() -> None:
 
 
 def _recipe_command(entry: Entry) -> click.Command:
-    options = [
+    options: list[click.Parameter] = [
         click.Option(
             ["--data"],
             required=True,
@@ -208,7 +208,7 @@ def _knob_option(knob: Knob) -> click.Option:
     )
 
 
-class _CommaList(click.ParamType):
+class _CommaList(click.ParamType[Any]):
     """Values separated by commas."""
 
     def __init__(self, item: type) -> None:

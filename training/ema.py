@@ -30,7 +30,7 @@ class Ema:
 @torch.no_grad()
 def update(average: nn.Module, live: nn.Module, decay: float) -> None:
     """Move the average's parameters towards the live ones; copy buffers as they are."""
-    for mean, value in zip(average.parameters(), live.parameters(), strict=True):
-        mean.lerp_(value, 1.0 - decay)
+    for moved, target in zip(average.parameters(), live.parameters(), strict=True):
+        moved.lerp_(target, 1.0 - decay)
     for mean, value in zip(average.buffers(), live.buffers(), strict=True):
         mean.copy_(value)

@@ -2,8 +2,8 @@
 
 Before a generator learns to draw, a `CaptionNetwork` learns what of a caption can be seen: with a
 picture network beside it, it learns codes by which pictures and captions of a batch find each
-other, as the text encoders of GAN-CLS (1605.05395) and AttnGAN (DAMSM, 1711.10485) were. The picture
-network is dropped afterwards.
+other. The text encoders of GAN-CLS (1605.05395) and AttnGAN (DAMSM, 1711.10485) were learned like
+that. The picture network is dropped afterwards.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from t2i.encoders.text import TextEncoder
 from t2i.networks.captions import CaptionNetwork
 from training.data.pictures import PictureData
 from training.data.wrong_captions import WrongCaptions
@@ -133,7 +132,7 @@ def fit_caption_network(
     if path.is_file():
         network.load_state_dict(load_file(path))
         return network.eval()
-    pictures = PictureNetwork(code_dim).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    pictures = PictureNetwork(code_dim).to(memory_format=torch.channels_last)
     log_scale = nn.Parameter(torch.tensor(2.5))
     learned = [*network.parameters(), *pictures.parameters(), log_scale]
     optimizer = torch.optim.AdamW(learned, lr=learning_rate, weight_decay=1e-3)

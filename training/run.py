@@ -14,11 +14,10 @@ from types import FrameType
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from numpy.typing import NDArray
-from torch import nn
 
 from t2i.encoders import CaptionEncoder, TextEncoder, encode_dataset, load_text_encoder
+from t2i.networks import StageGenerator
 from training.data.decoded import cache_root
 from training.data.folder import write_skipped
 from training.data.load import load_data
@@ -197,6 +196,9 @@ def run(
     grid = Grid(ready.encoder, options.captions or _some_captions(ready.data), seed=options.seed)
     total = round(options.kimg * 1000)
     drawn = trainer.kimg
+    average = trainer.average
+    # The only kind of generator there is that draws captions in stages.
+    assert isinstance(average, StageGenerator)
     with (
         _stop_on_signal(trainer),
         progress_bar(entry.key, total, shown=shown and main) as advance,
@@ -214,7 +216,7 @@ def run(
             if on_report is not None:
                 on_report(report)
             if report.kimg - drawn >= options.grid_kimg or report.kimg >= options.kimg:
-                grid.save(trainer.average, options.out / "grids" / f"{round(report.kimg):06d}.png")
+                grid.save(average, options.out / "grids" / f"{round(report.kimg):06d}.png")
                 drawn = report.kimg
     bundle = options.out / "bundle"
     if main:

@@ -93,7 +93,7 @@ class Trainer:
         self.average = copy.deepcopy(recipe.networks["generator"]).requires_grad_(False)
         self.average.to(self.accelerator.device)
         networks = {
-            name: network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            name: network.to(memory_format=torch.channels_last)
             for name, network in recipe.networks.items()
         }
         optimizers = {p.player: p.optimizer.build(networks[p.player]) for p in recipe.phases}

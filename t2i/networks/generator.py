@@ -29,6 +29,24 @@ class StageOutput(NamedTuple):
     log_sigma: Tensor
 
 
+class Level(nn.ModuleList):
+    """One level of the trunk: styled convolutions, the first of which doubles the resolution.
+
+    Args:
+        first: Doubles height and width.
+        second: Refines.
+    """
+
+    def __init__(self, first: StyledConvolution, second: StyledConvolution) -> None:
+        super().__init__([first, second])
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        """Map ``(n, channels, h, w)`` to ``(n, channels', 2h, 2w)``."""
+        for convolution in self:
+            x = convolution(x, style)
+        return x
+
+
 class StageGenerator(nn.Module):
     """StackGAN-style generator: conditioning augmentation, one trunk, a picture at every stage.
 
@@ -93,16 +111,15 @@ class StageGenerator(nn.Module):
             resolution *= 2
             here = channels(resolution)
             self.levels.append(
-                nn.ModuleList(
-                    [
-                        StyledConvolution(previous, here, style_input, upsample=True),
-                        StyledConvolution(here, here, style_input),
-                    ]
+                Level(
+                    StyledConvolution(previous, here, style_input, upsample=True),
+                    StyledConvolution(here, here, style_input),
                 )
             )
             if resolution in self.resolutions:
                 head = nn.Conv2d(here, 3, 3, padding=1)
                 nn.init.normal_(head.weight, std=0.3 / math.sqrt(here * 9))
+                assert head.bias is not None
                 nn.init.zeros_(head.bias)
                 self.to_rgb[str(resolution)] = head
             previous = here
@@ -132,8 +149,7 @@ class StageGenerator(nn.Module):
         pictures: list[Tensor] = []
         canvas: Tensor | None = None
         for level in self.levels:
-            first, second = level  # type: ignore[misc]
-            x = second(first(x, style), style)
+            x = level(x, style)
             side = x.shape[-1]
             if side in wanted:
                 added = self.to_rgb[str(side)](x)

@@ -148,7 +148,7 @@ def test_only_the_newest_checkpoints_stay(tmp_path: Path) -> None:
 
 def test_resuming_with_another_seed_is_refused(tmp_path: Path) -> None:
     list(small_trainer(tmp_path).train())
-    with pytest.raises(TrainingError, match="seed: the run in .* was made with 0, now it is 1"):
+    with pytest.raises(TrainingError, match=r"seed: the run in .* was made with 0, now it is 1"):
         small_trainer(tmp_path, seed=1).resume()
 
 
