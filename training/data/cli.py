@@ -61,6 +61,50 @@ def check(folder: Path, resolution: int, as_json: bool, strict: bool, progress: 
     sys.exit(0 if report.clean and not (strict and report.remarks) else 1)
 
 
+@data.command()
+@click.argument("source")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="Picture to write, such as sheet.png.",
+)
+@click.option("--split", default="train", show_default=True, help="Split to show.")
+@click.option(
+    "--count",
+    type=click.IntRange(1, 1000),
+    default=30,
+    show_default=True,
+    help="Number of pictures, from the first.",
+)
+@click.option(
+    "--columns", type=click.IntRange(1, 50), default=6, show_default=True, help="Pictures a row."
+)
+@click.option(
+    "--resolution",
+    type=click.IntRange(8, 512),
+    default=160,
+    show_default=True,
+    help="Side of each picture in pixels.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Other birds.")
+def sheet(
+    source: str, out: Path, split: str, count: int, columns: int, resolution: int, seed: int
+) -> None:
+    """Lay pictures of SOURCE ("birds" or a folder) on a sheet, each with its first caption."""
+    from training.data.load import load_data
+    from training.data.sheet import contact_sheet
+
+    try:
+        shown = load_data(source, resolution=resolution, split=split, count=count, seed=seed)
+        captions = [texts[0] if texts else "" for texts in shown.captions]
+        contact_sheet(shown.pictures, captions, out, columns=columns, picture_size=resolution)
+    except T2IError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+    click.echo(f"{len(shown)} pictures on {out}")
+
+
 def _print(report: FolderReport) -> None:
     from rich.console import Console
     from rich.text import Text

@@ -18,6 +18,7 @@ _FONT_SIZE = 13
 _LINE_HEIGHT = 16
 _MAX_LINES = 5
 _INK = (34, 34, 40)
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _PAPER = (250, 249, 246)
 
 
@@ -42,7 +43,7 @@ def contact_sheet(
         `path`.
 
     Raises:
-        InvalidInput: there are no pictures, or not as many captions.
+        InvalidInput: there are no pictures, or not as many captions, or the suffix is unknown.
     """
     if not len(pictures):
         raise InvalidInput("pictures", 0, "is empty", "give 1 picture or more")
@@ -55,6 +56,11 @@ def contact_sheet(
         )
     if columns < 1:
         raise InvalidInput("columns", columns, "is not positive", "use 1 or more")
+    target = Path(path)
+    if target.suffix.lower() not in _SUFFIXES:
+        raise InvalidInput(
+            "path", str(path), "names no picture format", f"end it in {', '.join(_SUFFIXES)}"
+        )
     font = ImageFont.load_default(_FONT_SIZE)
     texts = [_wrapped(caption, picture_size, font) for caption in captions]
     columns = min(columns, len(pictures))
@@ -76,7 +82,6 @@ def contact_sheet(
         for number, line in enumerate(lines):
             height = top + picture_size + 4 + number * _LINE_HEIGHT
             pen.text((left, height), line, fill=_INK, font=font)
-    target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".partial-{os.getpid()}-{target.name}")
     try:
