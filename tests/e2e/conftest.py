@@ -10,44 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
-from t2i.bundle import Bundle
 from t2i.client import Client
-from t2i.encoders import load_text_encoder
-from t2i.networks import StageGenerator
+from tests.t2i.small_bundle import save_small, small_config
 
-RESOLUTIONS = (8, 16, 32)
 PATIENCE_S = 180
 
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    encoder = load_text_encoder()
-    network = StageGenerator(
-        condition_dim=encoder.dim,
-        resolutions=RESOLUTIONS,
-        noise_dim=16,
-        conditioning_dim=16,
-        width=8,
-        max_channels=16,
-    )
-    folder = tmp_path_factory.mktemp("bundles") / "untrained"
-    config = {
-        "format": 1,
-        "name": "untrained",
-        "version": "1",
-        "network": {"class": "StageGenerator", "arguments": network.config},
-        "conditions": ["text"],
-        "encoder": {"id": encoder.id, "dim": encoder.dim},
-        "resolutions": list(RESOLUTIONS),
-        "value_range": [-1, 1],
-        "labels": [],
-        "training": {},
-    }
-    Bundle.save(folder, config=config, generator_state=network.state_dict(), card="# Untrained\n")
-    return folder
+    return save_small(tmp_path_factory.mktemp("bundles") / "untrained", small_config("untrained"))
 
 
 @pytest.fixture(scope="session")
