@@ -8,15 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor
 
 from t2i import __version__
 from t2i.bundle import Bundle
-from t2i.encoders import CaptionEncoder, TextEncoder, caption_statistics
+from t2i.encoders import CaptionEncoder, TextEncoder, caption_statistics, encode_dataset
+from t2i.networks import StageGenerator
 from training.data.pictures import PictureData
 
 # Captions beyond this many add nothing to what is kept of them.
-_STATISTICS_CAPTIONS = 20_000
+_STATISTICS_CAPTIONS = 4_000
 
 CARD = """\
 # {name}
@@ -46,14 +47,31 @@ draws something and says how far off the caption is. Figures: `t2i-train eval`.
 """
 
 
+def statistics_of(
+    data: PictureData, words: TextEncoder, cache_dir: Path, *, progress: bool = True
+) -> dict[str, Tensor]:
+    """Return what a bundle keeps of its training captions, to tell how far a caption is from them.
+
+    Args:
+        data: Pictures and captions.
+        words: The text encoder, whose sentence embeddings are compared.
+        cache_dir: Where embeddings are kept.
+        progress: Show a progress bar.
+    """
+    texts = list(dict.fromkeys(data.flat_captions))
+    places = np.linspace(0, len(texts) - 1, min(len(texts), _STATISTICS_CAPTIONS)).astype(int)
+    sentences = encode_dataset(words, [texts[p] for p in places], cache_dir, progress)
+    return caption_statistics(torch.from_numpy(np.array(sentences)))
+
+
 def export_bundle(
     folder: Path,
     *,
     name: str,
     recipe: str,
-    generator: nn.Module,
+    generator: StageGenerator,
     encoder: TextEncoder,
-    embeddings: np.ndarray,
+    statistics: Mapping[str, Tensor],
     data: PictureData,
     kimg: float,
     settings: Mapping[str, object],
@@ -66,21 +84,19 @@ def export_bundle(
         recipe: Key of the recipe.
         generator: The generator with averaged weights.
         encoder: The encoder that it was trained with.
-        embeddings: ``(n_captions, d)`` of the training captions.
+        statistics: What `statistics_of` tells of the training captions.
         data: What it was trained on.
         kimg: Thousands of pictures shown.
         settings: Options and knobs of the run.
     """
     words = encoder.words if isinstance(encoder, CaptionEncoder) else encoder
     described: dict[str, object] = {"id": words.id, "dim": encoder.dim}
-    extra: dict[str, Mapping[str, torch.Tensor]] = {}
+    extra: dict[str, Mapping[str, Tensor]] = {}
     if isinstance(encoder, CaptionEncoder):
         network = encoder.network
         described["network"] = {"class": type(network).__name__, "arguments": network.config}
         extra["encoder"] = network.state_dict()
-    some = np.linspace(0, len(embeddings) - 1, min(len(embeddings), _STATISTICS_CAPTIONS))
-    rows = np.array(embeddings[some.astype(np.int64)])
-    extra["statistics"] = caption_statistics(torch.from_numpy(rows))
+    extra["statistics"] = statistics
     plain = json.loads(json.dumps(settings, default=str))
     return Bundle.save(
         folder,
@@ -90,7 +106,7 @@ def export_bundle(
             "network": {"class": type(generator).__name__, "arguments": generator.config},
             "conditions": ["text"],
             "encoder": described,
-            "resolutions": list(generator.resolutions),  # type: ignore[arg-type]
+            "resolutions": list(generator.resolutions),
             "value_range": [-1.0, 1.0],
             "labels": [],
             "training": {

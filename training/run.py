@@ -15,6 +15,7 @@ from types import FrameType
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from t2i.encoders import CaptionEncoder, TextEncoder, encode_dataset, load_text_encoder
 from t2i.networks import StageGenerator
@@ -24,7 +25,7 @@ from training.data.load import load_data
 from training.data.pictures import PictureData
 from training.data.wrong_captions import WrongCaptions
 from training.errors import TrainingError
-from training.export import export_bundle
+from training.export import export_bundle, statistics_of
 from training.grids import Grid
 from training.matching import fit_caption_network, read_captions
 from training.progress import progress_bar
@@ -87,14 +88,14 @@ class Prepared:
         recipe: Networks and phases.
         stream: Batches.
         encoder: From captions to the embeddings that the networks take.
-        embeddings: ``(n_captions, d)`` of the training captions.
+        statistics: What the bundle keeps of the training captions.
         data: Pictures and captions.
     """
 
     recipe: Recipe
     stream: CaptionStream
     encoder: TextEncoder
-    embeddings: NDArray[np.float32]
+    statistics: Mapping[str, Tensor]
     data: PictureData
 
 
@@ -146,7 +147,8 @@ def prepare(
     if recipe.fit is not None:
         recipe.fit(torch.from_numpy(np.array(embeddings)))
     stream = CaptionStream(data, embeddings, seed=options.seed, flip=options.flip)
-    return Prepared(recipe, stream, encoder, embeddings, data)
+    statistics = statistics_of(data, words, cache, progress=shown)
+    return Prepared(recipe, stream, encoder, statistics, data)
 
 
 def run(
@@ -194,11 +196,26 @@ def run(
         log.warning("resumed at %.1f kimg from %s", trainer.kimg, trainer.checkpoints)
     accelerator.init_trackers("tensorboard")
     grid = Grid(ready.encoder, options.captions or _some_captions(ready.data), seed=options.seed)
-    total = round(options.kimg * 1000)
-    drawn = trainer.kimg
+    bundle = options.out / "bundle"
     average = trainer.average
     # The only kind of generator there is that draws captions in stages.
     assert isinstance(average, StageGenerator)
+
+    def leave_bundle() -> None:
+        export_bundle(
+            bundle,
+            name=_bundle_name(options.out),
+            recipe=entry.key,
+            generator=average,
+            encoder=ready.encoder,
+            statistics=ready.statistics,
+            data=ready.data,
+            kimg=trainer.kimg,
+            settings={**asdict(replace(options, out=Path(options.out.name))), **knobs},
+        )
+
+    total = round(options.kimg * 1000)
+    drawn = trainer.kimg
     with (
         _stop_on_signal(trainer),
         progress_bar(entry.key, total, shown=shown and main) as advance,
@@ -217,20 +234,10 @@ def run(
                 on_report(report)
             if report.kimg - drawn >= options.grid_kimg or report.kimg >= options.kimg:
                 grid.save(average, options.out / "grids" / f"{round(report.kimg):06d}.png")
+                leave_bundle()
                 drawn = report.kimg
-    bundle = options.out / "bundle"
-    if main:
-        export_bundle(
-            bundle,
-            name=_bundle_name(options.out),
-            recipe=entry.key,
-            generator=trainer.average,
-            encoder=ready.encoder,
-            embeddings=ready.embeddings,
-            data=ready.data,
-            kimg=trainer.kimg,
-            settings={**asdict(replace(options, out=Path(options.out.name))), **knobs},
-        )
+        if main:
+            leave_bundle()
     accelerator.end_training()
     if trainer.stopped:
         raise KeyboardInterrupt
