@@ -86,6 +86,12 @@ def test_one_flipped_bit_anywhere_in_the_manifest_is_refused(folder: Path) -> No
     check_manifest(folder)
 
 
+def test_a_manifest_in_another_spelling_is_refused(folder: Path) -> None:
+    path = folder / MANIFEST
+    path.write_text(json.dumps(json.loads(path.read_text())))
+    assert refusal(folder).startswith("manifest.json is not written as t2i writes it")
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_a_missing_file_is_refused(folder: Path, name: str) -> None:
     (folder / name).unlink()

@@ -163,6 +163,14 @@ def test_a_damaged_download_is_refused(hub: Hub, small_bundle: Path) -> None:
         Bundle.load("me/birds")
 
 
+def test_a_copy_damaged_in_the_cache_is_fetched_again(hub: Hub, small_bundle: Path) -> None:
+    bundle = Bundle.load(small_bundle)
+    bundle.push_to_hub("me/birds", token="hf_of_a_test")
+    cached = (Bundle.load("me/birds").folder / "generator.safetensors").resolve()
+    cached.write_bytes(b"x" * cached.stat().st_size)
+    assert Bundle.load("me/birds").checksum == bundle.checksum
+
+
 def test_a_repository_that_the_hub_has_not_is_refused(hub: Hub) -> None:
     with pytest.raises(BundleError, match="bundle me/cats: the hub has no such repository"):
         Bundle.load("me/cats")

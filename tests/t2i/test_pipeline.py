@@ -10,12 +10,11 @@ import torch
 
 from t2i.bundle import Bundle
 from t2i.conditions import Label, Layout, LayoutObject, Text
-from t2i.drawing import Inputs, draw_pictures
 from t2i.encoders import CaptionEncoder, caption_statistics, load_text_encoder
 from t2i.errors import BundleError, InvalidInput
 from t2i.networks import CaptionNetwork
 from t2i.pipeline import MAX_COUNT, Draw, Pipeline
-from tests.t2i.small_bundle import RESOLUTIONS, save_small, small_config, small_state
+from tests.t2i.small_bundle import RESOLUTIONS, save_small, small_config
 
 CAPTIONS = ["small bird with red head", "a large blue bird", "x", "a bird " * 30]
 COLOURS = ["red", "blue", "green", "black", "white", "grey", "brown"]
@@ -308,39 +307,6 @@ def test_parts_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         Pipeline.from_pretrained(folder)
 
 
-def test_tiles_of_one_size_draw_each_picture_and_nothing_else(small_bundle: Path) -> None:
-    """The way of other devices, run on the CPU: equal up to rounding, in the right places."""
-    generator = Bundle.load(small_bundle).generator()
-    sizes: list[int] = []
-    generator.register_forward_pre_hook(lambda module, arguments: sizes.append(len(arguments[0])))
-    numbers = torch.Generator().manual_seed(0)
-    inputs = [
-        Inputs(*(torch.randn(dim, generator=numbers) for dim in (384, 12, 6))) for _ in range(5)
-    ]
-    alone = draw_pictures(generator, inputs, torch.device("cpu"))  # type: ignore[arg-type]
-    assert sizes == [1] * 5
-    from t2i.drawing import _run
-
-    sizes.clear()
-    with torch.inference_mode():
-        tiled = [
-            picture
-            for start in (0, 3)
-            for picture in _run(
-                generator,  # type: ignore[arg-type]
-                inputs[start : start + 3],
-                3,
-                torch.device("cpu"),
-                (-1, 1),
-            )
-        ]
-    assert sizes == [3, 3]
-    assert len(tiled) == 5
-    for one, other in zip(alone, tiled, strict=True):
-        for stage, tiled_stage in zip(one, other, strict=True):
-            assert np.abs(stage.astype(int) - tiled_stage).max() <= 1
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("size", [1, 3, 8])
 def test_a_picture_has_the_same_bytes_in_any_batch_on_cuda(small_bundle: Path, size: int) -> None:
@@ -349,13 +315,3 @@ def test_a_picture_has_the_same_bytes_in_any_batch_on_cuda(small_bundle: Path, s
     expected = pictures(pipeline.draw(draws))
     for start in range(0, 8, size):
         assert pictures(pipeline.draw(draws[start : start + size])) == expected[start:][:size]
-
-
-def test_values_outside_the_range_become_black_and_white(small_bundle: Path) -> None:
-    config = small_config()
-    state = {name: tensor * 1000 for name, tensor in small_state(config).items()}
-    generator = Bundle.load(small_bundle).generator()
-    generator.load_state_dict(state)
-    inputs = Inputs(torch.randn(384), torch.randn(12), torch.randn(6))
-    (stages,) = draw_pictures(generator, [inputs], torch.device("cpu"), (-0.5, 0.5))  # type: ignore[arg-type]
-    assert set(np.unique(stages[-1])) <= {0, 255}
