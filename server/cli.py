@@ -13,6 +13,7 @@ import t2i
 from server.security import TOKEN_VARIABLE, read_token
 from server.settings import Settings
 from t2i.errors import InvalidInput, T2IError
+from t2i.extras import needs_extra
 
 __all__ = ["main"]
 
@@ -126,7 +127,8 @@ def main(
             token=read_token(token_file),
         )
         # Imported late, so that --help and a wrong option answer at once.
-        from server.app import serve
+        with needs_extra("server"):
+            from server.app import serve
 
         if not asyncio.run(serve(settings)):
             logging.shutdown()

@@ -211,9 +211,9 @@ def models(server: str | None, as_json: bool) -> None:
 
 
 def _models_here() -> list[dict[str, Any]]:
-    from t2i.cli_generate import needs_inference
+    from t2i.extras import needs_extra
 
-    with needs_inference():
+    with needs_extra("inference", or_else="ask a service with --server ADDRESS"):
         from t2i.bundle import DEFAULT_NAME, Bundle, pretrained_names
 
         bundles = [Bundle.load(name) for name in pretrained_names()]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
 
 from t2i.conditions import Text
-from t2i.errors import InvalidInput, T2IError
+from t2i.errors import InvalidInput
+from t2i.extras import needs_extra
 from t2i.files import write_atomically
 from t2i.sheets import contact_sheet, in_rows
 
@@ -20,13 +20,11 @@ __all__ = [
     "SUFFIXES",
     "Ask",
     "Drawing",
-    "InferenceMissing",
     "check_suffix",
     "default_file",
     "draw_here",
     "draw_there",
     "is_folder",
-    "needs_inference",
     "save",
 ]
 
@@ -34,10 +32,6 @@ SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 LARGEST_SEED = 2**63 - 1
 # The service takes no more at once; more pictures are more requests.
 _MOST_PER_REQUEST = 16
-
-
-class InferenceMissing(T2IError):
-    """Drawing in this process needs packages that are not installed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,24 +94,6 @@ class Drawing:
         )
 
 
-@contextmanager
-def needs_inference() -> Iterator[None]:
-    """Say what to install when a package is missing for drawing in this process.
-
-    Raises:
-        InferenceMissing: a module that is not ours cannot be found.
-    """
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] == "t2i":
-            raise
-        raise InferenceMissing(
-            f"this needs the module {error.name}, which is not installed: run "
-            "pip install 't2i[inference]', or ask a service with --server ADDRESS"
-        ) from error
-
-
 def draw_here(ask: Ask, device: str | None, tell: Callable[[str], None]) -> Drawing:
     """Draw in this process.
 
@@ -131,7 +107,7 @@ def draw_here(ask: Ask, device: str | None, tell: Callable[[str], None]) -> Draw
     """
     # What is wrong with the caption is said before seconds go into loading a model.
     condition = Text(ask.caption)
-    with needs_inference():
+    with needs_extra("inference", or_else="ask a service with --server ADDRESS"):
         tell("Loading torch")
         from t2i.pipeline import Pipeline
 

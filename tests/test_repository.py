@@ -103,6 +103,18 @@ def test_drawing_in_the_base_installation_names_the_extra_to_install() -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("room", "arguments", "extra"),
+    [("server", [], "t2i[server]"), ("training", ["run", "--help"], "t2i[training]")],
+)
+def test_a_room_that_is_not_installed_names_its_extra(
+    room: str, arguments: list[str], extra: str
+) -> None:
+    done = on_a_bare_machine(f"from {room}.cli import main\nmain({arguments!r})")
+    assert done.returncode == 1
+    assert extra in done.stderr and done.stderr.count("\n") == 1, done.stderr
+
+
 def test_the_three_rooms_keep_their_import_contracts() -> None:
     command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)

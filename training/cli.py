@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from t2i.errors import T2IError
+from t2i.extras import needs_extra
 
 if TYPE_CHECKING:
     from training.registry import Entry, Knob
@@ -54,7 +55,8 @@ class _LateGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with needs_extra("training"):
+                return super().invoke(ctx)
         except T2IError as error:
             click.echo(f"t2i-train: {error}", err=True)
             ctx.exit(1)
