@@ -118,7 +118,7 @@ def evaluate(
 
     from t2i.pipeline import Pipeline
     from training.metrics.attributes import WEIGHTS_FILE, AttributeClassifier
-    from training.metrics.birds_classifier import SHIPPED
+    from training.metrics.birds_judge import SHIPPED
     from training.metrics.evaluate import EvaluationSettings, PipelinePainter, measure
     from training.metrics.grid import check_grid_path, write_grid
     from training.metrics.reference import load_reference
@@ -192,7 +192,7 @@ def evaluate(
 )
 @click.option("--count", default=24_000, type=click.IntRange(2), help="Birds to learn from.")
 @click.option("--test-count", default=4_000, type=click.IntRange(2), help="Birds to be tested on.")
-@click.option("--kimg", default=90.0, help="Thousands of pictures shown in training.")
+@click.option("--kimg", default=64.0, help="Thousands of pictures shown in training.")
 @click.option("--seed", default=0, type=click.IntRange(0), help="Seed of weights and order.")
 @_cache_option
 def classifier(
@@ -212,7 +212,7 @@ def classifier(
         t2i-train classifier birds --out my-judge
         t2i-train eval default --classifier my-judge
     """  # noqa: D301 - \b keeps click from filling the examples
-    from training.metrics.birds_classifier import make_birds_classifier, save_with_card
+    from training.metrics.birds_judge import make_birds_classifier, save_with_card
     from training.metrics.progress import Steps
     from training.metrics.train_classifier import ClassifierTraining
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from training.data.birds import ATTRIBUTES, SPLITS, Split
 from training.data.birds.dataset import MAX_SIZE, MIN_SIZE
 from training.metrics.attributes import Accuracy, AttributeClassifier, accuracy
-from training.metrics.birds_classifier import drawing_fingerprint
+from training.metrics.birds_judge import drawing_fingerprint
 from training.metrics.errors import MetricsError
 from training.metrics.features import FeatureNetwork, extract, load_features
 from training.metrics.fidelity import Distance, kid

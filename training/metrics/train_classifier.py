@@ -31,7 +31,7 @@ class ClassifierTraining:
         seed: of the initial weights, the order of the pictures and their degradation.
     """
 
-    kimg: float = 90.0
+    kimg: float = 64.0
     batch: int = 128
     learning_rate: float = 3e-3
     weight_decay: float = 0.02

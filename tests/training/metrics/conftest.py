@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from training.metrics.attributes import AttributeClassifier
-from training.metrics.birds_classifier import SHIPPED
+from training.metrics.birds_judge import SHIPPED
 from training.metrics.evaluate import EvaluationSettings
 from training.metrics.reference import Reference, load_reference
 

@@ -9,7 +9,7 @@ from PIL import Image
 from tests.t2i.small_bundle import save_small, small_config
 from training.cli import main
 from training.metrics.attributes import AttributeClassifier
-from training.metrics.birds_classifier import SHIPPED
+from training.metrics.birds_judge import SHIPPED
 
 QUICK = shlex.split(
     "--count 12 --seeds 2 --resize 64 --subsets 4 --subset-size 8 "

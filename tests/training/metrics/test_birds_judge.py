@@ -3,13 +3,13 @@ from pathlib import Path
 import pytest
 
 from training.data.birds import ATTRIBUTES
-from training.metrics import birds_classifier
+from training.metrics import birds_judge
 from training.metrics.attributes import (
     WEIGHTS_FILE,
     AttributeClassifier,
     accuracy,
 )
-from training.metrics.birds_classifier import (
+from training.metrics.birds_judge import (
     SHIPPED,
     classifier_birds,
     drawing_fingerprint,
@@ -42,7 +42,7 @@ def test_the_fingerprint_follows_the_version_of_the_drawings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before = drawing_fingerprint()
-    monkeypatch.setattr(birds_classifier, "DRAWING_VERSION", "another")
+    monkeypatch.setattr(birds_judge, "DRAWING_VERSION", "another")
     assert drawing_fingerprint() != before
 
 

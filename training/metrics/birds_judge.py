@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import textwrap
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -108,24 +109,30 @@ def _card(classifier: AttributeClassifier) -> str:
     facts = json.loads(json.dumps(classifier.card))
     data, scores = facts["data"], facts["held_out_accuracy"]
     rows = "\n".join(f"| {name} | {share:.4f} |" for name, share in scores.items())
+    made = (
+        f"Made by `{facts['command']}` from {facts['pictures']:,} drawn birds (seed {data['seed']}, "
+        "half of them with attribute combinations that the training split lacks; drawings of "
+        f"version {data['drawing_version']})."
+    )
+    tested = (
+        f"Accuracy on {data['test_pictures']:,} birds that it never saw (seed {data['test_seed']}), "
+        "before the weights were rounded; `t2i-train eval` measures it anew with the stored ones:"
+    )
     return f"""# Attribute classifier of the illustrated birds
 
-Reads {len(scores)} attributes off a picture of one illustrated bird. It judges generated
-pictures in `t2i-train eval`; it is no part of any generator and none is trained against it.
+Reads {len(scores)} attributes off a picture of one illustrated bird. It judges generated pictures in
+`t2i-train eval`; it is no part of any generator, and none is trained against it.
 
-Made by `{facts["command"]}` from {facts["pictures"]} drawn birds (seed {data["seed"]}, half of
-them with attribute combinations that the training split lacks; drawings of version
-{data["drawing_version"]}), for {facts["knobs"]["kimg"]} kimg with seed {facts["knobs"]["seed"]}.
-Weights are stored as float16. Licence: that of the project; the data is the project's own.
+{textwrap.fill(made, 100, break_on_hyphens=False)}
+Weights are stored as float16. Licence: the project's; its data is the project's own.
 
-Accuracy on {data["test_pictures"]} birds that it never saw (seed {data["test_seed"]}), measured
-before the weights were rounded; `t2i-train eval` measures it anew with the stored weights:
+{textwrap.fill(tested, 100, break_on_hyphens=False)}
 
 | attribute | accuracy |
 |---|---|
 {rows}
 | **mean** | **{facts["held_out_mean"]:.4f}** |
 
-Limits: 64 pixels (larger pictures are reduced), illustrated birds of the same drawing version
-only. It always answers, even for a picture without a bird.
+Limits: 64 pixels (larger pictures are reduced); illustrated birds of the same drawing version only.
+It always answers, even for a picture without a bird.
 """
