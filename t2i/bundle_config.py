@@ -197,7 +197,7 @@ def _encoder(content: Mapping[str, object] | None) -> EncoderConfig | None:
 
 
 def _range(values: list[object]) -> tuple[float, float]:
-    numbers = [float(value) for value in values if type(value) in (int, float)]
+    numbers = [float(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
     if len(values) != 2 or len(numbers) != 2 or not numbers[0] < numbers[1]:
         raise _wrong("value_range", values, "two numbers, the lower first")
     return numbers[0], numbers[1]
