@@ -15,14 +15,16 @@ from torch.nn import functional as F
 
 from t2i.errors import InvalidInput
 
-__all__ = ["FAR_MARGIN", "FAR_QUANTILE", "Familiarity", "caption_statistics"]
+__all__ = ["Familiarity", "caption_statistics"]
 
-# Beyond what 99 of 100 training captions keep within, and a quarter more: people word things in
-# other ways than a data set does. On the illustrated birds this is 0.25; "small bird with red head"
-# has 0.07, "bird" 0.22, "a small brown owl on a branch at night" 0.24, "a fish swimming in the sea"
-# 0.27, "a red car" 0.43, "quarterly tax report" 0.89.
+# People word things in other ways than a data set does. So a caption is far only beyond what 99 of
+# 100 training captions keep within and a quarter more, and beyond six tenths of the distance that
+# two training captions usually have. On the illustrated birds this is 0.26; "small bird with red
+# head" has 0.07, "bird" 0.22, "a small brown owl on a branch at night" 0.24, "a fish swimming in
+# the sea" 0.27, "a red car" 0.43, "quarterly tax report" 0.89.
 FAR_QUANTILE = 0.99
 FAR_MARGIN = 1.25
+FAR_SHARE = 0.6
 _QUANTILES = 101
 _SHUFFLE_SEED = 0
 
@@ -40,7 +42,8 @@ def caption_statistics(embeddings: Tensor, *, sample: int = 2000) -> dict[str, T
     Returns:
         `captions` `(m, dim)` float16 of length 1; `distance_quantiles` `(101,)` float32, the
         quantiles 0, 0.01, … 1 of the cosine distance of up to 2,000 captions that were not kept to
-        the nearest that was; `embedding_mean` and `embedding_std` `(dim,)` float32.
+        the nearest that was; `pair_distance` `(1,)` float32, the median distance of two captions
+        that were kept; `embedding_mean` and `embedding_std` `(dim,)` float32.
 
     Raises:
         InvalidInput: if there are fewer than two different captions or a value is not finite.
@@ -64,6 +67,7 @@ def caption_statistics(embeddings: Tensor, *, sample: int = 2000) -> dict[str, T
     return {
         "captions": kept,
         "distance_quantiles": torch.quantile(distances, torch.linspace(0, 1, _QUANTILES)),
+        "pair_distance": _pair_distance(kept.float()),
         "embedding_mean": values.mean(0),
         "embedding_std": values.std(0, unbiased=False),
     }
@@ -82,24 +86,30 @@ class Familiarity:
     threshold: float
 
     @classmethod
-    def from_statistics(
-        cls, statistics: Mapping[str, Tensor], quantile: float = FAR_QUANTILE
-    ) -> Familiarity:
+    def from_statistics(cls, statistics: Mapping[str, Tensor]) -> Familiarity:
         """Make it from what `caption_statistics` returned.
 
         Raises:
-            InvalidInput: if the statistics lack a part.
+            InvalidInput: if the statistics lack captions or quantiles; without `pair_distance`
+                the quantiles alone decide.
         """
-        captions, quantiles = statistics.get("captions"), statistics.get("distance_quantiles")
-        if captions is None or quantiles is None or captions.dim() != 2 or quantiles.dim() != 1:
-            raise InvalidInput(
-                "statistics",
-                sorted(statistics),
-                "lack captions or distance_quantiles",
-                "make them with caption_statistics",
-            )
-        threshold = FAR_MARGIN * float(quantiles[round(quantile * (len(quantiles) - 1))])
-        return cls(F.normalize(captions.float(), dim=1), threshold)
+        parts = {"captions": 2, "distance_quantiles": 1}
+        for name, dims in parts.items():
+            if name not in statistics or statistics[name].dim() != dims:
+                raise InvalidInput(
+                    "statistics",
+                    sorted(statistics),
+                    f"lack {name}",
+                    "make them with caption_statistics",
+                )
+        quantiles = statistics["distance_quantiles"]
+        ordinary = float(quantiles[round(FAR_QUANTILE * (len(quantiles) - 1))])
+        pair = statistics.get("pair_distance")
+        usual = 0.0 if pair is None else float(pair[0])
+        return cls(
+            F.normalize(statistics["captions"].float(), dim=1),
+            max(FAR_MARGIN * ordinary, FAR_SHARE * usual),
+        )
 
     def distances(self, embeddings: Tensor) -> Tensor:
         """Return each embedding's distance to the nearest training caption.
@@ -116,3 +126,11 @@ class Familiarity:
 def _nearest(embeddings: Tensor, captions: Tensor) -> Tensor:
     cosines = F.normalize(embeddings, dim=1) @ captions.t()
     return (1.0 - cosines.amax(dim=1)).clamp(min=0.0)
+
+
+def _pair_distance(captions: Tensor) -> Tensor:
+    # Neighbours in a shuffled list are as good as any pairs.
+    neighbours = captions.roll(1, dims=0)
+    cosines = (captions * neighbours).sum(1) / (captions.norm(dim=1) * neighbours.norm(dim=1))
+    median: Tensor = (1.0 - cosines).median()
+    return median.reshape(1)

@@ -27,6 +27,7 @@ def test_statistics_have_the_documented_shapes(embeddings: torch.Tensor) -> None
     assert statistics["captions"].dtype == torch.float16
     assert statistics["distance_quantiles"].shape == (101,)
     assert bool((statistics["distance_quantiles"].diff() >= 0).all())
+    assert statistics["pair_distance"].shape == (1,)
     torch.testing.assert_close(statistics["embedding_mean"], embeddings.mean(0))
     torch.testing.assert_close(statistics["embedding_std"], embeddings.std(0, unbiased=False))
 
@@ -56,6 +57,22 @@ def test_a_strange_caption_is_beyond_the_threshold_and_training_captions_are_not
     )
     assert bool((strange > 2 * familiarity.threshold).all())
     assert bool((strange <= 2).all())
+
+
+def test_another_wording_of_templated_captions_is_not_far() -> None:
+    """Held-out captions of one template lie so near that they alone would make all else far."""
+    encoder = MiniLM()
+    captions = [
+        f"a {size} {body} bird with a {head} head and {wing} wings"
+        for size in ("small", "large")
+        for body in COLOURS
+        for head in COLOURS
+        for wing in COLOURS[:4]
+    ]
+    statistics = caption_statistics(encoder.encode_batch(captions))
+    familiarity = Familiarity.from_statistics(statistics)
+    distance = float(familiarity.distances(encoder.encode(["small bird with red head"])))
+    assert 1.25 * float(statistics["distance_quantiles"][99]) < distance < familiarity.threshold
 
 
 def test_statistics_need_two_different_finite_captions() -> None:
