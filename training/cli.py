@@ -189,6 +189,12 @@ def _run_options() -> list[click.Option]:
             multiple=True,
             help="A caption to draw in the grids; may be repeated. Default: some of the data's.",
         ),
+        click.Option(
+            ["--start-from"],
+            type=click.Path(path_type=Path, file_okay=False, exists=True),
+            help="Folder of another run of the same networks: go on from its weights and its "
+            "caption network, with other data or knobs.",
+        ),
         option("--flip/--no-flip", True, "Mirror pictures at random."),
         click.Option(["--strict"], is_flag=True, help="Refuse a folder at its first faulty file."),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -57,6 +58,7 @@ class Options:
         grid_kimg: Distance of grids in kimg.
         captions: Captions to draw in the grids; empty chooses some of the data.
         flip: Mirror pictures at random.
+        start_from: Folder of another run, whose networks and caption network are taken over.
         strict: Refuse a folder at its first faulty file instead of skipping it.
     """
 
@@ -73,9 +75,11 @@ class Options:
     grid_kimg: float = 20.0
     captions: tuple[str, ...] = ()
     flip: bool = True
+    start_from: Path | None = None
     strict: bool = False
 
 
+CAPTION_NETWORK = "caption_network.safetensors"
 # A run may be made longer or report more often; what it learns from must stay as it was.
 CHANGEABLE = {"kimg", "checkpoint_kimg", "grid_kimg", "out", "captions", "strict"}
 
@@ -133,7 +137,7 @@ def prepare(
             data,
             tokens,
             WrongCaptions(data, sentences, seed=options.seed),
-            options.out / "caption_network.safetensors",
+            _caption_network_path(options),
             steps=options.caption_steps,
             seed=options.seed,
             progress=shown,
@@ -192,8 +196,11 @@ def run(
         checkpoint_kimg=options.checkpoint_kimg,
     )
     trainer = Trainer(ready.recipe, ready.stream, settings, accelerator)
-    if trainer.resume() and main:
-        log.warning("resumed at %.1f kimg from %s", trainer.kimg, trainer.checkpoints)
+    if trainer.resume():
+        if main:
+            log.warning("resumed at %.1f kimg from %s", trainer.kimg, trainer.checkpoints)
+    elif options.start_from is not None:
+        trainer.start_from(options.start_from)
     accelerator.init_trackers("tensorboard")
     grid = Grid(ready.encoder, options.captions or _some_captions(ready.data), seed=options.seed)
     bundle = options.out / "bundle"
@@ -247,6 +254,22 @@ def run(
 def _bundle_name(out: Path) -> str:
     """Make a bundle's name of the run's folder: letters, digits, dots, dashes, underscores."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", out.resolve().name).strip("-._")[:64] or "run"
+
+
+def _caption_network_path(options: Options) -> Path:
+    """Return where the caption network is kept; one that is taken over is copied there first."""
+    path = options.out / CAPTION_NETWORK
+    if options.start_from is not None and not path.is_file():
+        theirs = options.start_from / CAPTION_NETWORK
+        if not theirs.is_file():
+            raise TrainingError(
+                f"start_from: {options.start_from} holds no {CAPTION_NETWORK}; give the folder of "
+                "a run, or train with --caption-steps 0 as that run did"
+            )
+        partial = path.with_suffix(".partial")
+        shutil.copyfile(theirs, partial)
+        partial.replace(path)
+    return path
 
 
 def _remember(options: Options, knobs: Mapping[str, object], key: str) -> None:

@@ -261,6 +261,20 @@ class Trainer:
             keep=self.settings.keep,
         )
 
+    def start_from(self, folder: Path) -> None:
+        """Take networks and optimisers over from a checkpoint of another run, counting anew.
+
+        Args:
+            folder: A checkpoint, or a run's folder, whose last checkpoint is taken.
+
+        Raises:
+            TrainingError: There is none, it is broken, or it belongs to other networks.
+        """
+        inside = checkpoint.complete(folder / "checkpoints")
+        chosen = inside[-1] if inside else folder
+        checkpoint.read_state(chosen)
+        self._load(chosen)
+
     def resume(self) -> bool:
         """Go on from the last complete checkpoint; False when there is none.
 
@@ -283,13 +297,16 @@ class Trainer:
                     f"{name}: the run in {self.settings.out} was made with {state[name]}, now it "
                     f"is {value}; use the same, or another --out"
                 )
+        self._load(found[-1])
+        self.round = int(str(state["round"]))
+        return True
+
+    def _load(self, folder: Path) -> None:
         checkpoint.load(
-            found[-1],
+            folder,
             networks={**self.networks, "average": self.average},
             optimizers=self._plain_optimizers(),
         )
-        self.round = int(str(state["round"]))
-        return True
 
     def _plain_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         return {

@@ -140,6 +140,9 @@ class StageGenerator(nn.Module):
             stages: Run only the first so many stages; None for all.
         """
         conditioning, mu, log_sigma = self.augment(self.standardize(embedding), conditioning_noise)
+        # Unit size, like the noise: otherwise the caption outgrows the noise, and all seeds agree.
+        size = conditioning.square().mean(dim=1, keepdim=True)
+        conditioning = conditioning * torch.rsqrt(size + 1e-6)
         mixed = F.leaky_relu(self.mix(torch.cat([noise, conditioning], dim=1)), LEAK)
         mixed = F.leaky_relu(self.style(mixed), LEAK)
         style = torch.cat([mixed, conditioning.to(mixed.dtype)], dim=1)

@@ -187,3 +187,24 @@ def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:
 
 def test_a_recipe_watches_losses_that_it_reports(tmp_path: Path) -> None:
     assert set(small_recipe().watched) <= set(small_trainer(tmp_path).play_round())
+
+
+def test_starting_from_another_run_takes_its_weights_and_counts_anew(tmp_path: Path) -> None:
+    first = small_trainer(tmp_path / "first")
+    list(first.train())
+    second = small_trainer(tmp_path / "second", seed=3, knobs={"mode_seeking_weight": 0.5})
+    second.start_from(tmp_path / "first")
+    assert second.round == 0
+    assert_same(weights(first), weights(second))
+
+
+def test_starting_from_other_networks_is_refused(tmp_path: Path) -> None:
+    list(small_trainer(tmp_path / "first").train())
+    second = small_trainer(tmp_path / "second", knobs={"width": 4})
+    with pytest.raises(TrainingError, match="has other layers than the recipe now asks for"):
+        second.start_from(tmp_path / "first")
+
+
+def test_starting_from_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="cannot be read"):
+        small_trainer(tmp_path / "second").start_from(tmp_path / "first")

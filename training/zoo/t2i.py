@@ -30,8 +30,9 @@ def t2i(
     kl_weight: float = 0.02,
     unconditional_weight: float = 1.0,
     matching_weight: float = 1.0,
+    generator_matching_weight: float = 0.25,
     temperature: float = 0.1,
-    mode_seeking_weight: float = 0.1,
+    mode_seeking_weight: float = 0.2,
     generator_lr: float = 4e-4,
     discriminator_lr: float = 4e-4,
     batch_size: int = 32,
@@ -49,7 +50,7 @@ def t2i(
 
     L_D = Σ_stages  h(real) + h(fake)  +  h(real, right) + ½ h(real, wrong) + ½ h(fake, right)
                     + matching_weight · NCE(real, right)
-    L_G = Σ_stages  −D(fake) − D(fake, right) + matching_weight · NCE(fake, right)
+    L_G = Σ_stages  −D(fake) − D(fake, right) + generator_matching_weight · NCE(fake, right)
                     + mode_seeking_weight · |z₁ − z₂| / |fake(z₁) − fake(z₂)|
                     + kl_weight · KL(N(μ, σ²) ‖ N(0, 1))
 
@@ -64,7 +65,9 @@ def t2i(
         conditioning_dim: Length of the conditioning vector.
         kl_weight: Weight of the divergence that keeps the conditioning near a standard normal.
         unconditional_weight: Weight of the scores that ignore the caption.
-        matching_weight: Weight of the matching codes.
+        matching_weight: Weight of the matching codes in the discriminator.
+        generator_matching_weight: Weight of being matched in the generator. At 1 its pictures are
+            soon matched better than real ones, at the cost of looks and variety.
         temperature: Divides the cosines of matching codes.
         mode_seeking_weight: Weight of the term that makes noise matter.
         generator_lr: Learning rate of the generator.
@@ -159,7 +162,7 @@ def t2i(
         return Losses(
             unconditional_weight * alone
             + paired
-            + matching_weight * matching
+            + generator_matching_weight * matching
             + mode_seeking_weight * seeking
             + kl_weight * kl,
             {
