@@ -110,18 +110,19 @@ def _card(classifier: AttributeClassifier) -> str:
     data, scores = facts["data"], facts["held_out_accuracy"]
     rows = "\n".join(f"| {name} | {share:.4f} |" for name, share in scores.items())
     made = (
-        f"Made by `{facts['command']}` from {facts['pictures']:,} drawn birds (seed {data['seed']}, "
-        "half of them with attribute combinations that the training split lacks; drawings of "
-        f"version {data['drawing_version']})."
+        f"Made by `{facts['command']}` from {facts['pictures']:,} drawn birds "
+        f"(seed {data['seed']}, half of them with attribute combinations that the training "
+        f"split lacks; drawings of version {data['drawing_version']})."
     )
     tested = (
-        f"Accuracy on {data['test_pictures']:,} birds that it never saw (seed {data['test_seed']}), "
-        "before the weights were rounded; `t2i-train eval` measures it anew with the stored ones:"
+        f"Accuracy on {data['test_pictures']:,} birds that it never saw "
+        f"(seed {data['test_seed']}), before the weights were rounded; `t2i-train eval` measures "
+        "it anew with the stored ones:"
     )
     return f"""# Attribute classifier of the illustrated birds
 
-Reads {len(scores)} attributes off a picture of one illustrated bird. It judges generated pictures in
-`t2i-train eval`; it is no part of any generator, and none is trained against it.
+Reads {len(scores)} attributes off a picture of one illustrated bird. It judges generated pictures
+in `t2i-train eval`; it is no part of any generator, and none is trained against it.
 
 {textwrap.fill(made, 100, break_on_hyphens=False)}
 Weights are stored as float16. Licence: the project's; its data is the project's own.

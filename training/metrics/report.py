@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich import box
 from rich.console import Group
 from rich.table import Table
 
@@ -149,63 +150,72 @@ def _commit() -> str | None:
 
 
 def tables(result: Json) -> Group:
-    """Return a report as tables for a terminal."""
+    """Return a report as tables for a terminal of 80 columns or more."""
     splits: Json = result["splits"]
-    seeds, bundle = result["settings"]["seeds"], result["bundle"]
-    agreement = Table(title=f"Attribute accuracy of {bundle['name']}, mean ± spread over seeds")
-    agreement.add_column("attribute")
-    for name, split in splits.items():
-        agreement.add_column(f"{name}\n{split['captions']} captions", justify="right")
-        agreement.add_column("asked", justify="right")
-        agreement.add_column("judge on\nreal", justify="right")
-    for name in (*ATTRIBUTE_NAMES, "mean"):
-        cells = []
-        for split in splits.values():
-            row = split["attributes"].get(name)
-            if row is None:
-                cells += [_plain(split["mean"], 3), "", _fixed(split["classifier_mean"], 4)]
-            else:
-                cells += [_plain(row, 3), str(row["asked"]), _fixed(row["classifier"], 4)]
-        label = "crown (head colour)" if name == "crown" else name
-        agreement.add_row(label, *cells, style="bold" if name in ("crown", "mean") else "")
+    bundle, settings, made = result["bundle"], result["settings"], result["made_with"]
+    seeds = ", ".join(map(str, settings["seeds"]))
+    agreement = _table(f"Attribute accuracy of {bundle['name']} (seeds {seeds})", "attribute")
+    for name in splits:
+        for heading in (name, "asked", "judge"):
+            agreement.add_column(heading, justify="right", no_wrap=True)
+    rows = {
+        name: [split["attributes"][name] for split in splits.values()] for name in ATTRIBUTE_NAMES
+    }
+    rows["mean"] = [
+        {**split["mean"], "asked": split["captions"], "classifier": split["classifier_mean"]}
+        for split in splits.values()
+    ]
+    for name, cells in rows.items():
+        texts = [
+            text
+            for cell in cells
+            for text in (_plain(cell, 3), str(cell["asked"]), _fixed(cell["classifier"], 3))
+        ]
+        label = "crown (head)" if name == "crown" else name
+        agreement.add_row(label, *texts, style="bold" if name in ("crown", "mean") else "")
         if name == ATTRIBUTE_NAMES[-1]:
             agreement.add_section()
 
-    distances = Table(title=f"Fidelity and variety, seeds {', '.join(map(str, seeds))}")
-    for heading in ("measure", "split", "generated", "real", "ratio", "counts"):
-        distances.add_column(
-            heading, justify="left" if heading in ("measure", "split", "counts") else "right"
-        )
+    distances = _table("Fidelity and variety", "measure", "split")
+    for heading in ("generated", "real", "ratio"):
+        distances.add_column(heading, justify="right", no_wrap=True)
     for name, split in splits.items():
         kid = split["kid"]
-        counts = (
-            f"{kid['generated']} a seed against {kid['real']}, {kid['subsets']} subsets of "
-            f"{kid['subset_size']}, resize {kid['resize']}"
-        )
-        floor = f"{_fixed(kid['floor'], 4)} (floor)"
-        distances.add_row(kid["name"], name, _plain(kid, 4), floor, "", counts)
-        variety = split["variety"]
-        counts = f"{variety['captions']} captions × {variety['pictures_of_each']} a seed"
-        for measure, row in variety.items():
+        distances.add_row(kid["name"], name, _plain(kid, 4), f"floor {_fixed(kid['floor'], 4)}", "")
+        for measure, row in split["variety"].items():
             if isinstance(row, dict):
-                generated, data = _plain(row["generated"], 4), _plain(row["data"], 4)
-                ratio = _fixed(row["ratio"], 2)
-                distances.add_row(measure, name, generated, data, ratio, counts)
-    made = result["made_with"]
-    notes = Table(show_header=False, box=None)
-    notes.add_row("bundle", f"{bundle['name']} {bundle['version']}, {bundle['checksum'][:16]}")
-    notes.add_row("data", f"birds, drawings {result['data']['drawing_version']}, "
-                  f"seed {result['data']['seed']}")  # fmt: skip
-    notes.add_row("judge", f"{result['classifier']['path']}, {result['classifier']['sha256'][:16]}")
-    notes.add_row("made by", f"{made['command']}  (commit {made['commit']}, {made['machine']}, "
-                  f"torch {made['torch']}, {made['seconds']:.0f} s)")  # fmt: skip
-    return Group(agreement, distances, notes)
+                generated, data = _plain(row["generated"], 3), _plain(row["data"], 3)
+                distances.add_row(measure, name, generated, data, _fixed(row["ratio"], 2))
+        distances.add_section()
+
+    return Group(
+        agreement,
+        distances,
+        f"{settings['count']} captions a split, one picture for each seed; "
+        "± over seeds; judge: the classifier on real pictures.",
+        f"KID: {kid['generated']} generated a seed against {kid['real']} real, "
+        f"{kid['subsets']} subsets of {kid['subset_size']}, resize {kid['resize']}; variety: "
+        f"{settings['variety_captions']} captions × {settings['variety_pictures']} a seed.",
+        f"Bundle {bundle['name']} {bundle['version']}, {bundle['checksum'][:16]}; birds, "
+        f"drawings {result['data']['drawing_version']}, seed {result['data']['seed']}; judge "
+        f"{result['classifier']['path']}, {result['classifier']['sha256'][:16]}.",
+        f"{made['command']} (commit {made['commit']}, {made['machine']}, torch {made['torch']}, "
+        f"{made['seconds']:.0f} s)",
+    )
+
+
+def _table(title: str, *headings: str) -> Table:
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1), title_justify="left")
+    for heading in headings:
+        table.add_column(heading, no_wrap=True)
+    return table
 
 
 def _plain(row: Json, digits: int) -> str:
     if row["value"] is None:
         return "–"
-    return f"{row['value']:.{digits}f} ± {row['spread']:.{digits}f}"
+    spread = f" ± {row['spread']:.{digits}f}" if len(row["each"]) > 1 else ""
+    return f"{row['value']:.{digits}f}{spread}"
 
 
 def _fixed(value: float | None, digits: int) -> str:

@@ -59,7 +59,7 @@ def test_eval_prints_json_of_both_splits_and_draws_a_grid(
 def test_eval_of_one_split_prints_tables(untrained: Path, bird_cache: Path) -> None:
     run = _run("eval", untrained, *QUICK, "--split", "unseen", "--cache", bird_cache)
     assert run.exit_code == 0, run.output
-    assert "crown (head colour)" in run.stdout
+    assert "crown (head)" in run.stdout
     assert "Lite0-KID" in run.stdout
 
 
