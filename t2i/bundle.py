@@ -114,7 +114,7 @@ class Bundle:
             BundleError: if the configuration is not valid, a state does not fit the network that
                 the configuration names, or the folder holds something else than a bundle.
         """
-        folder = Path(folder)
+        folder = Path(folder).absolute()
         checked = BundleConfig.from_json({"format": FORMAT, **config})
         if folder.exists() and not (folder / MANIFEST).is_file() and any(folder.iterdir()):
             raise BundleError(

@@ -162,6 +162,6 @@ def _one_clear_error(repo_id: str) -> Iterator[None]:
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, httpx.HTTPError) as error:
         reason = " ".join(str(error).split())[:120]
         raise BundleError(
-            f"bundle {repo_id}: it is not in the local cache and the hub cannot be reached "
-            f"({reason}); connect once to fetch it, or give a bundle's folder"
+            f"bundle {repo_id}: no such folder, not in the local cache, and the hub cannot be "
+            f"reached ({reason}); give a bundle's folder, or connect once to fetch it"
         ) from error

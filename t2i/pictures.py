@@ -135,7 +135,7 @@ class GeneratedImage:
             quality: as in `encode_picture`.
 
         Raises:
-            InvalidInput: if the file's ending names no format.
+            InvalidInput: if the file's ending names no format, or its folder is not there.
         """
         path = Path(path)
         if format is None:
@@ -146,6 +146,10 @@ class GeneratedImage:
                 str(path),
                 f"{path.suffix or 'no ending'} names no picture format",
                 "end it in .png, .jpg, .webp or .raw",
+            )
+        if not path.parent.is_dir():
+            raise InvalidInput(
+                "path", str(path), f"there is no folder {path.parent}", "make the folder first"
             )
         return write_atomically(path, self.encode(format, quality))
 

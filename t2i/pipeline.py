@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from t2i.bundle import STATISTICS, Bundle
+from t2i.compute import core_count
 from t2i.conditions import Condition, ConditionKind, Label, Text, as_condition
 from t2i.drawing import Generator, Inputs, draw_pictures
 from t2i.encoders.labels import LabelEncoder
@@ -351,7 +352,9 @@ class Pipeline:
 
     def warm_up(self) -> None:
         """Draw a picture of nothing, so that the first real one is not slower than the rest."""
-        self.draw([Draw(torch.zeros(self.info.embedding_size), seed) for seed in range(2)])
+        self.draw(
+            [Draw(torch.zeros(self.info.embedding_size), seed) for seed in range(core_count())]
+        )
         if self._encoder is not None:
             self._encoder.encode(["a picture"])
 

@@ -42,8 +42,9 @@ def encode_dataset(
         captions: any number of captions; at least one.
         cache_dir: folder for the file; made if missing.
         progress: show a progress bar on stderr.
-        half: compute in bfloat16, faster where the processor has it. Off by default: what sets two
-            captions apart is small beside what they share, and half precision blurs it.
+        half: compute in bfloat16. On a processor that has it (AVX-512 BF16) this saves a seventh
+            of the time and moves each number by 0.8 % of its spread over the captions of the
+            illustrated birds (root mean square); without it, it is slower. Off by default.
 
     Raises:
         InvalidInput: if there are no captions, or one is empty, blank or too long.

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from t2i.bundle import Bundle
+from t2i.bundle import DEFAULT_NAME, Bundle, pretrained_names
 from t2i.bundle_config import BundleConfig
 from t2i.errors import BundleError
 from t2i.manifest import MANIFEST, check_manifest, write_manifest
@@ -266,6 +266,23 @@ def test_weights_of_any_memory_format_can_be_saved(tmp_path: Path) -> None:
     bundle = Bundle.save(tmp_path / "b", config=config, generator_state=state, card="# x\n")
     for name, tensor in bundle.generator().state_dict().items():
         assert torch.equal(tensor, state[name])
+
+
+def test_bundles_that_come_with_t2i_are_found_by_name(
+    small_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    included = tmp_path / "pretrained"
+    shutil.copytree(small_bundle, included / DEFAULT_NAME)
+    (included / "half-made").mkdir()
+    monkeypatch.setattr("t2i.bundle.resources.files", lambda package: tmp_path)
+    assert pretrained_names() == (DEFAULT_NAME,)
+    checksum = Bundle.load(small_bundle).checksum
+    for name in ("default", DEFAULT_NAME):
+        bundle = Bundle.load(name)
+        assert bundle.folder == included / DEFAULT_NAME
+        assert bundle.checksum == checksum
+    with pytest.raises(BundleError, match=rf"those are: {DEFAULT_NAME}\)"):
+        Bundle.load("half-made")
 
 
 def test_what_is_nowhere_is_refused_with_the_names_there_are(tmp_path: Path) -> None:

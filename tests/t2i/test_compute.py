@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
+import time
 
 import pytest
 import torch
@@ -42,6 +44,24 @@ def test_threads_born_later_keep_the_callers_setting(monkeypatch: pytest.MonkeyP
     finally:
         torch.set_num_threads(before)
     assert found == [3, 3]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_child_makes_threads_of_its_own() -> None:
+    run_apart(lambda number: number, range(4))
+    child = os.fork()
+    if child == 0:
+        answer = run_apart(lambda number: number + 1, range(4))
+        os._exit(0 if answer == [1, 2, 3, 4] else 1)
+    end = time.monotonic() + 60
+    done, status = 0, -1
+    while not done and time.monotonic() < end:
+        done, status = os.waitpid(child, os.WNOHANG)
+        time.sleep(0.01)
+    if not done:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert (done, status) == (child, 0)
 
 
 def test_the_first_error_reaches_the_caller() -> None:

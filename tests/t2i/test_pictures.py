@@ -78,6 +78,8 @@ def test_an_ending_that_names_no_format_is_refused(tmp_path: Path) -> None:
     image = GeneratedImage(PICTURE, seed=3)
     with pytest.raises(InvalidInput, match=r"path: \.gif names no picture format"):
         image.save(tmp_path / "a.gif")
+    with pytest.raises(InvalidInput, match="path: there is no folder"):
+        image.save(tmp_path / "nowhere" / "a.png")
     assert image.save(tmp_path / "a.gif", format="raw").read_bytes() == PICTURE.tobytes()
 
 
