@@ -6,6 +6,7 @@ Everything heavy is imported where it is used, so that `--help` and a wrong opti
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -75,6 +76,8 @@ def main() -> None:
 
     Exit codes: 0 done, 1 failed, 2 wrong use (an option or a caption that cannot be used).
     """  # noqa: D301 - \b keeps click from filling the examples
+    # gRPC's own log lines would stand between ours; who wants them can say so.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 
 @main.command(context_settings={"show_default": True})
