@@ -24,7 +24,7 @@ from training.data.birds import (
 from training.metrics.errors import MetricsError
 from training.metrics.features import Progress
 
-_TRIES = 10_000
+_TRIES = 1_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,11 @@ def report(
         "format": FORMAT,
         "bundle": dict(bundle),
         "data": {"name": "birds", "drawing_version": DRAWING_VERSION, "seed": settings.data_seed},
-        "settings": {**asdict(settings), "seeds": list(settings.seeds)},
+        "settings": {
+            **asdict(settings),
+            "seeds": list(settings.seeds),
+            "splits": list(settings.splits),
+        },
         "classifier": dict(classifier),
         "splits": {_SPLIT_NAMES[each.split]: _split(each, settings) for each in scores},
         "made_with": {
