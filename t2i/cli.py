@@ -178,8 +178,8 @@ def generate(
         with _waiting("Loading the model") as tell:
             drawing = command.draw_here(ask, device, tell)
     else:
-        with _waiting("Asking the service"):
-            drawing = command.draw_there(ask, server)
+        with _waiting("Asking the service") as tell:
+            drawing = command.draw_there(ask, server, tell)
     for warning in drawing.warnings:
         click.echo(f"Warning: {warning}", err=True)
     suffix = command.SUFFIXES[file_format]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,8 +30,8 @@ __all__ = [
 
 SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 LARGEST_SEED = 2**63 - 1
-# The service takes no more at once; more pictures are more requests.
-_MOST_PER_REQUEST = 16
+# The service takes no more in a request; more pictures are more requests.
+_MOST_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,26 +113,25 @@ def draw_here(ask: Ask, device: str | None, tell: Callable[[str], None]) -> Draw
 
         tell("Loading the model")
         pipeline = Pipeline.from_pretrained(ask.model or "default", device)
-    tell("Drawing")
-    generation = pipeline.generate(
-        condition,
-        count=ask.count,
-        seeds=ask.seeds(0, ask.count),
-        truncation=ask.truncation,
-        conditioning_truncation=ask.conditioning_truncation,
-        stages="all" if ask.previews else "final",
-    )
-    drawing = Drawing(model=generation.model)
-    for image, previews in zip(generation.images, generation.previews, strict=True):
-        drawing.stages.append([stage.pil() for stage in (*previews, image)])
-        if image.seed is not None:
-            drawing.seeds.append(image.seed)
-    drawing.warn(warning.message for warning in generation.warnings)
+    drawing = Drawing(model=pipeline.info.name)
+    for first, count in _portions(ask, tell):
+        generation = pipeline.generate(
+            condition,
+            count=count,
+            seeds=ask.seeds(first, count),
+            truncation=ask.truncation,
+            conditioning_truncation=ask.conditioning_truncation,
+            stages="all" if ask.previews else "final",
+        )
+        for image, previews in zip(generation.images, generation.previews, strict=True):
+            drawing.stages.append([stage.pil() for stage in (*previews, image)])
+        drawing.seeds += [seed for seed in generation.seeds if seed is not None]
+        drawing.warn(warning.message for warning in generation.warnings)
     return drawing
 
 
-def draw_there(ask: Ask, server: str) -> Drawing:
-    """Draw on the service at an address.
+def draw_there(ask: Ask, server: str, tell: Callable[[str], None]) -> Drawing:
+    """Draw on the service at an address; `tell` as in `draw_here`.
 
     Raises:
         T2IError: the address or the request cannot be used, or the service fails.
@@ -141,8 +140,7 @@ def draw_there(ask: Ask, server: str) -> Drawing:
 
     drawing = Drawing(stages=[[] for _ in range(ask.count)])
     with Client(server) as client:
-        for first in range(0, ask.count, _MOST_PER_REQUEST):
-            count = min(_MOST_PER_REQUEST, ask.count - first)
+        for first, count in _portions(ask, tell):
             for event in client.generate(
                 ask.caption,
                 count=count,
@@ -163,6 +161,13 @@ def draw_there(ask: Ask, server: str) -> Drawing:
     for stages in drawing.stages:
         stages.sort(key=lambda picture: picture.height)
     return drawing
+
+
+def _portions(ask: Ask, tell: Callable[[str], None]) -> Iterator[tuple[int, int]]:
+    """Return how many pictures to draw at once, as (first, count), and tell how far it is."""
+    for first in range(0, ask.count, _MOST_AT_ONCE):
+        tell(f"Drawing {ask.count} pictures, {first} done" if ask.count > 1 else "Drawing")
+        yield first, min(_MOST_AT_ONCE, ask.count - first)
 
 
 def is_folder(path: Path) -> bool:
