@@ -116,7 +116,7 @@ def run_group() -> None:
     """Train a recipe: `t2i-train run RECIPE --help` shows every knob.
 
     Running the same command again goes on from the last checkpoint, to the bit on a CPU. Several
-    processes: `accelerate launch --module training.cli run RECIPE ...`.
+    processes: `accelerate launch -m training.cli run RECIPE ...`.
     """
 
 
@@ -233,6 +233,8 @@ class _CommaList(click.ParamType[Any]):
 
 
 def _run(entry: Entry, given: dict[str, Any]) -> None:
+    from accelerate import PartialState
+
     from training.plan import plan
     from training.run import Options, run
 
@@ -242,7 +244,9 @@ def _run(entry: Entry, given: dict[str, Any]) -> None:
     if dry:
         plan(entry, options, knobs)
         return
-    click.echo(f"bundle: {run(entry, options, knobs, shown=not quiet)}")
+    bundle = run(entry, options, knobs, shown=not quiet)
+    if PartialState().is_main_process:
+        click.echo(f"bundle: {bundle}")
 
 
 if __name__ == "__main__":
