@@ -115,6 +115,8 @@ def test_a_drawing_that_fails_leaves_nothing_behind(
 
     def fails_later(bird: object, size: int) -> np.ndarray:
         drawn.append(bird)
+        # What is not whole bears no name that a later call would look for.
+        assert [entry.name[:9] for entry in tmp_path.iterdir()] == [".partial-"]
         if len(drawn) > 2:
             raise KeyboardInterrupt
         return np.zeros((size, size, 3), np.uint8)
