@@ -4,9 +4,9 @@
     python benchmarks/cold_start.py --model runs/flowers/bundle --runs 5
 
 Each run is a new process. `seconds` is wall-clock time and `cpu_seconds` processor time of all its
-threads; on a machine that does other work at the same time only the latter can be compared. One
-more run with `-X importtime` tells which packages the imports belong to; its figures include what
-the measuring itself costs.
+threads; on a machine that does other work at the same time only the latter can be compared. The
+phases come from one more process, and the packages that imports belong to from another one with
+`-X importtime`, which costs a little itself.
 """
 
 from __future__ import annotations
@@ -22,9 +22,24 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib import metadata
 from pathlib import Path
 
+from t2i.bundle import Bundle
+
 CAPTION = "small bird with red head"
+PHASES = """
+import json, sys, time
+marks = [("python and the command", time.perf_counter())]
+from t2i.cli_generate import Ask, draw_here
+def tell(what):
+    marks.append((what.lower(), time.perf_counter()))
+draw_here(Ask(caption=sys.argv[1], model=sys.argv[2]), None, tell)
+tell("end")
+print(json.dumps({
+    name: round(after - before, 3) for (name, before), (_, after) in zip(marks, marks[1:])
+}))
+"""
 IMPORT = re.compile(r"^import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)", re.MULTILINE)
 
 
@@ -41,6 +56,22 @@ def run(model: str, *options: str) -> tuple[float, float, str]:
         raise SystemExit(done.stderr)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return seconds, cpu, done.stderr
+
+
+def by_phase(model: str) -> dict[str, float]:
+    """Return the seconds of each phase of one drawing, in order."""
+    command = [sys.executable, "-c", PHASES, CAPTION, model]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    phases: dict[str, float] = json.loads(done.stdout)
+    return phases
+
+
+def commit() -> str:
+    """Return the commit that is measured, marked when files differ from it."""
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--exclude=*"], capture_output=True, text=True
+    )
+    return done.stdout.strip() or "unknown"
 
 
 def by_package(report: str) -> dict[str, float]:
@@ -70,7 +101,11 @@ def main() -> None:
                 "median_seconds": round(statistics.median(s for s, _, _ in runs), 2),
                 "cpu_seconds": [round(cpu, 2) for _, cpu, _ in runs],
                 "median_cpu_seconds": round(statistics.median(c for _, c, _ in runs), 2),
+                "seconds_by_phase": by_phase(options.model),
                 "import_seconds_by_package": by_package(report),
+                "model_checksum": Bundle.load(options.model).checksum,
+                "commit": commit(),
+                "torch": metadata.version("torch"),
                 "machine": platform.processor() or platform.machine(),
                 "cores": os.cpu_count(),
                 "load_average": round(load, 1),
