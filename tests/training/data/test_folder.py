@@ -79,6 +79,20 @@ def test_a_changed_picture_is_decoded_again(tmp_path: Path, cache: Path) -> None
     assert not np.array_equal(before, after)
 
 
+def test_a_picture_changed_within_its_size_is_decoded_again(tmp_path: Path, cache: Path) -> None:
+    rows = []
+    for index in range(20):
+        save(tmp_path / "mine" / f"{index}.bmp", index)
+        rows.append({"file_name": f"{index}.bmp", "text": str(index)})
+    write_rows(tmp_path / "mine" / "metadata.jsonl", rows)
+    first = load(tmp_path / "mine", cache, split="all")
+    size = (tmp_path / "mine" / "7.bmp").stat().st_size
+    save(tmp_path / "mine" / "7.bmp", 999)
+    assert (tmp_path / "mine" / "7.bmp").stat().st_size == size
+    second = load(tmp_path / "mine", cache, split="all")
+    assert second.fingerprint != first.fingerprint
+
+
 def test_a_changed_caption_changes_the_fingerprint_and_decodes_nothing(
     tmp_path: Path, cache: Path
 ) -> None:
