@@ -25,6 +25,7 @@ from training.tokens import TokenStates
 
 CAPTIONS_A_PICTURE = 3
 CODES_AT_ONCE = 512
+SHORTEST_SCHEDULE = 20
 
 
 class PictureNetwork(nn.Module):
@@ -136,8 +137,10 @@ def fit_caption_network(
     log_scale = nn.Parameter(torch.tensor(2.5))
     learned = [*network.parameters(), *pictures.parameters(), log_scale]
     optimizer = torch.optim.AdamW(learned, lr=learning_rate, weight_decay=1e-3)
+    # Below this the schedule divides by zero; so few steps are only ever a trial.
+    scheduled = max(steps, SHORTEST_SCHEDULE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, learning_rate, total_steps=steps, pct_start=0.1
+        optimizer, learning_rate, total_steps=scheduled, pct_start=0.1
     )
     rng = np.random.default_rng(seed)
     counts = np.diff(data.caption_starts)

@@ -52,6 +52,16 @@ def test_token_states_come_back_padded_with_zeros() -> None:
     assert torch.equal(states[0, 0], states[1, 0])
 
 
+@pytest.mark.parametrize("steps", [1, 10])
+def test_a_trial_of_a_few_steps_ends(tmp_path: Path, steps: int) -> None:
+    data = squares()
+    tokens = tokens_of(data.flat_captions)
+    truth = WrongCaptions(data, np.zeros((len(data.flat_captions), 1), np.float32), quantile=1.0)
+    path = tmp_path / "caption_network.safetensors"
+    fit_caption_network(data, tokens, truth, path, steps=steps, batch_size=4, progress=False)
+    assert path.is_file()
+
+
 def test_a_caption_network_learns_which_captions_say_the_same(tmp_path: Path) -> None:
     data = squares()
     tokens = tokens_of(data.flat_captions)
