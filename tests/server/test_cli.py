@@ -49,7 +49,7 @@ def process(bundle: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str
 
 def wait_until_serving(channel: grpc.Channel) -> None:
     stub = health_pb2_grpc.HealthStub(channel)
-    for answer in stub.Watch(health_pb2.HealthCheckRequest(), timeout=60):
+    for answer in stub.Watch(health_pb2.HealthCheckRequest(), timeout=200):
         if answer.status == health_pb2.HealthCheckResponse.SERVING:
             return
 
