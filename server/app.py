@@ -153,8 +153,10 @@ class Server:
         idle = asyncio.create_task(self._guard.wait_idle())
         await asyncio.wait({stopping, idle}, return_when=asyncio.FIRST_COMPLETED)
         idle.cancel()
-        # The shorter of two graces holds.
-        await self._server.stop(min(drain_seconds, _LAST_BYTES_SECONDS))
+        # The shorter of two graces holds. One that is over at once must stay alone: gRPC frees the
+        # server when the first has ended, and the second would cancel the calls of a freed server.
+        if drain_seconds > _LAST_BYTES_SECONDS and not stopping.done():
+            await self._server.stop(_LAST_BYTES_SECONDS)
         await stopping
         await self._engine.close()
         await self._backend.close()
