@@ -169,6 +169,13 @@ def _run_options() -> list[click.Option]:
             "takes the text encoder's sentence embedding as it is.",
             type=click.IntRange(min=0),
         ),
+        option(
+            "--matcher-steps",
+            1500,
+            "Steps in which a matcher learns to see what captions say; it then guides the "
+            "generator.",
+            type=click.IntRange(min=1),
+        ),
         option("--seed", 0, "Seed of everything random.", type=click.IntRange(min=0)),
         option(
             "--precision",

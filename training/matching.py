@@ -1,13 +1,19 @@
-"""Learning to read captions by matching them with their pictures.
+"""Learning what of a caption can be seen, by matching captions with their pictures.
 
-Before a generator learns to draw, a `CaptionNetwork` learns what of a caption can be seen: with a
-picture network beside it, it learns codes by which pictures and captions of a batch find each
-other. The text encoders of GAN-CLS (1605.05395) and AttnGAN (DAMSM, 1711.10485) were learned like
-that. The picture network is dropped afterwards.
+Two steps before a generator learns to draw. First a `CaptionNetwork` learns to read: with a picture
+network beside it, it learns codes by which pictures and captions of a batch find each other. Then a
+`Matcher` learns to see: against the codes that stand now, its picture network meets many captions
+at little cost. Frozen, it tells the generator how well a drawn picture agrees with its caption, as
+DAMSM does in AttnGAN (1711.10485), with whole captions instead of words.
+
+Random captions of other pictures are told apart by head and setting alone. So each picture also
+meets captions that are almost true of it, as CLIP meets sentences with one changed word in NegCLIP
+(2210.01936).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +22,18 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from t2i.networks.blocks import Standardize
 from t2i.networks.captions import CaptionNetwork
 from training.data.pictures import PictureData
 from training.data.wrong_captions import WrongCaptions
 from training.progress import progress_bar
 from training.tokens import TokenStates
 
-CAPTIONS_A_PICTURE = 3
+READ_CAPTIONS, READ_HARD = 3, 2
+SEEN_CAPTIONS, SEEN_HARD = 5, 8
+SHIFT = 4
 CODES_AT_ONCE = 512
 SHORTEST_SCHEDULE = 20
 
@@ -33,23 +43,106 @@ class PictureNetwork(nn.Module):
 
     Args:
         code_dim: Length of the code.
-        width: Channels at half the resolution; they double at every halving.
+        width: Channels at full resolution; they double at every halving.
     """
 
-    def __init__(self, code_dim: int, width: int = 32) -> None:
+    def __init__(self, code_dim: int = 256, width: int = 16) -> None:
         super().__init__()
-        layers: list[nn.Module] = [*_down(3, width)]
-        channels = width
-        for _ in range(3):
-            layers += [*_down(channels, 2 * channels), _Residual(2 * channels)]
-            channels *= 2
-        self.trunk = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(4), nn.Flatten())
-        self.code = nn.Linear(channels * 16, code_dim)
+        self.trunk = nn.Sequential(
+            nn.Conv2d(3, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            *_down(width, 2 * width),
+            *_down(2 * width, 4 * width),
+            _Residual(4 * width),
+            *_down(4 * width, 8 * width),
+            _Residual(8 * width),
+            *_down(8 * width, 16 * width),
+            _Residual(16 * width),
+            nn.AdaptiveAvgPool2d(4),
+            nn.Flatten(),
+        )
+        self.code = nn.Linear(16 * width * 16, code_dim)
+        self.width = width
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Map ``(n, 3, r, r)`` in [-1, 1] to ``(n, code_dim)``."""
         code: Tensor = self.code(self.trunk(pictures))
         return code
+
+    def maps(self, pictures: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Return the feature maps after each halving from r/4 on, fine to coarse, and the code."""
+        found = []
+        for layer in self.trunk:
+            pictures = layer(pictures)
+            if isinstance(layer, _Residual):
+                found.append(pictures)
+        return tuple(found), self.code(pictures)
+
+    def map_shapes(self, resolution: int) -> tuple[tuple[int, int], ...]:
+        """Return channels and side of each of the `maps` of pictures of that side."""
+        return tuple((2**n * self.width, resolution // 2**n) for n in (2, 3, 4))
+
+
+class Matcher(nn.Module):
+    """A picture network and a head over caption codes, whose outputs can be compared.
+
+    Args:
+        code_dim: Length of the captions' codes, and of what is compared.
+    """
+
+    def __init__(self, code_dim: int = 256) -> None:
+        super().__init__()
+        self.pictures = PictureNetwork(code_dim)
+        self.standardize = Standardize(code_dim)
+        self.said = nn.Sequential(
+            nn.Linear(code_dim, 2 * code_dim), nn.GELU(), nn.Linear(2 * code_dim, code_dim)
+        )
+        self.log_scale = nn.Parameter(torch.tensor(3.0))
+
+    @property
+    def scale(self) -> Tensor:
+        """What multiplies cosines to make them logits."""
+        return self.log_scale.exp().clamp(max=50.0)
+
+    def directions(self, codes: Tensor) -> Tensor:
+        """Map captions' codes ``(m, code_dim)`` to unit vectors, comparable with pictures'."""
+        return F.normalize(self.said(self.standardize(codes)).float(), dim=1)
+
+    def look(self, pictures: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Return feature maps and code of pictures moved by a few pixels at random.
+
+        The move is one for the whole batch; with it no single pixel can please the matcher.
+
+        Args:
+            pictures: ``(n, 3, r, r)`` in [-1, 1].
+        """
+        return self.pictures.maps(_shifted(pictures))
+
+    def disagreement(self, seen: Tensor, right: Tensor, wrong: Tensor, also_true: Tensor) -> Tensor:
+        """How badly pictures and their captions find each other.
+
+        DAMSM's sentence loss (AttnGAN, 1711.10485, eq. 10 and 12 to 14): picture i must pick
+        caption i among those of the batch and its own wrong caption, and caption i picture i.
+
+        Args:
+            seen: ``(n, code_dim)`` codes of pictures.
+            right: ``(n, code_dim)`` codes of the captions that they were drawn for.
+            wrong: ``(n, code_dim)`` codes of one caption a picture that is not to be true.
+            also_true: ``(n, n)`` booleans: caption j may be true of picture i; such pairs count
+                neither for nor against. The diagonal is ignored.
+
+        Returns:
+            Scalar, in nats.
+        """
+        seen = F.normalize(seen.float(), dim=1)
+        own, other = self.directions(right), self.directions(wrong)
+        diagonal = torch.eye(len(seen), dtype=torch.bool, device=seen.device)
+        logits = (self.scale * (seen @ own.t())).masked_fill(also_true & ~diagonal, -1e4)
+        beside = self.scale * (seen * other).sum(dim=1, keepdim=True)
+        target = torch.arange(len(seen), device=seen.device)
+        among_captions = F.cross_entropy(torch.cat([logits, beside], dim=1), target)
+        return 0.5 * (among_captions + F.cross_entropy(logits.t(), target))
 
 
 class _Residual(nn.Module):
@@ -80,13 +173,13 @@ def several_captions_loss(
 ) -> Tensor:
     """Match pictures with several captions each, in both directions.
 
-    For each caption: cross-entropy of picking its picture among those it is not true of; and of
-    its picture picking it among the captions that are not true of the picture.
+    For each caption of a picture: cross-entropy of picking its picture among those it is not true
+    of; and of its picture picking it among all captions that are not true of the picture.
 
     Args:
         pictures: ``(n, d)`` unit vectors.
-        captions: ``(m, d)`` unit vectors.
-        owner: ``(m,)`` picture of each caption.
+        captions: ``(m, d)`` unit vectors; those beyond ``len(owner)`` belong to no picture.
+        owner: ``(k,)`` picture of each of the first k captions.
         true: ``(n, m)`` booleans: the caption is true of the picture.
         scale: Scalar that multiplies the cosines.
 
@@ -94,9 +187,10 @@ def several_captions_loss(
         Scalar, in nats.
     """
     logits = scale * (pictures @ captions.t())
-    own = logits[owner, torch.arange(len(owner), device=owner.device)]
+    owned = len(owner)
+    own = logits[owner, torch.arange(owned, device=owner.device)]
     false = logits.masked_fill(true, float("-inf"))
-    among_pictures = F.softplus(torch.logsumexp(false, dim=0) - own).mean()
+    among_pictures = F.softplus(torch.logsumexp(false[:, :owned], dim=0) - own).mean()
     among_captions = F.softplus(torch.logsumexp(false, dim=1)[owner] - own).mean()
     return 0.5 * (among_pictures + among_captions)
 
@@ -119,10 +213,10 @@ def fit_caption_network(
     Args:
         data: Pictures and captions.
         tokens: Token states of the captions, in flat order.
-        truth: Knows which captions are true of which pictures.
+        truth: Knows which captions are true of which pictures, and which nearly are.
         path: A ``.safetensors`` file; appears when training is done.
         steps: Optimiser steps.
-        batch_size: Pictures a step; each comes with three of its captions.
+        batch_size: Pictures a step; each comes with three of its captions and two hard wrong ones.
         learning_rate: Peak of the one-cycle schedule.
         code_dim: Length of the code.
         seed: Seed of weights and batches.
@@ -136,42 +230,146 @@ def fit_caption_network(
     pictures = PictureNetwork(code_dim).to(memory_format=torch.channels_last)
     log_scale = nn.Parameter(torch.tensor(2.5))
     learned = [*network.parameters(), *pictures.parameters(), log_scale]
-    optimizer = torch.optim.AdamW(learned, lr=learning_rate, weight_decay=1e-3)
+    batches = _Batches(data, truth, batch_size, READ_CAPTIONS, READ_HARD, seed)
+
+    def loss() -> Tensor:
+        shown, captions, true = batches.draw()
+        states, present = tokens.batch(captions)
+        # On CPUs the backward of the flash kernel is many times slower than plain products.
+        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+            seen, read = pictures(shown), network(states, present)
+        return several_captions_loss(
+            F.normalize(seen.float(), dim=1),
+            F.normalize(read.float(), dim=1),
+            batches.owner,
+            true,
+            log_scale.exp().clamp(max=50.0),
+        )
+
+    _optimize(learned, loss, steps, learning_rate, "Learning to read captions", progress)
+    _save(network, path)
+    return network.eval()
+
+
+def fit_matcher(
+    data: PictureData,
+    codes: NDArray[np.float32],
+    truth: WrongCaptions,
+    path: Path,
+    *,
+    steps: int = 1500,
+    batch_size: int = 128,
+    learning_rate: float = 2e-3,
+    seed: int = 0,
+    progress: bool = True,
+) -> Matcher:
+    """Train a matcher, or read the one that an earlier call left at ``path``.
+
+    Args:
+        data: Pictures and captions.
+        codes: ``(n_captions, code_dim)`` codes of the captions, in flat order.
+        truth: Knows which captions are true of which pictures, and which nearly are.
+        path: A ``.safetensors`` file; appears when training is done.
+        steps: Optimiser steps.
+        batch_size: Pictures a step; each comes with five of its captions and eight hard wrong ones.
+        learning_rate: Peak of the one-cycle schedule.
+        seed: Seed of weights and batches.
+        progress: Show a progress bar.
+
+    Returns:
+        The matcher, frozen.
+    """
+    torch.manual_seed(seed)
+    matcher = Matcher(codes.shape[1]).to(memory_format=torch.channels_last)
+    if path.is_file():
+        matcher.load_state_dict(load_file(path))
+        return matcher.eval().requires_grad_(False)
+    matcher.standardize.fit(torch.from_numpy(np.array(codes)))
+    batches = _Batches(data, truth, batch_size, SEEN_CAPTIONS, SEEN_HARD, seed)
+
+    def loss() -> Tensor:
+        shown, captions, true = batches.draw()
+        with torch.autocast("cpu", torch.bfloat16):
+            seen = F.normalize(matcher.pictures(shown).float(), dim=1)
+            said = matcher.directions(torch.from_numpy(codes[captions]))
+        return several_captions_loss(seen, said, batches.owner, true, matcher.scale)
+
+    learned = list(matcher.parameters())
+    _optimize(learned, loss, steps, learning_rate, "Learning to see what captions say", progress)
+    _save(matcher, path)
+    return matcher.eval().requires_grad_(False)
+
+
+class _Batches:
+    """Pictures, some captions of each, then wrong captions that are almost true of them.
+
+    Args:
+        data: Pictures and captions.
+        truth: Knows which captions are true of which pictures, and which nearly are.
+        size: Pictures in a batch.
+        own: Captions of each picture.
+        hard: Wrong captions of each picture.
+        seed: Seed of the order.
+    """
+
+    def __init__(
+        self, data: PictureData, truth: WrongCaptions, size: int, own: int, hard: int, seed: int
+    ) -> None:
+        self._data, self._truth = data, truth
+        self._size, self._own, self._hard = size, own, hard
+        self._counts = np.diff(data.caption_starts)
+        self._rng = np.random.default_rng(seed)
+        self.owner = torch.arange(size).repeat_interleave(own)
+
+    def draw(self) -> tuple[Tensor, NDArray[np.int64], Tensor]:
+        """Return pictures, numbers of captions, and which captions are true of which pictures."""
+        rng = self._rng
+        chosen = rng.integers(0, len(self._data), self._size)
+        owners = np.repeat(chosen, self._own)
+        own = self._data.caption_starts[owners] + rng.integers(0, self._counts[owners])
+        hard = self._truth.draw_hard(np.repeat(chosen, self._hard), rng)
+        captions = np.concatenate([own, hard])
+        true = torch.from_numpy(self._truth.true_pairs(chosen, captions))
+        return self._pictures(chosen), captions, true
+
+    def _pictures(self, chosen: NDArray[np.int64]) -> Tensor:
+        raw = np.ascontiguousarray(self._data.pictures[chosen])
+        flips = self._rng.random(len(raw)) < 0.5
+        raw[flips] = raw[flips, :, ::-1]
+        x = torch.from_numpy(raw).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
+        down, right = self._rng.integers(0, 2 * SHIFT + 1, 2)
+        return _window(x, int(down), int(right)).contiguous(memory_format=torch.channels_last)
+
+
+def _optimize(
+    learned: list[nn.Parameter],
+    loss: Callable[[], Tensor],
+    steps: int,
+    learning_rate: float,
+    title: str,
+    progress: bool,
+) -> None:
+    optimizer = torch.optim.AdamW(learned, lr=learning_rate, weight_decay=1e-2)
     # Below this the schedule divides by zero; so few steps are only ever a trial.
     scheduled = max(steps, SHORTEST_SCHEDULE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, learning_rate, total_steps=scheduled, pct_start=0.1
     )
-    rng = np.random.default_rng(seed)
-    counts = np.diff(data.caption_starts)
-    with progress_bar("Learning to read captions", steps, shown=progress) as advance:
+    with progress_bar(title, steps, shown=progress) as advance:
         for _ in range(steps):
-            chosen = rng.integers(0, len(data), batch_size)
-            owner = np.repeat(np.arange(batch_size), CAPTIONS_A_PICTURE)
-            drawn = rng.integers(0, counts[chosen[owner]])
-            captions = data.caption_starts[chosen[owner]] + drawn
-            true = truth.true_pairs(chosen, captions)
-            states, present = tokens.batch(captions)
-            with torch.autocast("cpu", torch.bfloat16):
-                seen = pictures(_batch(data, chosen, rng))
-                read = network(states, present)
-            loss = several_captions_loss(
-                F.normalize(seen.float(), dim=1),
-                F.normalize(read.float(), dim=1),
-                torch.from_numpy(owner),
-                torch.from_numpy(true),
-                log_scale.exp().clamp(max=50.0),
-            )
+            value = loss()
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            value.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
-            advance(1, f"loss {loss.item():.3f}")
+            advance(1, f"loss {value.item():.3f}")
+
+
+def _save(network: nn.Module, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     save_file({name: value.contiguous() for name, value in network.state_dict().items()}, partial)
     partial.replace(path)
-    return network.eval()
 
 
 @torch.inference_mode()
@@ -198,9 +396,12 @@ def read_captions(
     return stored
 
 
-def _batch(data: PictureData, chosen: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
-    raw = np.ascontiguousarray(data.pictures[chosen])
-    flips = rng.random(len(raw)) < 0.5
-    raw[flips] = raw[flips, :, ::-1]
-    x = torch.from_numpy(raw).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
-    return x.contiguous(memory_format=torch.channels_last)
+def _shifted(pictures: Tensor) -> Tensor:
+    down, right = torch.randint(0, 2 * SHIFT + 1, (2,)).tolist()
+    return _window(pictures, down, right)
+
+
+def _window(pictures: Tensor, down: int, right: int) -> Tensor:
+    side = pictures.shape[-1]
+    padded = F.pad(pictures, (SHIFT, SHIFT, SHIFT, SHIFT), mode="replicate")
+    return padded[:, :, down : down + side, right : right + side]

@@ -22,7 +22,7 @@ MEASURED_ROUNDS = 3
 def plan(entry: Entry, options: Options, knobs: Mapping[str, object]) -> None:
     """Print networks, parameters, memory, speed and hours of a run, and leave nothing behind.
 
-    The caption network is not trained for the plan: its architecture alone matters here.
+    Caption network and matcher are not trained for the plan: their architectures alone matter here.
 
     Args:
         entry: The recipe's entry in the zoo.
@@ -31,7 +31,7 @@ def plan(entry: Entry, options: Options, knobs: Mapping[str, object]) -> None:
     """
     with tempfile.TemporaryDirectory() as scratch:
         steps = min(options.caption_steps, 1)
-        tried = replace(options, out=Path(scratch), caption_steps=steps)
+        tried = replace(options, out=Path(scratch), caption_steps=steps, matcher_steps=1)
         ready = prepare(entry, tried, knobs, shown=True)
         settings = Settings(
             out=tried.out,
@@ -61,5 +61,9 @@ def plan(entry: Entry, options: Options, knobs: Mapping[str, object]) -> None:
     table.add_row("speed", f"{speed:.0f} pictures/s, measured on {MEASURED_ROUNDS} rounds")
     table.add_row("length", f"{options.kimg:.0f} kimg, about {options.kimg / speed / 3.6:.1f} h")
     if options.caption_steps:
-        table.add_row("before that", f"{options.caption_steps} steps of the caption network")
+        table.add_row(
+            "before that",
+            f"{options.caption_steps} steps of the caption network, "
+            f"{options.matcher_steps} of the matcher",
+        )
     Console().print(table)

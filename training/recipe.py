@@ -140,6 +140,7 @@ class Recipe:
         fit: Called once before training with ``(n, d)`` embeddings of the training captions,
             for statistics that networks carry.
         watched: Names of discriminator losses that are near zero only when it has won.
+        hard_wrong: Share of a batch's wrong captions that are almost true of their picture.
     """
 
     key: str
@@ -149,6 +150,7 @@ class Recipe:
     ema: Ema = field(default_factory=Ema)
     fit: Callable[[Tensor], None] | None = None
     watched: tuple[str, ...] = ()
+    hard_wrong: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse parts that do not belong together, in words."""

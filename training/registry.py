@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from training.errors import TrainingError
+from training.matching import Matcher
 from training.recipe import Recipe
 
 
@@ -19,10 +20,13 @@ class Spec:
     Attributes:
         resolution: Side of the training pictures in pixels.
         condition_dim: Length of a condition's embedding.
+        matcher: Frozen networks by which pictures and captions find each other; None where the
+            captions are read by the text encoder alone.
     """
 
     resolution: int
     condition_dim: int
+    matcher: Matcher | None = None
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from training.data.wrong_captions import WrongCaptions
 from training.errors import TrainingError
 from training.export import export_bundle, statistics_of
 from training.grids import Grid
-from training.matching import fit_caption_network, read_captions
+from training.matching import Matcher, fit_caption_network, fit_matcher, read_captions
 from training.progress import progress_bar
 from training.recipe import Recipe
 from training.registry import Entry, Spec
@@ -49,8 +49,9 @@ class Options:
         kimg: Length in thousands of real pictures shown.
         resolution: Side of the training pictures in pixels.
         encoder: Text encoder: its id, or a folder.
-        caption_steps: Steps in which the caption network learns; 0 uses the text encoder's own
-            sentence embedding.
+        caption_steps: Steps in which a caption network learns to read captions from the pictures;
+            0 uses the text encoder's own sentence embedding, and no matcher.
+        matcher_steps: Steps in which a matcher learns to see what captions say.
         seed: Seed of everything random.
         precision: ``bf16`` or ``no`` (float32).
         micro_batches: Parts that each process takes its share of a batch in.
@@ -58,7 +59,7 @@ class Options:
         grid_kimg: Distance of grids in kimg.
         captions: Captions to draw in the grids; empty chooses some of the data.
         flip: Mirror pictures at random.
-        start_from: Folder of another run, whose networks and caption network are taken over.
+        start_from: Folder of another run, whose networks are taken over.
         strict: Refuse a folder at its first faulty file instead of skipping it.
     """
 
@@ -68,6 +69,7 @@ class Options:
     resolution: int = 64
     encoder: str = "all-MiniLM-L6-v2"
     caption_steps: int = 2500
+    matcher_steps: int = 1500
     seed: int = 0
     precision: Precision = "bf16"
     micro_batches: int = 1
@@ -80,6 +82,7 @@ class Options:
 
 
 CAPTION_NETWORK = "caption_network.safetensors"
+MATCHER = "matcher.safetensors"
 # A run may be made longer or report more often; what it learns from must stay as it was.
 CHANGEABLE = {"kimg", "checkpoint_kimg", "grid_kimg", "out", "captions", "strict"}
 
@@ -124,6 +127,7 @@ def prepare(
     words = load_text_encoder(options.encoder)
     cache = cache_root() / "captions"
     encoder: TextEncoder = words
+    matcher: Matcher | None = None
     embeddings: NDArray[np.float32]
     if options.caption_steps:
         tokens = encode_tokens(words, data.flat_captions, cache, progress=shown)
@@ -133,24 +137,37 @@ def prepare(
             if data.truth is not None
             else encode_dataset(words, data.flat_captions, cache, progress=shown)
         )
+        truth = WrongCaptions(data, sentences, seed=options.seed)
+        _take_over(options)
         network = fit_caption_network(
             data,
             tokens,
-            WrongCaptions(data, sentences, seed=options.seed),
-            _caption_network_path(options),
+            truth,
+            options.out / CAPTION_NETWORK,
             steps=options.caption_steps,
             seed=options.seed,
             progress=shown,
         )
         encoder = CaptionEncoder(words, network)
         embeddings = read_captions(network, tokens, options.out / "embeddings.npy", progress=shown)
+        matcher = fit_matcher(
+            data,
+            embeddings,
+            truth,
+            options.out / MATCHER,
+            steps=options.matcher_steps,
+            seed=options.seed,
+            progress=shown,
+        )
     else:
         embeddings = encode_dataset(words, data.flat_captions, cache, progress=shown)
     torch.manual_seed(options.seed)
-    recipe = entry.build(Spec(options.resolution, encoder.dim), **knobs)
+    recipe = entry.build(Spec(options.resolution, encoder.dim, matcher), **knobs)
     if recipe.fit is not None:
         recipe.fit(torch.from_numpy(np.array(embeddings)))
-    stream = CaptionStream(data, embeddings, seed=options.seed, flip=options.flip)
+    stream = CaptionStream(
+        data, embeddings, seed=options.seed, flip=options.flip, hard_wrong=recipe.hard_wrong
+    )
     statistics = statistics_of(data, words, cache, progress=shown)
     return Prepared(recipe, stream, encoder, statistics, data)
 
@@ -256,20 +273,21 @@ def _bundle_name(out: Path) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", out.resolve().name).strip("-._")[:64] or "run"
 
 
-def _caption_network_path(options: Options) -> Path:
-    """Return where the caption network is kept; one that is taken over is copied there first."""
-    path = options.out / CAPTION_NETWORK
-    if options.start_from is not None and not path.is_file():
-        theirs = options.start_from / CAPTION_NETWORK
-        if not theirs.is_file():
-            raise TrainingError(
-                f"start_from: {options.start_from} holds no {CAPTION_NETWORK}; give the folder of "
-                "a run, or train with --caption-steps 0 as that run did"
-            )
-        partial = path.with_suffix(".partial")
-        shutil.copyfile(theirs, partial)
-        partial.replace(path)
-    return path
+def _take_over(options: Options) -> None:
+    """Copy from the run that is started from what the captions are read and matched with."""
+    if options.start_from is None:
+        return
+    if not (options.start_from / CAPTION_NETWORK).is_file():
+        raise TrainingError(
+            f"start_from: {options.start_from} holds no {CAPTION_NETWORK}; give the folder of "
+            "a run, or train with --caption-steps 0 as that run did"
+        )
+    for name in (CAPTION_NETWORK, MATCHER):
+        path, theirs = options.out / name, options.start_from / name
+        if theirs.is_file() and not path.is_file():
+            partial = path.with_suffix(".partial")
+            shutil.copyfile(theirs, partial)
+            partial.replace(path)
 
 
 def _remember(options: Options, knobs: Mapping[str, object], key: str) -> None:

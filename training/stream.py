@@ -24,6 +24,7 @@ class CaptionStream:
         embeddings: ``(n_captions, d)`` in the data's flat order.
         seed: Seed of order, captions, flips and noise.
         flip: Mirror pictures at random.
+        hard_wrong: Share of wrong captions that are almost true of their picture.
     """
 
     def __init__(
@@ -33,12 +34,15 @@ class CaptionStream:
         *,
         seed: int = 0,
         flip: bool = True,
+        hard_wrong: float = 0.0,
     ) -> None:
         self.data = data
         self._embeddings = embeddings
         self._seed = seed
         self._wrong = WrongCaptions(data, embeddings, seed=seed)
-        self._batches = PictureBatches(data, self._wrong, seed=seed, flip=flip)
+        self._batches = PictureBatches(
+            data, self._wrong, seed=seed, flip=flip, hard_wrong=hard_wrong
+        )
 
     def batches(
         self,

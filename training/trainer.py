@@ -248,7 +248,7 @@ class Trainer:
         return checkpoint.save(
             self.checkpoints,
             self.shown,
-            networks={**self.networks, "average": self.average},
+            networks=self._learned(),
             optimizers=self._plain_optimizers(),
             state={
                 "round": self.round,
@@ -304,9 +304,14 @@ class Trainer:
     def _load(self, folder: Path) -> None:
         checkpoint.load(
             folder,
-            networks={**self.networks, "average": self.average},
+            networks=self._learned(),
             optimizers=self._plain_optimizers(),
         )
+
+    def _learned(self) -> dict[str, nn.Module]:
+        """What a checkpoint holds; networks that no phase trains come with the recipe."""
+        players = {phase.player: self.networks[phase.player] for phase in self.recipe.phases}
+        return {**players, "average": self.average}
 
     def _plain_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         return {

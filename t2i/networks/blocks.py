@@ -104,13 +104,34 @@ class StyledConvolution(nn.Module):
         """Map ``(n, in_channels, h, w)`` to ``(n, out_channels, h', w')``."""
         scale = self.scale(style)
         squared = self.weight.float().square().sum(dim=(2, 3))
-        norm = torch.rsqrt(scale.float().square() @ squared.t() + 1e-6).to(x.dtype)
+        norm = torch.rsqrt(scale.float().square() @ squared.t() + 1e-6)
+        # The gain goes into what is multiplied anyway: a leaky ReLU commutes with positive factors.
+        norm, bias = (LEAKY_GAIN * norm).to(x.dtype), (LEAKY_GAIN * self.bias).to(x.dtype)
         x = x * scale.to(x.dtype)[:, :, None, None]
         if self.upsample:
-            x = F.interpolate(x, scale_factor=2.0, mode="nearest")
-        x = F.conv2d(x, self.weight, padding=1)
-        x = torch.addcmul(self.bias.to(x.dtype)[None, :, None, None], x, norm[:, :, None, None])
-        return F.leaky_relu(x, LEAK) * LEAKY_GAIN
+            x = F.conv_transpose2d(x, doubling_kernel(self.weight), stride=2, padding=1)
+        else:
+            x = F.conv2d(x, self.weight, padding=1)
+        x = torch.addcmul(bias[None, :, None, None], x, norm[:, :, None, None])
+        return F.leaky_relu(x, LEAK)
+
+
+def doubling_kernel(weight: Tensor) -> Tensor:
+    """Fold "double by nearest neighbour, then convolve 3x3" into one transposed convolution.
+
+    Of the nine products of an output pixel some meet the same input pixel; adding their weights
+    beforehand leaves four.
+
+    Args:
+        weight: ``(out_channels, in_channels, 3, 3)``.
+
+    Returns:
+        ``(in_channels, out_channels, 4, 4)`` for stride 2 and padding 1.
+    """
+    padded = F.pad(weight, (1, 1, 1, 1))
+    summed = padded[..., 1:, :] + padded[..., :-1, :]
+    summed = summed[..., 1:] + summed[..., :-1]
+    return summed.flip(2, 3).transpose(0, 1)
 
 
 class DownBlock(nn.Module):

@@ -53,10 +53,11 @@ def batch_deviation(x: Tensor, group: int = 4) -> Tensor:
 
 
 class PictureCritic(nn.Module):
-    """Discriminator of one stage.
+    """Discriminator of one stage, or of one layer of a frozen network's features.
 
     Args:
-        resolution: Side of the pictures in pixels.
+        resolution: Side of the pictures in pixels, or of the feature maps; a power of two from 4.
+        in_channels: 3, or the channels of the feature maps.
         caption_dim: Length of the caption's code from the shared caption network.
         width: Channels at full resolution; they double at every halving.
         max_channels: Upper bound of the channels.
@@ -64,10 +65,18 @@ class PictureCritic(nn.Module):
     """
 
     def __init__(
-        self, resolution: int, caption_dim: int, width: int, max_channels: int, code_dim: int
+        self,
+        resolution: int,
+        in_channels: int,
+        caption_dim: int,
+        width: int,
+        max_channels: int,
+        code_dim: int,
     ) -> None:
         super().__init__()
-        self.from_rgb = nn.Conv2d(3, width, 3, padding=1)
+        # A picture's colours want their neighbours; features hold theirs already.
+        kernel = 3 if in_channels == 3 else 1
+        self.from_rgb = nn.Conv2d(in_channels, width, kernel, padding=kernel // 2)
         blocks: list[nn.Module] = []
         channels = width
         for _ in range(round(math.log2(resolution // 4))):
@@ -83,7 +92,7 @@ class PictureCritic(nn.Module):
         self.caption_code = nn.Linear(caption_dim, code_dim)
 
     def forward(self, pictures: Tensor, caption: Tensor, of: Tensor) -> StageScores:
-        """Score ``(m, 3, r, r)`` pictures and ``(p,)`` pairs; pair i shows picture ``of[i]``."""
+        """Score ``(m, in_channels, r, r)`` and ``(p,)`` pairs; pair i shows picture ``of[i]``."""
         x = F.leaky_relu(self.blocks(self.from_rgb(pictures)), LEAK)
         look = F.leaky_relu(self.look(batch_deviation(x)), LEAK)
         spread = caption.to(x.dtype)[:, :, None, None].expand(-1, -1, *x.shape[2:])
@@ -102,6 +111,9 @@ class StageDiscriminator(nn.Module):
     Each stage judges the picture alone and the pair of picture and caption, and gives codes by
     which pictures and captions are matched. Spectral normalisation (1802.05957) throughout.
 
+    Further critics may look at features of the last stage's picture in a frozen network, as in
+    Projected GANs (2111.01007): they see at once what a critic of pixels has to learn first.
+
     Args:
         condition_dim: Length of the encoder's embedding.
         resolutions: Side of each stage's picture in pixels, ascending.
@@ -109,6 +121,7 @@ class StageDiscriminator(nn.Module):
         max_channels: Upper bound of the channels.
         caption_dim: Length of the caption's code inside the discriminator.
         code_dim: Length of the codes that pictures and captions are matched by.
+        features: Channels and side of each feature map of the frozen network.
     """
 
     def __init__(
@@ -120,6 +133,7 @@ class StageDiscriminator(nn.Module):
         max_channels: int = 256,
         caption_dim: int = 128,
         code_dim: int = 128,
+        features: Sequence[tuple[int, int]] = (),
     ) -> None:
         super().__init__()
         self.resolutions = tuple(int(r) for r in resolutions)
@@ -130,16 +144,17 @@ class StageDiscriminator(nn.Module):
             "max_channels": max_channels,
             "caption_dim": caption_dim,
             "code_dim": code_dim,
+            "features": [list(each) for each in features],
         }
         self.standardize = Standardize(condition_dim)
         self.caption_hidden = nn.Linear(condition_dim, 256)
         self.caption_out = nn.Linear(256, caption_dim)
         final = self.resolutions[-1]
+        inputs = [(3, r, min(max_channels, width * final // r)) for r in self.resolutions]
+        inputs += [(channels, side, min(max_channels, channels)) for channels, side in features]
         self.critics = nn.ModuleList(
-            PictureCritic(
-                r, caption_dim, min(max_channels, width * final // r), max_channels, code_dim
-            )
-            for r in self.resolutions
+            PictureCritic(side, channels, caption_dim, inner, max_channels, code_dim)
+            for channels, side, inner in inputs
         )
         for module in list(self.modules()):
             if isinstance(module, nn.Conv2d | nn.Linear):
@@ -157,7 +172,8 @@ class StageDiscriminator(nn.Module):
         it is paired with (and a data-parallel wrapper sees one forward before its backward).
 
         Args:
-            pictures: One ``(m, 3, r, r)`` tensor in [-1, 1] a stage, from the first stage on.
+            pictures: One ``(m, 3, r, r)`` tensor in [-1, 1] a stage, from the first stage on; after
+                the last stage's, its features ``(m, channels, side, side)``.
             embedding: ``(p, condition_dim)`` captions of the pairs, as the encoder returns them.
             of: ``(p,)`` index of each pair's picture.
         """

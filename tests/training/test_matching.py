@@ -4,11 +4,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from tests.training.conftest import COLOURS, squares
 from training.data.wrong_captions import WrongCaptions
-from training.matching import fit_caption_network, read_captions, several_captions_loss
+from training.matching import (
+    Matcher,
+    PictureNetwork,
+    fit_caption_network,
+    fit_matcher,
+    read_captions,
+    several_captions_loss,
+)
 from training.tokens import TokenStates
 
 
@@ -32,6 +40,56 @@ def test_captions_of_one_picture_do_not_compete() -> None:
     among_pictures = math.log(1 + math.exp(-1.0))
     among_captions = math.log(1 + 2 * math.exp(-1.0))
     assert loss.item() == pytest.approx((among_pictures + among_captions) / 2)
+
+
+def test_wrong_captions_without_an_owner_count_only_against_pictures() -> None:
+    pictures = torch.eye(2)
+    captions = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    owner = torch.tensor([0, 1])
+    true = torch.tensor([[True, False, False], [False, True, True]])
+    loss = several_captions_loss(pictures, captions, owner, true, torch.tensor(1.0))
+    among_pictures = math.log(1 + math.exp(-1.0))
+    first, second = math.log(1 + 2 * math.exp(-1.0)), math.log(1 + math.exp(-1.0))
+    assert loss.item() == pytest.approx((among_pictures + (first + second) / 2) / 2)
+
+
+def test_disagreement_is_the_cross_entropy_of_picking_the_own_caption_and_picture() -> None:
+    matcher = Matcher(code_dim=3)
+    matcher.said = nn.Sequential()
+    matcher.log_scale.data.zero_()
+    red, green, blue = torch.eye(3)
+    seen, right, wrong = (
+        torch.stack([red, green]),
+        torch.stack([red, green]),
+        torch.stack([blue, blue]),
+    )
+    none = torch.zeros(2, 2, dtype=torch.bool)
+    e = math.e
+    loss = matcher.disagreement(2.0 * seen, right, wrong, none)
+    expected = 0.5 * (math.log((e + 2) / e) + math.log((e + 1) / e))
+    assert loss.item() == pytest.approx(expected)
+    # A caption that may be true as well does not compete; nor does the diagonal forbid itself.
+    masked = matcher.disagreement(seen, right, wrong, ~none)
+    assert masked.item() == pytest.approx(0.5 * math.log((e + 1) / e))
+
+
+def test_disagreement_teaches_the_pictures_and_no_frozen_network() -> None:
+    matcher = Matcher(code_dim=8).eval().requires_grad_(False)
+    pictures = torch.rand(4, 3, 16, 16, requires_grad=True)
+    codes = torch.randn(4, 8)
+    _, seen = matcher.look(pictures)
+    none = torch.zeros(4, 4, dtype=torch.bool)
+    matcher.disagreement(seen, codes, codes.flip(0), none).backward()
+    assert pictures.grad is not None and bool((pictures.grad != 0).flatten(1).any(dim=1).all())
+    assert all(parameter.grad is None for parameter in matcher.parameters())
+
+
+def test_maps_have_the_shapes_that_are_told_and_end_in_the_same_code() -> None:
+    network = PictureNetwork(code_dim=5, width=4).eval()
+    pictures = torch.rand(2, 3, 64, 64)
+    maps, code = network.maps(pictures)
+    assert tuple((m.shape[1], m.shape[2]) for m in maps) == network.map_shapes(64)
+    assert torch.equal(code, network(pictures))
 
 
 def tokens_of(captions: tuple[str, ...]) -> TokenStates:
@@ -82,3 +140,21 @@ def test_a_caption_network_learns_which_captions_say_the_same(tmp_path: Path) ->
     )
     states, present = tokens.batch(np.arange(4))
     assert torch.equal(network(states, present), again(states, present))
+
+
+def test_a_matcher_learns_which_captions_a_picture_shows(tmp_path: Path) -> None:
+    data = squares()
+    rng = np.random.default_rng(5)
+    assert data.labels is not None
+    labels = data.labels[data.caption_owners]
+    codes = rng.normal(size=(len(COLOURS), 8))[labels].astype(np.float32)
+    truth = WrongCaptions(data, codes, quantile=1.0)
+    path = tmp_path / "matcher.safetensors"
+    matcher = fit_matcher(data, codes, truth, path, steps=25, batch_size=12, progress=False)
+    shown = torch.from_numpy(np.array(data.pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+    seen = F.normalize(matcher.pictures(shown), dim=1)
+    cosines = seen @ matcher.directions(torch.from_numpy(codes)).t()
+    assert np.array_equal(labels[cosines.argmax(dim=1).numpy()], data.labels)
+    assert not any(parameter.requires_grad for parameter in matcher.parameters())
+    again = fit_matcher(data, codes, truth, path, steps=25, batch_size=12, progress=False)
+    assert torch.equal(again.pictures(shown), matcher.pictures(shown))

@@ -60,6 +60,7 @@ class PictureBatches:
         *,
         seed: int = 0,
         flip: bool = True,
+        hard_wrong: float = 0.0,
     ) -> None:
         """Set up the stream.
 
@@ -69,13 +70,16 @@ class PictureBatches:
             seed: 0 or more.
             flip: mirror every second picture or so. Switch off where captions name sides or
                 pictures hold writing.
+            hard_wrong: in [0, 1]; the share of wrong captions that are almost true.
 
         Raises:
-            InvalidInput: the seed is negative.
+            InvalidInput: the seed is negative, or the share is none.
             DataError: there is no picture, or some pictures have captions and others none.
         """
         if seed < 0:
             raise InvalidInput("seed", seed, "is negative", "give 0 or more")
+        if not 0.0 <= hard_wrong <= 1.0:
+            raise InvalidInput("hard_wrong", hard_wrong, "is no share", "give a number in [0, 1]")
         if not len(data):
             raise DataError(f"data {data.name}: holds no picture; nothing can be trained on it")
         counts = np.diff(data.caption_starts)
@@ -89,6 +93,7 @@ class PictureBatches:
         self._counts = counts
         self._seed = seed
         self._flip = flip
+        self._hard_wrong = hard_wrong
         self._orders: OrderedDict[int, Indices] = OrderedDict()
 
     def batch(self, step: int, batch_size: int, rank: int = 0, world_size: int = 1) -> BatchIndices:
@@ -128,7 +133,7 @@ class PictureBatches:
         right = None
         if self._counts[0]:
             right = self.data.caption_starts[pictures] + rng.integers(0, self._counts[pictures])
-        wrong = None if self._wrong is None else self._wrong.draw(pictures, rng)
+        wrong = None if self._wrong is None else self._draw_wrong(self._wrong, pictures, rng)
         share = batch_size // world_size
         mine = slice(rank * share, (rank + 1) * share)
         return BatchIndices(
@@ -138,6 +143,16 @@ class PictureBatches:
             flips=flips[mine],
             epoch=int(epochs[0]),
         )
+
+    def _draw_wrong(
+        self, wrong: WrongCaptions, pictures: Indices, rng: np.random.Generator
+    ) -> Indices:
+        captions = wrong.draw(pictures, rng)
+        if self._hard_wrong:
+            hard = np.flatnonzero(rng.random(pictures.size) < self._hard_wrong)
+            if hard.size:
+                captions[hard] = wrong.draw_hard(pictures[hard], rng)
+        return captions
 
     def pictures(self, batch: BatchIndices) -> torch.Tensor:
         """Return the pictures of a batch, flipped where it says so.

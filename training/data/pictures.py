@@ -58,6 +58,20 @@ class Truth(Protocol):
         """
         ...
 
+    def agreement(
+        self, pictures: NDArray[np.int64], captions: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Tell how much of each caption is true of each picture.
+
+        Args:
+            pictures: `(n,)` picture indices.
+            captions: `(m,)` flat caption indices.
+
+        Returns:
+            `(n, m)` shares of what the caption says, in [0, 1]; 1 where it is true.
+        """
+        ...
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PictureData:

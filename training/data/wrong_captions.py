@@ -28,6 +28,8 @@ Booleans = NDArray[np.bool_]
 
 _ROWS_AT_ONCE = 16_384
 _SAMPLE = 4_096
+# Hard captions are some of the best of a sample: the very best alone would soon be known.
+_POOL, _BEST = 1_024, 16
 
 
 class WrongCaptions:
@@ -132,6 +134,44 @@ class WrongCaptions:
         for position in pending:
             captions[position] = self._search(int(pictures[position]), rng)
         return captions
+
+    def draw_hard(self, pictures: Indices, rng: np.random.Generator) -> Indices:
+        """Draw for each picture one caption that is almost true of it, but not quite.
+
+        Where the data set carries a truth, it says most that is true of the picture, and something
+        that is not; otherwise its embedding is as near to a right caption as the threshold allows.
+
+        Args:
+            pictures: `(n,)` picture indices.
+            rng: advanced by the call; the same state gives the same captions.
+
+        Returns:
+            `(n,)` flat caption indices.
+        """
+        pictures = np.asarray(pictures, dtype=np.int64)
+        each, places = np.unique(pictures, return_inverse=True)
+        pool = rng.integers(0, self._text_ids.size, size=_POOL)
+        near = self._nearness(each, pool)
+        best = np.argpartition(-near, _BEST, axis=1)[:, :_BEST]
+        chosen = best[places, rng.integers(0, _BEST, size=pictures.size)]
+        captions = pool[chosen]
+        # A small data set may hold too few wrong captions among so many.
+        none = np.flatnonzero(np.isneginf(near[places, chosen]))
+        if none.size:
+            captions[none] = self.draw(pictures[none], rng)
+        return captions
+
+    def _nearness(self, pictures: Indices, captions: Indices) -> NDArray[np.float32]:
+        """`(n, m)`: how nearly a caption is true of a picture; -inf where it is, or may be."""
+        if self._truth is not None:
+            near = np.array(self._truth.agreement(pictures, captions), np.float32)
+            near[near >= 1.0] = -np.inf
+        else:
+            right, segments = self._right_captions(pictures)
+            similar = self._standardised(right) @ self._standardised(captions).T
+            near = np.maximum.reduceat(similar, segments, axis=0)
+            near[self.true_pairs(pictures, captions)] = -np.inf
+        return near
 
     def true_pairs(self, pictures: Indices, captions: Indices) -> Booleans:
         """Tell which captions of a batch are true of which of its pictures.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 from t2i.networks import StageDiscriminator, StageGenerator, StageOutput, StageScores
 from training.ema import Ema
 from training.errors import TrainingError
+from training.matching import Matcher
 from training.objectives import conditioning_kl, hinge, matching_loss, mode_seeking_loss
 from training.recipe import Adam, Batch, Losses, Networks, Phase, Recipe
 from training.registry import Spec, register
@@ -31,6 +33,8 @@ def t2i(
     unconditional_weight: float = 1.0,
     matching_weight: float = 1.0,
     generator_matching_weight: float = 0.25,
+    agreement_weight: float = 1.0,
+    hard_wrong: float = 0.5,
     temperature: float = 0.1,
     mode_seeking_weight: float = 0.2,
     generator_lr: float = 4e-4,
@@ -45,12 +49,19 @@ def t2i(
     arXiv:1605.05396, algorithm 1: real/right, real/wrong, fake/right pairs), the hinge objective
     with spectral normalisation (arXiv:1802.05957) and a contrastive matching term (XMC-GAN, Zhang
     et al., 2021, arXiv:2101.04702, eq. 4 and 6): the discriminator learns codes that match real
-    pictures with their captions, the generator is asked to be matched. What is matched best is what
-    is most usual, so the mode-seeking term (Mao et al., 2019, arXiv:1903.05628) keeps variety.
+    pictures with their captions, the generator is asked to be matched. A frozen matcher, learned
+    before, also tells the generator how well its picture agrees with the caption (DAMSM of AttnGAN,
+    Xu et al., 2018, arXiv:1711.10485). What is matched best is what is most usual, so the
+    mode-seeking term (Mao et al., 2019, arXiv:1903.05628) keeps variety. Half of the wrong captions
+    are almost true: random ones are told apart by their coarsest word.
+
+    Besides a critic of pixels at each stage there are critics of the matcher's feature maps
+    (Projected GANs, Sauer et al., 2021, arXiv:2111.01007); sums run over both.
 
     L_D = Σ_stages  h(real) + h(fake)  +  h(real, right) + ½ h(real, wrong) + ½ h(fake, right)
                     + matching_weight · NCE(real, right)
     L_G = Σ_stages  −D(fake) − D(fake, right) + generator_matching_weight · NCE(fake, right)
+                    + agreement_weight · DAMSM(fake, right, wrong)   at the last stage
                     + mode_seeking_weight · |z₁ − z₂| / |fake(z₁) − fake(z₂)|
                     + kl_weight · KL(N(μ, σ²) ‖ N(0, 1))
 
@@ -68,6 +79,8 @@ def t2i(
         matching_weight: Weight of the matching codes in the discriminator.
         generator_matching_weight: Weight of being matched in the generator. At 1 its pictures are
             soon matched better than real ones, at the cost of looks and variety.
+        agreement_weight: Weight of agreeing with the caption in the eyes of the frozen matcher.
+        hard_wrong: Share of wrong captions that are almost true of their picture.
         temperature: Divides the cosines of matching codes.
         mode_seeking_weight: Weight of the term that makes noise matter.
         generator_lr: Learning rate of the generator.
@@ -98,7 +111,16 @@ def t2i(
         resolutions=stages,
         width=discriminator_width,
         max_channels=max_channels,
+        features=spec.matcher.pictures.map_shapes(stages[-1]) if spec.matcher else (),
     )
+    frozen = {} if spec.matcher is None else {"matcher": spec.matcher}
+
+    def look(players: Networks, pictures: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Feature maps and codes of the last stage's pictures; nothing before it is drawn."""
+        matcher = players.get("matcher")
+        if isinstance(matcher, Matcher) and len(pictures) == len(stages):
+            return matcher.look(pictures[-1])
+        return (), torch.zeros(0)
 
     def fit(embeddings: Tensor) -> None:
         generator.standardize.fit(embeddings)
@@ -115,11 +137,12 @@ def t2i(
         with torch.no_grad():
             noise = batch.noise.normal("discriminator", noise_dim)
             fakes = draw(players["generator"], batch.right, noise, batch).pictures
-        pictures = [torch.cat([at_side(batch.pictures, f.shape[-1]), f]) for f in fakes]
+            pictures = [torch.cat([at_side(batch.pictures, f.shape[-1]), f]) for f in fakes]
+            maps, _ = look(players, pictures)
         rows = torch.arange(n, device=batch.right.device)
         pairs = torch.cat([batch.right, batch.wrong, batch.right])
         every: Sequence[StageScores] = players["discriminator"](
-            pictures, pairs, torch.cat([rows, rows, rows + n])
+            [*pictures, *maps], pairs, torch.cat([rows, rows, rows + n])
         )
         alone = sum_of(hinge.real(s.picture[:n]) + hinge.fake(s.picture[n:]) for s in every)
         paired = sum_of(
@@ -148,7 +171,10 @@ def t2i(
         noise = batch.noise.normal("generator", noise_dim)
         output = draw(players["generator"], captions, noise, batch)
         rows = torch.arange(2 * half, device=captions.device)
-        every: Sequence[StageScores] = players["discriminator"](output.pictures, captions, rows)
+        maps, seen = look(players, output.pictures)
+        every: Sequence[StageScores] = players["discriminator"](
+            [*output.pictures, *maps], captions, rows
+        )
         alone = sum_of(hinge.generator(s.picture) for s in every)
         paired = sum_of(hinge.generator(s.pair) for s in every)
         matching = sum_of(
@@ -158,17 +184,24 @@ def t2i(
             mode_seeking_loss(p[:half], p[half:], noise[:half], noise[half:])
             for p in output.pictures
         )
+        agreement = torch.zeros((), device=captions.device)
+        if len(seen):
+            wrong = batch.wrong[:half].repeat(2, 1)
+            matcher = cast(Matcher, players["matcher"])
+            agreement = matcher.disagreement(seen, captions, wrong, also_true)
         kl = conditioning_kl(output.mu, output.log_sigma)
         return Losses(
             unconditional_weight * alone
             + paired
             + generator_matching_weight * matching
+            + agreement_weight * agreement
             + mode_seeking_weight * seeking
             + kl_weight * kl,
             {
                 "G/picture": alone.detach() / len(every),
                 "G/pair": paired.detach() / len(every),
                 "G/matching": matching.detach() / len(every),
+                "G/agreement": agreement.detach(),
                 "G/seeking": seeking.detach() / len(every),
                 "G/kl": kl.detach(),
             },
@@ -176,7 +209,7 @@ def t2i(
 
     return Recipe(
         key="t2i",
-        networks={"generator": generator, "discriminator": discriminator},
+        networks={"generator": generator, "discriminator": discriminator, **frozen},
         phases=(
             Phase("discriminator", Adam(discriminator_lr), discriminator_loss),
             Phase("generator", Adam(generator_lr), generator_loss),
@@ -185,6 +218,7 @@ def t2i(
         ema=Ema(half_life=ema_half_life),
         fit=fit,
         watched=("D/picture", "D/pair"),
+        hard_wrong=hard_wrong,
     )
 
 

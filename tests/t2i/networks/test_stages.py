@@ -4,7 +4,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from t2i.networks import CaptionNetwork, StageDiscriminator, StageGenerator, build
-from t2i.networks.blocks import LEAK, LEAKY_GAIN, Standardize, StyledConvolution
+from t2i.networks.blocks import (
+    LEAK,
+    LEAKY_GAIN,
+    Standardize,
+    StyledConvolution,
+    doubling_kernel,
+)
 from t2i.networks.discriminator import batch_deviation
 
 
@@ -162,3 +168,27 @@ def test_networks_are_built_from_their_own_configuration() -> None:
     for network in (small_generator(), small_discriminator(), CaptionNetwork(code_dim=8)):
         again = build(type(network).__name__, network.config)
         again.load_state_dict(network.state_dict())
+
+
+def test_doubling_and_convolving_is_one_transposed_convolution() -> None:
+    torch.manual_seed(0)
+    x, weight = torch.randn(2, 5, 7, 6), torch.randn(4, 5, 3, 3)
+    slow = F.conv2d(F.interpolate(x, scale_factor=2.0, mode="nearest"), weight, padding=1)
+    fast = F.conv_transpose2d(x, doubling_kernel(weight), stride=2, padding=1)
+    torch.testing.assert_close(fast, slow, rtol=1e-4, atol=1e-4)
+
+
+def test_critics_of_features_judge_the_last_stage_too() -> None:
+    torch.manual_seed(0)
+    network = StageDiscriminator(
+        condition_dim=6, resolutions=(8, 16), width=4, max_channels=8, features=((12, 8), (20, 4))
+    ).eval()
+    pictures = [torch.randn(4, 3, 8, 8), torch.randn(4, 3, 16, 16)]
+    maps = [torch.randn(4, 12, 8, 8), torch.randn(4, 20, 4, 4)]
+    captions, rows = torch.randn(4, 6), torch.arange(4)
+    assert len(network(pictures, captions, rows)) == 2
+    scores = network([*pictures, *maps], captions, rows)
+    assert [tuple(s.pair.shape) for s in scores] == [(4,)] * 4
+    changed = network([*pictures, maps[0], maps[1] + 1.0], captions, rows)
+    assert torch.equal(changed[2].picture, scores[2].picture)
+    assert not torch.allclose(changed[3].picture, scores[3].picture)

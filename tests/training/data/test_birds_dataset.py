@@ -47,6 +47,19 @@ def test_truth_agrees_with_reading_every_claim(tmp_path: Path) -> None:
     assert 0 < holds[1::2].sum() < 150
 
 
+def test_agreement_is_the_share_of_claims_that_are_true(tmp_path: Path) -> None:
+    data = birds("val", 12, 64, cache_dir=tmp_path, progress=False)
+    assert data.truth is not None
+    shares = data.truth.agreement(np.arange(12), np.arange(60))
+    assert shares.shape == (12, 60)
+    for picture in (0, 7):
+        values = bird_at("val", 0, picture)[0].values
+        for caption in range(60):
+            claims = bird_at("val", 0, caption // 5)[1][caption % 5].claims
+            true = [values[name] == value for name, value in claims.items()]
+            assert shares[picture, caption] == pytest.approx(np.mean(true) if true else 1.0)
+
+
 def test_claims_hold_the_codes_of_the_values_said(tmp_path: Path) -> None:
     data = birds("train", 8, 64, cache_dir=tmp_path, progress=False)
     flat = [caption for index in range(8) for caption in bird_at("train", 0, index)[1]]

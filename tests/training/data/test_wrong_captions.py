@@ -26,6 +26,12 @@ class ColourTruth:
     def holds(self, pictures: NDArray[np.int64], captions: NDArray[np.int64]) -> NDArray[np.bool_]:
         return np.asarray(self._pictures[pictures] == self._captions[captions])
 
+    def agreement(
+        self, pictures: NDArray[np.int64], captions: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        apart = np.abs(self._pictures[pictures][:, None] - self._captions[captions])
+        return (1.0 / (1.0 + apart)).astype(np.float32)
+
 
 def coloured(count: int, colours: int = len(COLOURS)) -> tuple[PictureData, NDArray[np.int64]]:
     """Pictures that repeat the colours, with one to three captions each."""
@@ -75,6 +81,43 @@ def test_a_picture_of_which_every_caption_is_true_is_an_error() -> None:
     wrong = WrongCaptions(data, np.zeros((len(data.flat_captions), 2), np.float32))
     with pytest.raises(DataError, match="every caption is true of picture 3"):
         wrong.draw(np.array([3]), np.random.default_rng(0))
+
+
+def test_hard_captions_are_the_nearest_that_are_not_true() -> None:
+    data, colour = coloured(500)
+    truth = ColourTruth(colour, colour[data.caption_owners])
+    data = dataclasses.replace(data, truth=truth)
+    wrong = WrongCaptions(data, np.zeros((len(data.flat_captions), 2), np.float32))
+    pictures = np.tile(np.arange(500), 4)
+    drawn = wrong.draw_hard(pictures, np.random.default_rng(0))
+    apart = np.abs(colour[pictures] - colour[data.caption_owners[drawn]])
+    assert set(apart.tolist()) == {1}
+    assert np.unique(drawn).size > 50
+    again = wrong.draw_hard(pictures, np.random.default_rng(0))
+    assert np.array_equal(drawn, again)
+
+
+def test_hard_captions_without_truth_are_near_but_below_the_threshold() -> None:
+    data, colour = coloured(200)
+    wrong = WrongCaptions(data, embed(data, colour), quantile=0.75)
+    pictures = np.arange(200)
+    drawn = wrong.draw_hard(pictures, np.random.default_rng(0))
+    plain = wrong.draw(pictures, np.random.default_rng(0))
+    assert (colour[data.caption_owners[drawn]] != colour[pictures]).all()
+    right = data.caption_starts[:-1]
+    ones = np.ones(200, np.int64)
+    hard, easy = (wrong._similarity(right, each, ones).mean() for each in (drawn, plain))
+    assert hard > easy + 0.05
+
+
+def test_hard_captions_are_plain_wrong_ones_where_few_are_wrong() -> None:
+    data, colour = coloured(400, colours=1)
+    colour = colour.copy()
+    colour[123] = 1
+    data = dataclasses.replace(data, truth=ColourTruth(colour, colour[data.caption_owners]))
+    wrong = WrongCaptions(data, np.zeros((len(data.flat_captions), 2), np.float32))
+    drawn = wrong.draw_hard(np.zeros(20, np.int64), np.random.default_rng(0))
+    assert set(data.caption_owners[drawn]) == {123}
 
 
 def test_labels_draw_from_every_other_class_and_never_from_the_own() -> None:

@@ -70,6 +70,22 @@ class BirdTruth:
         result: NDArray[np.bool_] = ((said < 0) | (said == self.attributes[pictures])).all(axis=1)
         return result
 
+    def agreement(
+        self, pictures: NDArray[np.int64], captions: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """How much of what each caption says is true of each picture: float32 (n, m), in [0, 1].
+
+        Args:
+            pictures: indices of pictures, (n,).
+            captions: indices of captions in flat order, (m,).
+        """
+        said, true = self.claims[captions], self.attributes[pictures]
+        false = np.zeros((len(pictures), len(captions)), np.int16)
+        for claim, value in zip(said.T, true.T, strict=True):
+            false += (claim >= 0) & (claim != value[:, None])
+        said_at_all = np.maximum((said >= 0).sum(axis=1), 1)
+        return np.asarray(1.0 - false / said_at_all, np.float32)
+
 
 @dataclass(frozen=True, kw_only=True)
 class BirdData(PictureData):
