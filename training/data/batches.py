@@ -67,8 +67,8 @@ class PictureBatches:
             data: the pictures and captions.
             wrong: draws the wrong captions; None leaves them out.
             seed: 0 or more.
-            flip: mirror every second picture or so. Switch off where captions name sides or
-                pictures hold writing.
+            flip: mirror every second picture or so, unless the data says that its pictures have
+                a right way round (`PictureData.mirrors`). Switch off where captions name sides.
 
         Raises:
             InvalidInput: the seed is negative.
@@ -88,7 +88,7 @@ class PictureBatches:
         self._wrong = wrong
         self._counts = counts
         self._seed = seed
-        self._flip = flip
+        self._flip = flip and data.mirrors
         self._orders: OrderedDict[int, Indices] = OrderedDict()
 
     def batch(self, step: int, batch_size: int, rank: int = 0, world_size: int = 1) -> BatchIndices:
@@ -143,7 +143,7 @@ class PictureBatches:
         """Return the pictures of a batch, flipped where it says so.
 
         Returns:
-            `(batch, 3, height, width)` float32 in [-1, 1], on the CPU.
+            `(batch, channels, height, width)` float32 in [-1, 1], on the CPU.
         """
         raw = np.ascontiguousarray(self.data.pictures[batch.pictures])
         raw[batch.flips] = raw[batch.flips, :, ::-1]
