@@ -22,7 +22,7 @@ from t2i.encoders import CaptionEncoder, TextEncoder, encode_dataset, load_text_
 from t2i.networks import StageGenerator
 from training.data.decoded import cache_root
 from training.data.folder import write_skipped
-from training.data.load import load_data
+from training.data.load import load_pictures
 from training.data.pictures import PictureData
 from training.data.wrong_captions import WrongCaptions
 from training.errors import TrainingError
@@ -114,7 +114,7 @@ def prepare(
         knobs: The recipe's arguments.
         shown: Show progress bars.
     """
-    data = load_data(
+    data = load_pictures(
         options.data, resolution=options.resolution, progress=shown, strict=options.strict
     )
     if not data.flat_captions:
