@@ -156,7 +156,7 @@ def _report(
         "count": len(samples),
         "expected": len(samples) if expected is None else expected,
         "sample_shape": (shape[-1], *shape[:-1]) if len(shape) == 3 else shape,
-        "values": (float(samples.min()), float(samples.max())),  # type: ignore[arg-type]
+        "values": (float(samples.min()), float(samples.max())),
         "labels": counts,
         "classes": len(label_names),
         "vocabulary": 0,

@@ -110,7 +110,9 @@ class GaussianPair:
             case "neyman":
                 return _chi_square(d, gap, q, p)
             case "squared-hellinger":
-                overlap = (4 * p * q / (p + q) ** 2) ** (d / 4) * math.exp(-gap / (4 * (p + q)))
+                overlap: float = (4 * p * q / (p + q) ** 2) ** (d / 4) * math.exp(
+                    -gap / (4 * (p + q))
+                )
                 return 2 * (1 - overlap)
             case "jensen-shannon":
                 return self._jensen_shannon()

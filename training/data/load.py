@@ -134,7 +134,12 @@ def load_data(
                 progress=progress,
                 strict=strict,
             )
-    return loaded if labels is None else with_few_labels(loaded, labels, seed=seed)
+    if labels is None:
+        return loaded
+    # One call for each type, so that the type is kept.
+    if isinstance(loaded, PictureData):
+        return with_few_labels(loaded, labels, seed=seed)
+    return with_few_labels(loaded, labels, seed=seed)
 
 
 def load_pictures(source: str | Path, **options: Any) -> PictureData:
