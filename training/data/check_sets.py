@@ -72,19 +72,20 @@ class SetReport:
         return asdict(self)
 
 
-def check_set(name: str, root: Path | None = None) -> SetReport:
-    """Read a named data set as it is and report what is in it; nothing is cached or fetched.
+def check_set(name: str, root: Path | None = None, *, download: bool = False) -> SetReport:
+    """Read a named data set as it is and report what is in it; nothing is cached.
 
     Args:
         name: one of `NAMES` of `training.data.load` but the birds.
         root: where the files of a picture set are; see `locate`.
+        download: fetch a picture set when it is not there.
 
     Raises:
         DataError: the set is not there, or is damaged.
     """
     remarks: list[str] = []
     if name in PICTURE_SETS or name == STACKED:
-        splits = _picture_splits(MNIST.name if name == STACKED else name, root, remarks)
+        splits = _picture_splits(MNIST.name if name == STACKED else name, root, download, remarks)
     else:
         splits = []
         for split in ("train", "test"):
@@ -108,14 +109,16 @@ def check_set(name: str, root: Path | None = None) -> SetReport:
     return SetReport(name, reports, tuple(remarks), verdict, not lacking)
 
 
-def _picture_splits(name: str, root: Path | None, remarks: list[str]) -> list[dict[str, object]]:
+def _picture_splits(
+    name: str, root: Path | None, download: bool, remarks: list[str]
+) -> list[dict[str, object]]:
     which = PICTURE_SETS[name]
     splits = []
     for split, expected in which.splits.items():
         try:
-            found = locate(which, split, root)
-        except DataError:
             # Few have the half million of SVHN's third split; train and test are the set.
+            found = locate(which, split, root, download=download and split != "extra")
+        except DataError:
             if split != "extra":
                 raise
             continue

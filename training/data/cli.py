@@ -39,12 +39,14 @@ def data() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the whole report as JSON.")
 @click.option("--strict", is_flag=True, help="Remarks (copies, cut captions) count as problems.")
 @click.option("--progress/--no-progress", default=True, help="Show a bar on a terminal.")
-def check(source: str, resolution: int, as_json: bool, strict: bool, progress: bool) -> None:
+@click.option("--download", is_flag=True, help="Fetch NAME if it is not on this machine.")
+def check(
+    source: str, resolution: int, as_json: bool, strict: bool, progress: bool, download: bool
+) -> None:
     """Open every picture of FOLDER and report what training would find.
 
     Or read the data set NAME (mnist, stacked-mnist, cifar10, svhn, each also as NAME:PATH; ring8,
-    grid25, mixture1d, gaussians, characters, parallel-text) and report what is in it. Nothing is
-    fetched.
+    grid25, mixture1d, gaussians, characters, parallel-text) and report what is in it.
 
     Exit code: 0 when training would use every file, 1 when there are problems, 2 when FOLDER
     or NAME cannot be read as a data set.
@@ -64,8 +66,9 @@ def check(source: str, resolution: int, as_json: bool, strict: bool, progress: b
         root = Path(rest).expanduser() if rest else None
         if name is None and (known := recognise(folder)) is not None:
             name, root = known.name, folder
-        if name not in (None, BIRDS):
-            _finish_set(check_set(name, root), as_json=as_json, strict=strict)
+        if name is not None and name != BIRDS:
+            found = check_set(name, root, download=download)
+            _finish_set(found, as_json=as_json, strict=strict)
         report = check_folder(folder, resolution=resolution, progress=progress)
     except T2IError as error:
         click.echo(f"Error: {error}", err=True)
