@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from t2i.encoders import encode_dataset, load_text_encoder
-from training.data import PictureData, load_data
+from training.data import PictureData, load_pictures
 from training.data.decoded import cache_root
 from training.data.wrong_captions import WrongCaptions
 
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--encoder", default="all-MiniLM-L6-v2", help="text encoder: id, or folder")
     parser.add_argument("--cache", type=Path, default=cache_root(), help="where birds are kept")
     given = parser.parse_args()
-    data = load_data(
+    data = load_pictures(
         "birds",
         resolution=64,
         count=given.birds,

@@ -204,6 +204,11 @@ def _run_options() -> list[click.Option]:
         ),
         option("--flip/--no-flip", True, "Mirror pictures at random."),
         click.Option(["--strict"], is_flag=True, help="Refuse a folder at its first faulty file."),
+        click.Option(
+            ["--download"],
+            is_flag=True,
+            help="Fetch a named data set (mnist, cifar10, svhn) that is not on this machine.",
+        ),
     ]
 
 

@@ -22,7 +22,7 @@ from t2i.encoders import CaptionEncoder, TextEncoder, encode_dataset, load_text_
 from t2i.networks import StageGenerator
 from training.data.decoded import cache_root
 from training.data.folder import write_skipped
-from training.data.load import load_data
+from training.data.load import load_pictures
 from training.data.pictures import PictureData
 from training.data.wrong_captions import WrongCaptions
 from training.errors import TrainingError
@@ -44,7 +44,7 @@ class Options:
     """What a person says on the command line, apart from the recipe's own knobs.
 
     Attributes:
-        data: ``birds``, ``birds:COUNT`` or a folder of captioned pictures.
+        data: The name of a data set (``birds``, ``birds:COUNT`` …), or a folder of pictures.
         out: Folder of the run; made when missing, resumed when it holds a checkpoint.
         kimg: Length in thousands of real pictures shown.
         resolution: Side of the training pictures in pixels.
@@ -61,6 +61,7 @@ class Options:
         flip: Mirror pictures at random.
         start_from: Folder of another run, whose networks are taken over.
         strict: Refuse a folder at its first faulty file instead of skipping it.
+        download: Fetch a named data set that is not on this machine; without it nothing is fetched.
     """
 
     data: str
@@ -79,12 +80,13 @@ class Options:
     flip: bool = True
     start_from: Path | None = None
     strict: bool = False
+    download: bool = False
 
 
 CAPTION_NETWORK = "caption_network.safetensors"
 MATCHER = "matcher.safetensors"
 # A run may be made longer or report more often; what it learns from must stay as it was.
-CHANGEABLE = {"kimg", "checkpoint_kimg", "grid_kimg", "out", "captions", "strict"}
+CHANGEABLE = {"kimg", "checkpoint_kimg", "grid_kimg", "out", "captions", "strict", "download"}
 
 
 @dataclass(frozen=True)
@@ -117,8 +119,12 @@ def prepare(
         knobs: The recipe's arguments.
         shown: Show progress bars.
     """
-    data = load_data(
-        options.data, resolution=options.resolution, progress=shown, strict=options.strict
+    data = load_pictures(
+        options.data,
+        resolution=options.resolution,
+        download=options.download,
+        progress=shown,
+        strict=options.strict,
     )
     if not data.flat_captions:
         raise TrainingError(

@@ -1,4 +1,5 @@
-from training.data.load import load_data
+from training.data.load import load_data, load_pictures
 from training.data.pictures import PictureData
+from training.data.samples import SampleData
 
-__all__ = ["PictureData", "load_data"]
+__all__ = ["PictureData", "SampleData", "load_data", "load_pictures"]

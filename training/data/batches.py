@@ -68,8 +68,8 @@ class PictureBatches:
             data: the pictures and captions.
             wrong: draws the wrong captions; None leaves them out.
             seed: 0 or more.
-            flip: mirror every second picture or so. Switch off where captions name sides or
-                pictures hold writing.
+            flip: mirror every second picture or so, unless the data says that its pictures have
+                a right way round (`PictureData.mirrors`). Switch off where captions name sides.
             hard_wrong: in [0, 1]; the share of wrong captions that are almost true.
 
         Raises:
@@ -92,7 +92,7 @@ class PictureBatches:
         self._wrong = wrong
         self._counts = counts
         self._seed = seed
-        self._flip = flip
+        self._flip = flip and data.mirrors
         self._hard_wrong = hard_wrong
         self._orders: OrderedDict[int, Indices] = OrderedDict()
 
@@ -158,7 +158,7 @@ class PictureBatches:
         """Return the pictures of a batch, flipped where it says so.
 
         Returns:
-            `(batch, 3, height, width)` float32 in [-1, 1], on the CPU.
+            `(batch, channels, height, width)` float32 in [-1, 1], on the CPU.
         """
         raw = np.ascontiguousarray(self.data.pictures[batch.pictures])
         raw[batch.flips] = raw[batch.flips, :, ::-1]

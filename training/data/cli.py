@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from training.data.check import FolderReport, Spread
+    from training.data.check_sets import SetReport
+    from training.data.pictures import PictureData
 
 _SHOWN = 20
 
@@ -26,7 +28,7 @@ def data() -> None:
 
 
 @data.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("source", metavar="FOLDER|NAME")
 @click.option(
     "--resolution",
     type=click.IntRange(8, 4096),
@@ -37,19 +39,36 @@ def data() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the whole report as JSON.")
 @click.option("--strict", is_flag=True, help="Remarks (copies, cut captions) count as problems.")
 @click.option("--progress/--no-progress", default=True, help="Show a bar on a terminal.")
-def check(folder: Path, resolution: int, as_json: bool, strict: bool, progress: bool) -> None:
+@click.option("--download", is_flag=True, help="Fetch NAME if it is not on this machine.")
+def check(
+    source: str, resolution: int, as_json: bool, strict: bool, progress: bool, download: bool
+) -> None:
     """Open every picture of FOLDER and report what training would find.
 
+    Or read the data set NAME (mnist, stacked-mnist, cifar10, svhn, each also as NAME:PATH; ring8,
+    grid25, mixture1d, gaussians, characters, parallel-text) and report what is in it.
+
     Exit code: 0 when training would use every file, 1 when there are problems, 2 when FOLDER
-    cannot be read as a data set.
+    or NAME cannot be read as a data set.
 
     The layouts: pictures with metadata.jsonl (file_name with text or captions; label and split may
     be added), metadata.csv or captions.csv; a .txt beside each picture; or class folders.
     """
     # Loading numpy and Pillow would slow down every --help.
     from training.data.check import check_folder
+    from training.data.check_sets import check_set
+    from training.data.load import BIRDS, named
+    from training.data.locate import recognise
 
+    name, rest = named(source)
+    folder = Path(source).expanduser()
     try:
+        root = Path(rest).expanduser() if rest else None
+        if name is None and (known := recognise(folder)) is not None:
+            name, root = known.name, folder
+        if name is not None and name != BIRDS:
+            found = check_set(name, root, download=download)
+            _finish_set(found, as_json=as_json, strict=strict)
         report = check_folder(folder, resolution=resolution, progress=progress)
     except T2IError as error:
         click.echo(f"Error: {error}", err=True)
@@ -58,6 +77,14 @@ def check(folder: Path, resolution: int, as_json: bool, strict: bool, progress: 
         click.echo(json.dumps(report.as_json(), indent=2))
     else:
         _print(report)
+    sys.exit(0 if report.clean and not (strict and report.remarks) else 1)
+
+
+def _finish_set(report: SetReport, *, as_json: bool, strict: bool) -> NoReturn:
+    if as_json:
+        click.echo(json.dumps(report.as_json(), indent=2))
+    else:
+        _print_set(report)
     sys.exit(0 if report.clean and not (strict and report.remarks) else 1)
 
 
@@ -91,18 +118,64 @@ def check(folder: Path, resolution: int, as_json: bool, strict: bool, progress: 
 def sheet(
     source: str, out: Path, split: str, count: int, columns: int, resolution: int, seed: int
 ) -> None:
-    """Lay pictures of SOURCE ("birds" or a folder) on a sheet, each with its first caption."""
-    from training.data.load import load_data
+    """Lay pictures of SOURCE on a sheet, each with its first caption or else its label.
+
+    SOURCE is "birds", mnist, stacked-mnist, cifar10, svhn, or a folder.
+    """
+    from training.data.load import load_pictures, named
+    from training.data.locate import PICTURE_SETS
+    from training.data.sets import STACKED
     from training.data.sheet import contact_sheet
 
     try:
-        shown = load_data(source, resolution=resolution, split=split, count=count, seed=seed)
-        captions = [texts[0] if texts else "" for texts in shown.captions]
-        contact_sheet(shown.pictures, captions, out, columns=columns, picture_size=resolution)
+        # Sets of small pictures are not decoded anew to be looked at: the sheet enlarges them.
+        small = named(source)[0] in (*PICTURE_SETS, STACKED)
+        shown = load_pictures(
+            source,
+            resolution=None if small else resolution,
+            split=split,
+            count=count,
+            seed=seed,
+        )
+        contact_sheet(shown.pictures, _said(shown), out, columns=columns, picture_size=resolution)
     except T2IError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
     click.echo(f"{len(shown)} pictures on {out}")
+
+
+def _said(data: PictureData) -> list[str]:
+    """The first caption of each picture, else the name of its class."""
+    said = [texts[0] if texts else "" for texts in data.captions]
+    if data.labels is not None:
+        names = [data.label_names[label] if label >= 0 else "" for label in data.labels]
+        said = [text or name for text, name in zip(said, names, strict=True)]
+    return said
+
+
+def _print_set(report: SetReport) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    for one in report.splits:
+        table = Table("", "", title=f"{report.name}: {one.split}", show_header=False)
+        table.add_row("found in", _printable(one.found_in))
+        table.add_row("layout", one.layout)
+        table.add_row("samples", f"{one.count} of {one.expected}")
+        table.add_row("shape of one", " x ".join(str(size) for size in one.sample_shape))
+        table.add_row("values", f"{one.values[0]:g} to {one.values[1]:g}")
+        table.add_row("classes", str(one.classes))
+        if one.vocabulary:
+            table.add_row("vocabulary", f"{one.vocabulary} tokens")
+        table.add_row("labels", ", ".join(f"{key} {n}" for key, n in one.labels.items()) or "-")
+        table.add_row("copies", str(one.copies))
+        table.add_row("fingerprint", one.fingerprint[:12])
+        console.print(table)
+    for remark in report.remarks:
+        console.print(Text(f"note: {remark}"))
+    console.print(Text(report.verdict, style="green" if report.clean else "yellow"))
 
 
 def _print(report: FolderReport) -> None:

@@ -84,7 +84,8 @@ class PictureData:
     Attributes:
         name: what people call it; no path.
         fingerprint: SHA-256 (hex) of the content and of the settings it was decoded with.
-        pictures: `(n, resolution, resolution, 3)` uint8, RGB, usually memory-mapped.
+        pictures: `(n, resolution, resolution, channels)` uint8, RGB or (one channel) grey, usually
+            memory-mapped.
         captions: for each picture its captions, all of them true of it; may be empty when
             the data set has labels only.
         labels: `(n,)` int64 indices into `label_names`, -1 where a picture has none; None when
@@ -93,6 +94,8 @@ class PictureData:
         truth: which captions are true of which pictures; None when nobody knows.
         files: the file name of each picture; empty when the pictures are drawn, not read.
         skipped: files that were left out, and why.
+        mirrors: whether a picture mirrored left to right could be one of the data set; not so for
+            digits and writing.
     """
 
     name: str
@@ -104,6 +107,7 @@ class PictureData:
     truth: Truth | None = None
     files: tuple[str, ...] = ()
     skipped: tuple[Fault, ...] = ()
+    mirrors: bool = True
 
     def __post_init__(self) -> None:
         """Refuse parts that do not belong together.
@@ -112,9 +116,12 @@ class PictureData:
             InvalidInput: a length, shape or type does not fit the others.
         """
         shape = self.pictures.shape
-        if len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3:
+        if len(shape) != 4 or shape[1] != shape[2] or shape[3] not in (1, 3):
             raise InvalidInput(
-                "pictures", shape, "has the wrong shape", "give (n, resolution, resolution, 3)"
+                "pictures",
+                shape,
+                "has the wrong shape",
+                "give (n, resolution, resolution, 3), or 1 channel for grey",
             )
         if self.pictures.dtype != np.uint8:
             raise InvalidInput("pictures", str(self.pictures.dtype), "is not uint8", "give uint8")
@@ -155,6 +162,21 @@ class PictureData:
     def resolution(self) -> int:
         """Side of the square pictures in pixels."""
         return int(self.pictures.shape[1])
+
+    @property
+    def channels(self) -> int:
+        """Colours of a pixel: 3 for RGB, 1 for grey."""
+        return int(self.pictures.shape[3])
+
+    @property
+    def sample_shape(self) -> tuple[int, int, int]:
+        """Shape of one picture as networks see it: `(channels, resolution, resolution)`."""
+        return self.channels, self.resolution, self.resolution
+
+    @property
+    def classes(self) -> int:
+        """Number of classes; 0 when the data set has no labels."""
+        return len(self.label_names)
 
     @cached_property
     def caption_starts(self) -> NDArray[np.int64]:

@@ -33,7 +33,7 @@ def contact_sheet(
     """Write a sheet of pictures with their captions; the suffix of `path` names the format.
 
     Args:
-        pictures: uint8 (n, height, width, 3).
+        pictures: uint8 (n, height, width, 3), or with 1 channel for grey.
         captions: one for each picture; a long one is cut with an ellipsis.
         path: where to write; replaced as a whole.
         columns: pictures in a row.
@@ -74,7 +74,8 @@ def contact_sheet(
         top = _MARGIN + index // columns * cell_height
         # Small pictures are shown by whole pixels where possible: nothing is smoothed over.
         whole = picture_size % picture.shape[0] == 0
-        shown = Image.fromarray(np.ascontiguousarray(picture)).resize(
+        grey = picture.shape[2] == 1
+        shown = Image.fromarray(np.ascontiguousarray(picture[..., 0] if grey else picture)).resize(
             (picture_size, picture_size),
             Image.Resampling.NEAREST if whole else Image.Resampling.LANCZOS,
         )

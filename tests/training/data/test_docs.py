@@ -14,6 +14,7 @@ from tests.training.data.folders import captioned, save
 from training.cli import main
 from training.data.folder import folder
 from training.data.layouts import PICTURE_SUFFIXES
+from training.data.load import NAMES
 from training.data.pictures import FaultKind
 
 DOCS = Path(__file__).parents[3] / "docs" / "data.md"
@@ -71,8 +72,15 @@ def test_each_layout_is_understood_as_shown(
 
 
 def test_the_page_names_every_fault() -> None:
-    table = re.findall(r"^\| `([^`]+)` \|", TEXT, flags=re.MULTILINE)
+    section = TEXT[TEXT.index("The faults") : TEXT.index("## What training does with faults")]
+    table = re.findall(r"^\| `([^`]+)` \|", section, flags=re.MULTILINE)
     assert set(table) == {str(kind) for kind in FaultKind}
+
+
+def test_the_page_names_every_data_set() -> None:
+    section = TEXT[TEXT.index("## Data sets with a name") : TEXT.index("**Where files come from.")]
+    table = re.findall(r"^\| `([^`]+)`", section, flags=re.MULTILINE)
+    assert sorted(table) == sorted(NAMES)
 
 
 def test_the_page_names_every_suffix() -> None:
