@@ -169,7 +169,7 @@ class BundleConfig:
         if len(known) != len(self.conditions):
             raise _wrong(
                 "conditions",
-                list(self.conditions),
+                self.conditions,
                 f"some of {', '.join(CONDITION_KINDS)}, each once, or none",
             )
         for kind, name, described, what in (
