@@ -158,7 +158,11 @@ def _condition(condition: Condition | None) -> conditions_pb2.Condition | None:
 
 
 def condition_to_message(condition: Condition) -> conditions_pb2.Condition:
-    """Return the message of a condition."""
+    """Return the message of a condition.
+
+    Raises:
+        InvalidInput: a number is larger than a message can hold.
+    """
     pb = conditions_pb2
     match condition:
         case Text(text=text):
@@ -193,6 +197,8 @@ def condition_to_message(condition: Condition) -> conditions_pb2.Condition:
                 )
             )
         case Code(categorical=categorical, continuous=continuous):
+            for index, choice in enumerate(categorical):
+                _whole(f"code.categorical[{index}]", choice, 0, _LARGEST_UINT32)
             return pb.Condition(
                 code=pb.CodeCondition(categorical=categorical, continuous=continuous)
             )
@@ -289,6 +295,7 @@ def _kind(number: int) -> str:
 
 def _label(label: Label) -> conditions_pb2.LabelCondition:
     if label.id is not None:
+        _whole("label.id", label.id, 0, _LARGEST_UINT32)
         return conditions_pb2.LabelCondition(id=label.id)
     # A label has exactly one of the two.
     return conditions_pb2.LabelCondition(name=label.name or "")
