@@ -7,6 +7,7 @@ torch and without numpy, so that a client can make codes for a model of a servic
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -241,14 +242,15 @@ def flat_code(parts: Sequence[CodePart], numbers: Sequence[object]) -> Code:
                     f"code[{part.name}]", number, f"{shown(number)} is no number", f"give {part}"
                 )
             if part.kind == "continuous":
-                continuous.append(float(number))
-            elif number == int(number) >= 0:
+                # The condition checks that it is finite, and makes it a float.
+                continuous.append(number)
+            elif 0 <= number < math.inf and number == int(number):
                 categorical.append(int(number))
             else:
                 raise InvalidInput(
                     f"code[{part.name}]",
                     number,
-                    f"{number:g} is no category",
+                    f"{shown(number)} is no category",
                     f"give a whole number from 0 to {part.size - 1}",
                 )
     code = Code(tuple(categorical), tuple(continuous))
