@@ -120,7 +120,7 @@ def main() -> None:
     "--out",
     type=click.Path(path_type=Path),
     help="A file (.png, .jpg, .webp): several pictures become one sheet. Or a folder: one file "
-    "each.  [default: a file named after the caption and the seed]",
+    "each.  [default: a file named after the condition and the seed]",
 )
 @click.option(
     "--model",
