@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,22 @@ async def test_all_ways_of_asking_draw_the_same_pictures(
         for path, ours in zip(sorted(out.iterdir()), expected, strict=True):
             with Image.open(path) as picture:
                 assert np.array_equal(np.asarray(picture), ours)
+
+
+async def test_callers_of_all_models_at_once_get_what_each_would_get_alone(
+    address: str, pipelines: dict[str, Pipeline]
+) -> None:
+    asked = [(name, ASKS[name][0], seed) for seed in range(4) for name in ASKS]
+    async with AsyncClient(address, timeout=120) as client:
+        results = await asyncio.gather(
+            *(
+                client.generate_images(condition, seeds=[seed], model=name, format="raw")
+                for name, condition, seed in asked
+            )
+        )
+    for (name, condition, seed), result in zip(asked, results, strict=True):
+        alone = pipelines[name].generate(condition, seeds=[seed]).images[0]
+        assert result.images[0].data == alone.array.tobytes()
 
 
 def test_a_model_tells_what_it_takes(client: Client, pipelines: dict[str, Pipeline]) -> None:

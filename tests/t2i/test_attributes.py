@@ -46,6 +46,7 @@ BAD: list[tuple[Callable[[], object], str, str]] = [
     (lambda: read_attributes(SCHEMA, {"size": "big"}), "attributes[size]", "give size: -1 to 2"),
     (lambda: read_attributes(SCHEMA, {"size": "nan"}), "attributes[size]", "give size: -1 to 2"),
     (lambda: read_attributes(SCHEMA, {"size": "3"}), "attributes[size]", "give size: -1 to 2"),
+    (lambda: read_attributes(SCHEMA, {"size": "-1.1"}), "attributes[size]", "give size: -1 to 2"),
     (lambda: check_attributes([SIZE], Attributes({"size": True})), "attributes[size]", "-1 to 2"),
     (lambda: check_attributes([CREST], Attributes({"crest": 1})), "attributes[crest]", "false, tr"),
 ]
