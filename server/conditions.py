@@ -17,7 +17,7 @@ from t2i.conditions import (
 from t2i.errors import InvalidInput
 from t2i.protocol.v1 import conditions_pb2 as pb
 
-__all__ = ["KINDS", "read_condition"]
+__all__ = ["KINDS", "read_condition", "write_attribute"]
 
 KINDS: dict[str, pb.ConditionKind.ValueType] = {
     "text": pb.CONDITION_KIND_TEXT,
@@ -30,11 +30,11 @@ KINDS: dict[str, pb.ConditionKind.ValueType] = {
 }
 
 
-def read_condition(message: pb.Condition) -> Condition:
-    """Return the condition that a request asks with.
+def read_condition(message: pb.Condition) -> Condition | None:
+    """Return the condition that a request asks with, or None when no kind is set.
 
     Raises:
-        InvalidInput: no kind is set, or a value is outside its limits; the field is named from
+        InvalidInput: a value is outside its limits; the field is named from
             the condition on, such as `"label.id"`.
     """
     match message.WhichOneof("kind"):
@@ -56,7 +56,7 @@ def read_condition(message: pb.Condition) -> Condition:
         case "code":
             return Code(tuple(message.code.categorical), tuple(message.code.continuous))
         case _:
-            raise InvalidInput("", None, "is required", f"set one of {', '.join(KINDS)}")
+            return None
 
 
 def _label(message: pb.LabelCondition) -> Label:
@@ -77,6 +77,16 @@ def _attribute(name: str, message: pb.AttributeValue) -> str | bool | float:
         case _:
             field = f"attributes[{name}]"
             raise InvalidInput(field, None, "has no value", "set one of name, flag, number")
+
+
+def write_attribute(value: str | bool | float) -> pb.AttributeValue:
+    """Return the message of an attribute's value."""
+    # The order matters: True and False are numbers to Python.
+    if isinstance(value, bool):
+        return pb.AttributeValue(flag=value)
+    if isinstance(value, str):
+        return pb.AttributeValue(name=value)
+    return pb.AttributeValue(number=value)
 
 
 def _object(index: int, message: pb.LayoutObject) -> LayoutObject:

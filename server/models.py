@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from server.conditions import KINDS
+from server.conditions import KINDS, write_attribute
 from server.refusals import model_not_found
 from t2i.errors import InvalidInput
 from t2i.protocol.v1 import conditions_pb2, model_service_pb2
 
 if TYPE_CHECKING:
+    from t2i.codes import CodePartKind
     from t2i.pipeline import PipelineInfo
 
 __all__ = ["Models", "describe", "version"]
+
+CODE_PARTS: dict[CodePartKind, model_service_pb2.CodePartKind.ValueType] = {
+    "categorical": model_service_pb2.CODE_PART_KIND_CATEGORICAL,
+    "continuous": model_service_pb2.CODE_PART_KIND_CONTINUOUS,
+}
 
 
 class Models:
@@ -35,6 +41,10 @@ class Models:
                     "models", info.name, f"two bundles are named {info.name}", "serve one of them"
                 )
             self._by_name[info.name] = info
+
+    def __contains__(self, name: str) -> bool:
+        """Tell whether `find` has an answer to this name."""
+        return not name or name in self._by_name
 
     def find(self, name: str) -> PipelineInfo:
         """Return the model of this name; the default model for the empty name.
@@ -71,6 +81,25 @@ def describe(info: PipelineInfo, *, is_default: bool) -> model_service_pb2.Model
         labels=info.labels,
         parameters=info.parameters,
         is_default=is_default,
+        code=[
+            model_service_pb2.CodePart(
+                name=part.name,
+                kind=CODE_PARTS[part.kind],
+                size=part.size,
+                low=part.low,
+                high=part.high,
+            )
+            for part in info.code
+        ],
+        attributes=[
+            model_service_pb2.Attribute(
+                name=attribute.name,
+                values=[write_attribute(value) for value in attribute.values],
+                low=attribute.low,
+                high=attribute.high,
+            )
+            for attribute in info.attributes
+        ],
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from t2i.conditions import MAX_NAME_CHARACTERS, Condition
 from t2i.errors import InvalidInput
 from t2i.protocol.v1 import conditions_pb2 as pb
 from t2i.protocol.v1 import image_service_pb2
+from t2i.takes import refusal
 
 if TYPE_CHECKING:
     from t2i.pictures import ImageFormat
@@ -89,14 +89,12 @@ def read_request(
         faults.add("request_id", "is not a UUID of version 4; leave it empty or give one")
     if len(request.model) > MAX_NAME_CHARACTERS:
         faults.add("model", f"has {len(request.model)} characters; give {MAX_NAME_CHARACTERS}")
-    condition = faults.catch(lambda: read_condition(request.condition))
+    condition = _read_condition(request, models, faults)
     seeds = _read_seeds(request, request_id, faults)
     truncation, conditioning_truncation = _read_truncations(request.options, faults)
     image_format, quality = _read_format(request.options, faults)
     faults.refuse_if_any()
-    assert condition is not None
     model = models.find(request.model)
-    _check_kind(condition, model, faults)
     if isinstance(request, image_service_pb2.GenerateImagesRequest):
         previews = False
         _check_response_size(len(seeds), model, faults)
@@ -117,16 +115,31 @@ class _Faults:
     def add(self, field: str, description: str) -> None:
         self._found.append(Violation(field, description))
 
-    def catch(self, read: Callable[[], Condition]) -> Condition | None:
-        try:
-            return read()
-        except InvalidInput as error:
-            self._found.append(violation(error))
-            return None
+    def refuse(self, fault: Violation) -> None:
+        self._found.append(fault)
 
     def refuse_if_any(self) -> None:
         if self._found:
             raise invalid(self._found)
+
+
+def _read_condition(
+    request: image_service_pb2.GenerateRequest | image_service_pb2.GenerateImagesRequest,
+    models: Models,
+    faults: _Faults,
+) -> Condition | None:
+    try:
+        condition = read_condition(request.condition)
+    except InvalidInput as error:
+        faults.refuse(violation(error))
+        return None
+    # Whether it fits a model that is not there is no question; the model is refused later.
+    if request.model in models:
+        refused = refusal(models.find(request.model), condition)
+        if refused is not None:
+            field = "condition" if condition is None else f"condition.{condition.kind}"
+            faults.add(field, "; ".join(refused))
+    return condition
 
 
 def _read_seeds(
@@ -177,15 +190,6 @@ def _read_format(
     elif not 1 <= options.quality <= 100:
         faults.add("options.quality", f"{options.quality} is out of range; give 1 to 100")
     return image_format, options.quality
-
-
-def _check_kind(condition: Condition, model: PipelineInfo, faults: _Faults) -> None:
-    if condition.kind not in model.conditions:
-        taken = ", ".join(model.conditions)
-        faults.add(
-            f"condition.{condition.kind}",
-            f"the model {model.name} does not take this kind; it takes {taken}",
-        )
 
 
 def _check_response_size(count: int, model: PipelineInfo, faults: _Faults) -> None:

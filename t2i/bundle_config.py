@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TypeVar, cast
 
+from t2i.attributes import Attribute, AttributeValue, check_schema
+from t2i.codes import CodePart, CodePartKind, check_parts
 from t2i.conditions import CONDITION_KINDS, ConditionKind
-from t2i.errors import BundleError, shown
+from t2i.errors import BundleError, InvalidInput, shown
 from t2i.manifest import FORMAT
 
 __all__ = ["BundleConfig", "EncoderConfig", "NetworkConfig"]
@@ -54,12 +56,14 @@ class BundleConfig:
         name: what people call the model.
         version: the author's version.
         network: the generator.
-        conditions: kinds of condition that it takes.
+        conditions: kinds of condition that it takes; empty when it draws by seed alone.
         resolutions: side of each stage's picture in pixels, ascending.
         encoder: its text encoder, or None when it takes no text.
         value_range: the values of black and white in the generator's output.
         labels: names of its classes by number; empty when it has none.
         training: free notes on how it was made.
+        code: the parts of its code, in the order of the embedding; empty when it takes none.
+        attributes: its attributes, in the order of the embedding; empty when it takes none.
     """
 
     name: str
@@ -71,6 +75,8 @@ class BundleConfig:
     value_range: tuple[float, float] = (-1.0, 1.0)
     labels: tuple[str, ...] = ()
     training: Mapping[str, object] = field(default_factory=dict)
+    code: tuple[CodePart, ...] = ()
+    attributes: tuple[Attribute, ...] = ()
 
     @classmethod
     def from_json(cls, content: object) -> BundleConfig:
@@ -96,6 +102,10 @@ class BundleConfig:
             value_range=_range(reader.take("value_range", list, "a list")),
             labels=tuple(reader.take("labels", list, "a list")),
             training=reader.take("training", dict, "an object"),
+            code=_each("code", reader.take_if_there("code", list, "a list"), _code_part),
+            attributes=_each(
+                "attributes", reader.take_if_there("attributes", list, "a list"), _attribute
+            ),
         )
         reader.refuse_the_rest()
         config._check()
@@ -108,7 +118,7 @@ class BundleConfig:
             encoder = {"id": self.encoder.id, "dim": self.encoder.dim}
             if self.encoder.network is not None:
                 encoder["network"] = self.encoder.network.to_json()
-        return {
+        content: dict[str, object] = {
             "format": FORMAT,
             "name": self.name,
             "version": self.version,
@@ -120,22 +130,56 @@ class BundleConfig:
             "labels": list(self.labels),
             "training": dict(self.training),
         }
+        if self.code:
+            content["code"] = [
+                {
+                    "name": part.name,
+                    "kind": part.kind,
+                    "size": part.size,
+                    "low": part.low,
+                    "high": part.high,
+                }
+                for part in self.code
+            ]
+        if self.attributes:
+            content["attributes"] = [
+                {"name": attribute.name, "values": list(attribute.values)}
+                if attribute.values
+                else {"name": attribute.name, "low": attribute.low, "high": attribute.high}
+                for attribute in self.attributes
+            ]
+        return content
 
     @property
     def embedding_dim(self) -> int:
-        """Length of the embeddings that the generator takes."""
-        return self.encoder.dim if self.encoder is not None else len(self.labels)
+        """Length of the embeddings that the generator takes; 0 when it draws by seed alone."""
+        lengths: dict[str, int] = {
+            "text": self.encoder.dim if self.encoder is not None else 0,
+            "label": len(self.labels),
+            "code": sum(part.size for part in self.code),
+            "attributes": sum(attribute.dim for attribute in self.attributes),
+        }
+        # Where there are several kinds their embeddings are of one length, which a pipeline checks.
+        return next((lengths[kind] for kind in self.conditions if kind in lengths), 0)
 
     def _check(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise _wrong("name", self.name, "1 to 64 letters, digits, dots, dashes, underscores")
-        known = [kind for kind in self.conditions if kind in CONDITION_KINDS]
-        if not known or len(known) != len(self.conditions):
-            raise _wrong("conditions", self.conditions, f"some of {', '.join(CONDITION_KINDS)}")
-        if "text" in self.conditions and self.encoder is None:
-            raise _wrong("encoder", None, "the text encoder, since the bundle takes text")
-        if "label" in self.conditions and not self.labels:
-            raise _wrong("labels", [], "the names of the classes, since the bundle takes labels")
+        known = [kind for kind in CONDITION_KINDS if kind in self.conditions]
+        if len(known) != len(self.conditions):
+            raise _wrong(
+                "conditions",
+                self.conditions,
+                f"some of {', '.join(CONDITION_KINDS)}, each once, or none",
+            )
+        for kind, name, described, what in (
+            ("text", "encoder", self.encoder, "the text encoder, since the bundle takes text"),
+            ("label", "labels", self.labels, "the names of the classes, since it takes labels"),
+            ("code", "code", self.code, "the parts of the code, since the bundle takes codes"),
+            ("attributes", "attributes", self.attributes, "its attributes, since it takes them"),
+        ):
+            if kind in self.conditions and not described:
+                raise _wrong(name, [] if name != "encoder" else None, what)
         if not all(isinstance(label, str) for label in self.labels):
             raise _wrong("labels", self.labels, "a list of texts")
         sides = self.resolutions
@@ -143,6 +187,13 @@ class BundleConfig:
             raise _wrong("resolutions", list(sides), "sides in pixels, 1 to 4096")
         if list(sides) != sorted(set(sides)):
             raise _wrong("resolutions", list(sides), "ascending sides in pixels")
+        try:
+            if self.code:
+                check_parts(self.code)
+            if self.attributes:
+                check_schema(self.attributes)
+        except InvalidInput as error:
+            raise BundleError(f"config.json: {error}") from error
 
 
 class _Reader:
@@ -194,6 +245,61 @@ def _encoder(content: Mapping[str, object] | None) -> EncoderConfig | None:
     return EncoderConfig(
         id_, dim, None if network is None else _network("encoder.network", network)
     )
+
+
+def _each(
+    name: str, content: Sequence[object] | None, read: Callable[[Mapping[str, object]], T]
+) -> tuple[T, ...]:
+    """Return what a list of objects describes; a wrong one is named by its place."""
+    found: list[T] = []
+    for index, entry in enumerate(content or ()):
+        place = f"{name}[{index}]"
+        if not isinstance(entry, dict):
+            raise _wrong(place, entry, "an object")
+        try:
+            found.append(read(entry))
+        except InvalidInput as error:
+            raise BundleError(f"config.json: {place}.{error}") from error
+        except KeyError as error:
+            raise _wrong(place, entry, f"an object with {error.args[0]}") from error
+    return tuple(found)
+
+
+def _code_part(content: Mapping[str, object]) -> CodePart:
+    _only(content, ("name", "kind", "size", "low", "high"))
+    ends: tuple[object, object] = (0.0, 1.0)
+    if content["kind"] != "categorical":
+        ends = (content["low"], content["high"])
+    # The part itself checks that these are of their types.
+    return CodePart(
+        cast("str", content["name"]),
+        cast("CodePartKind", content["kind"]),
+        cast("int", content["size"]),
+        cast("float", ends[0]),
+        cast("float", ends[1]),
+    )
+
+
+def _attribute(content: Mapping[str, object]) -> Attribute:
+    name = cast("str", content["name"])
+    if "values" not in content:
+        _only(content, ("name", "low", "high"))
+        return Attribute(
+            name, low=cast("float", content["low"]), high=cast("float", content["high"])
+        )
+    _only(content, ("name", "values"))
+    values = content["values"]
+    if not isinstance(values, list) or not values:
+        raise InvalidInput("values", values, f"{shown(values)} is no list", "list the values")
+    return Attribute(name, tuple(cast("list[AttributeValue]", values)))
+
+
+def _only(content: Mapping[str, object], known: Sequence[str]) -> None:
+    for name in content:
+        if name not in known:
+            raise InvalidInput(
+                name, content[name], "is not a known field", f"known are {', '.join(known)}"
+            )
 
 
 def _range(values: list[object]) -> tuple[float, float]:

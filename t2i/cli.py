@@ -17,6 +17,7 @@ import click
 
 import t2i
 from t2i.errors import InvalidInput, T2IError
+from t2i.takes import SEED_ALONE
 
 __all__ = ["main"]
 
@@ -81,7 +82,33 @@ def main() -> None:
 
 
 @main.command(context_settings={"show_default": True})
-@click.argument("caption")
+@click.argument("caption", required=False)
+@click.option(
+    "--label", metavar="CLASS", help="Draw a class, by name or number, with a model of labels."
+)
+@click.option(
+    "--code",
+    metavar="NUMBERS",
+    help='Draw a latent code, such as "3,0.5,-1", with a model of codes: its parts in order.',
+)
+@click.option(
+    "--code-sweep",
+    metavar="PART",
+    help="Draw what one part of the code does: all its categories or its range, a row for each "
+    "seed. --code gives the other parts.",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(2, 1024),
+    help="Pictures along a continuous part in a sweep.  [default: 8]",
+)
+@click.option(
+    "--attribute",
+    "attributes",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="Draw attributes, such as crown=red, with a model of attributes; one option for each.",
+)
 @click.option("--count", default=1, type=click.IntRange(1, 1024), help="Number of pictures.")
 @click.option(
     "--seed",
@@ -93,7 +120,7 @@ def main() -> None:
     "--out",
     type=click.Path(path_type=Path),
     help="A file (.png, .jpg, .webp): several pictures become one sheet. Or a folder: one file "
-    "each.  [default: a file named after the caption and the seed]",
+    "each.  [default: a file named after the condition and the seed]",
 )
 @click.option(
     "--model",
@@ -130,7 +157,12 @@ def main() -> None:
 )
 @click.option("--device", help="Torch device, such as cpu or cuda.  [default: the best there is]")
 def generate(
-    caption: str,
+    caption: str | None,
+    label: str | None,
+    code: str | None,
+    code_sweep: str | None,
+    steps: int | None,
+    attributes: tuple[str, ...],
     count: int,
     seed: int | None,
     out: Path | None,
@@ -143,7 +175,7 @@ def generate(
     scale: int,
     device: str | None,
 ) -> None:
-    """Draw pictures of CAPTION and save them.
+    """Draw pictures of CAPTION, or of what the model takes instead, and save them.
 
     The paths of the saved files go to standard output, everything else to standard error.
 
@@ -158,15 +190,29 @@ def generate(
         t2i generate "small bird with red head" --server 127.0.0.1:50051 --out bird.png
     With a model of your own:
         t2i generate "a yellow flower" --model runs/flowers/bundle --out flower.png
+    With a model of labels, of attributes, or of seeds alone:
+        t2i generate --label 7 --model runs/digits/bundle --out seven.png
+        t2i generate --attribute crown=red --attribute size=0.5 --model runs/birds/bundle
+        t2i generate --count 16 --model runs/faces/bundle --out faces.png
+    With a model of codes, one picture, and what one part does at seeds 0 to 4:
+        t2i generate --code "3,0.5,-1" --model runs/infogan/bundle --out code.png
+        t2i generate --code-sweep tilt --count 5 --seed 0 --model runs/infogan/bundle --out tilt.png
     """  # noqa: D301 - \b keeps click from filling the examples
     from t2i import cli_generate as command
+    from t2i.cli_conditions import Words
 
     if server is not None and device is not None:
         raise click.UsageError("--device is the service's business: leave out one of the two")
     if out is not None and not command.is_folder(out):
         command.check_suffix(out)
+    if code_sweep is not None and previews:
+        raise click.UsageError("--previews does not go with --code-sweep: leave out one of the two")
+    if code_sweep is None and steps is not None:
+        raise click.UsageError("--steps is for --code-sweep: leave it out, or name a part to sweep")
     ask = command.Ask(
-        caption=caption,
+        words=Words(caption=caption, label=label, code=code, attributes=attributes),
+        sweep=code_sweep,
+        steps=steps,
         count=count,
         seed=seed,
         model=model,
@@ -183,7 +229,7 @@ def generate(
     for warning in drawing.warnings:
         click.echo(f"Warning: {warning}", err=True)
     suffix = command.SUFFIXES[file_format]
-    out = out or command.default_file(drawing, caption, suffix)
+    out = out or command.default_file(drawing, code_sweep or ask.words.stem, suffix)
     paths = command.save(drawing, out, suffix=suffix, scale=scale)
     click.echo(drawing.summary(), err=True)
     for path in paths:
@@ -209,7 +255,7 @@ def models(server: str | None, as_json: bool) -> None:
         default = "  (default)" if row["is_default"] else ""
         click.echo(
             f"{row['name']}  version {row['version']}  {sizes} px  "
-            f"from {', '.join(row['conditions'])}  {row['checksum'][:12]}{default}"
+            f"from {', '.join(row['conditions']) or SEED_ALONE}  {row['checksum'][:12]}{default}"
         )
 
 
@@ -230,6 +276,8 @@ def _models_here() -> list[dict[str, Any]]:
             "encoder": bundle.config.encoder.id if bundle.config.encoder else "",
             "embedding_size": bundle.config.embedding_dim,
             "labels": bundle.config.labels,
+            "code": [asdict(part) for part in bundle.config.code],
+            "attributes": [asdict(attribute) for attribute in bundle.config.attributes],
             "is_default": bundle.config.name == DEFAULT_NAME,
             "folder": str(bundle.folder),
         }

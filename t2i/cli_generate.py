@@ -7,14 +7,19 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from t2i.conditions import Text
+from t2i.cli_conditions import Words
+from t2i.conditions import Condition, Text
 from t2i.errors import InvalidInput
 from t2i.extras import needs_extra
 from t2i.files import write_atomically
 from t2i.sheets import contact_sheet, in_rows
+
+if TYPE_CHECKING:
+    from t2i.client import Client
 
 __all__ = [
     "SUFFIXES",
@@ -39,8 +44,10 @@ class Ask:
     """What to draw.
 
     Args:
-        caption: in words.
-        count: number of pictures.
+        words: the condition as it was typed.
+        sweep: the part of the code to go through, a row for each seed; None for no sweep.
+        steps: pictures along a continuous part in a sweep; None for the usual.
+        count: number of pictures, or of rows in a sweep.
         seed: seed of the first picture, the next have the next; None draws anew.
         model: name or folder of a bundle; None is the default.
         previews: whether to keep the pictures of the earlier stages.
@@ -48,7 +55,9 @@ class Ask:
         conditioning_truncation: scale of the noise of the conditioning, 0 to 1.
     """
 
-    caption: str
+    words: Words
+    sweep: str | None = None
+    steps: int | None = None
     count: int = 1
     seed: int | None = None
     model: str | None = None
@@ -73,12 +82,14 @@ class Drawing:
         stages: for each picture its stages, from coarse to fine; only the last without previews.
         seeds: the seed of each picture.
         warnings: sentences for people, each once.
+        columns: pictures in a row of the sheet; None to make it nearly square.
     """
 
     model: str = ""
     stages: list[list[Image.Image]] = field(default_factory=list)
     seeds: list[int] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    columns: int | None = None
 
     def warn(self, warnings: Iterable[str]) -> None:
         """Add warnings that are not there yet."""
@@ -87,10 +98,11 @@ class Drawing:
     def summary(self) -> str:
         """Return one line about what was drawn."""
         count, final = len(self.stages), self.stages[0][-1]
-        seeds = ", ".join(str(seed) for seed in self.seeds[:16]) + (", …" if count > 16 else "")
+        different = list(dict.fromkeys(self.seeds)) if self.columns else self.seeds
+        seeds = ", ".join(map(str, different[:16])) + (", …" if len(different) > 16 else "")
         return (
             f"{count} picture{'s' * (count > 1)} of {final.width}×{final.height} px by "
-            f"{self.model}, seed{'s' * (count > 1)} {seeds}"
+            f"{self.model}, seed{'s' * (len(different) > 1)} {seeds}"
         )
 
 
@@ -105,8 +117,6 @@ def draw_here(ask: Ask, device: str | None, tell: Callable[[str], None]) -> Draw
     Raises:
         T2IError: the model or the request cannot be used.
     """
-    # What is wrong with the caption is said before seconds go into loading a model.
-    condition = Text(ask.caption)
     with needs_extra("inference", or_else="ask a service with --server ADDRESS"):
         tell("Loading torch")
         from t2i.pipeline import Pipeline
@@ -114,6 +124,20 @@ def draw_here(ask: Ask, device: str | None, tell: Callable[[str], None]) -> Draw
         tell("Loading the model")
         pipeline = Pipeline.from_pretrained(ask.model or "default", device)
     drawing = Drawing(model=pipeline.info.name)
+    if ask.sweep is not None:
+        start = ask.words.start(pipeline.info)
+        for seed in _rows(ask, tell):
+            swept = pipeline.sweep(
+                ask.sweep,
+                start=start,
+                steps=ask.steps,
+                seed=seed,
+                truncation=ask.truncation,
+                conditioning_truncation=ask.conditioning_truncation,
+            )
+            _add_row(drawing, [image.pil() for image in swept.images], swept.seeds[0] or 0)
+        return drawing
+    condition = ask.words.condition(pipeline.info)
     for first, count in _portions(ask, tell):
         generation = pipeline.generate(
             condition,
@@ -138,11 +162,29 @@ def draw_there(ask: Ask, server: str, tell: Callable[[str], None]) -> Drawing:
     """
     from t2i.client import Accepted, Client, Completed, Finished, Preview
 
-    drawing = Drawing(stages=[[] for _ in range(ask.count)])
+    drawing = Drawing()
     with Client(server) as client:
+        if ask.sweep is not None:
+            model = client.get_model(ask.model)
+            start = ask.words.start(model)
+            for seed in _rows(ask, tell):
+                swept = client.sweep(
+                    ask.sweep,
+                    start=start,
+                    steps=ask.steps,
+                    seed=seed,
+                    model=model.name,
+                    truncation=ask.truncation,
+                    conditioning_truncation=ask.conditioning_truncation,
+                )
+                drawing.model = swept.model.name
+                _add_row(drawing, [image.pil() for image in swept], swept.seed)
+            return drawing
+        condition = _condition(ask, client)
+        drawing.stages = [[] for _ in range(ask.count)]
         for first, count in _portions(ask, tell):
             for event in client.generate(
-                ask.caption,
+                condition,
                 count=count,
                 seeds=ask.seeds(first, count),
                 model=ask.model,
@@ -161,6 +203,28 @@ def draw_there(ask: Ask, server: str, tell: Callable[[str], None]) -> Drawing:
     for stages in drawing.stages:
         stages.sort(key=lambda picture: picture.height)
     return drawing
+
+
+def _condition(ask: Ask, client: Client) -> Condition | None:
+    """Return what to ask a service with; only what depends on the model needs to know it."""
+    words = ask.words
+    if words.caption is not None:
+        return Text(words.caption)
+    return words.condition(client.get_model(ask.model))
+
+
+def _rows(ask: Ask, tell: Callable[[str], None]) -> Iterator[int | None]:
+    """Return the seed of each row of a sweep, and tell how far it is."""
+    for row in range(ask.count):
+        tell(f"Drawing row {row + 1} of {ask.count}" if ask.count > 1 else "Drawing")
+        seeds = ask.seeds(row, 1)
+        yield None if seeds is None else seeds[0]
+
+
+def _add_row(drawing: Drawing, pictures: list[Image.Image], seed: int) -> None:
+    drawing.columns = len(pictures)
+    drawing.stages += [[picture] for picture in pictures]
+    drawing.seeds += [seed] * len(pictures)
 
 
 def _portions(ask: Ask, tell: Callable[[str], None]) -> Iterator[tuple[int, int]]:
@@ -210,16 +274,17 @@ def save(drawing: Drawing, out: Path, *, suffix: str = ".png", scale: int = 1) -
         ]
     check_suffix(out)
     if all(len(stages) == 1 for stages in drawing.stages):
-        rows = in_rows([_scaled(stages[0], scale) for stages in drawing.stages])
+        pictures = [_scaled(stages[0], scale) for stages in drawing.stages]
+        rows = in_rows(pictures, drawing.columns)
     else:
         rows = [[_scaled(picture, scale) for picture in stages] for stages in drawing.stages]
     single = len(rows) == len(rows[0]) == 1
     return [_write(rows[0][0] if single else contact_sheet(rows, gap=2 * scale), out)]
 
 
-def default_file(drawing: Drawing, caption: str, suffix: str) -> Path:
-    """Return the file for a drawing that nobody named, after its caption and its first seed."""
-    words = re.sub(r"[^\w]+", "-", caption.lower()).strip("-")[:60] or "picture"
+def default_file(drawing: Drawing, asked: str, suffix: str) -> Path:
+    """Return the file for a drawing that nobody named, after what was asked and its first seed."""
+    words = re.sub(r"[^\w]+", "-", asked.lower()).strip("-")[:60] or "picture"
     return Path(f"{words}-{drawing.seeds[0]}{suffix}")
 
 

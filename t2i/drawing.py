@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from t2i.compute import run_apart
+from t2i.errors import BundleError
 
 __all__ = ["TILE", "Generator", "Inputs", "draw_pictures"]
 
@@ -39,14 +40,14 @@ class Output(Protocol):
 
     @property
     def pictures(self) -> tuple[Tensor, ...]:
-        """One `(n, 3, r, r)` tensor a stage, coarse to fine."""
+        """One `(n, c, r, r)` tensor a stage, coarse to fine; c is 3, or 1 for grey."""
 
 
 class Generator(Protocol):
     """A network that draws pictures from an embedding and noise.
 
     Attributes:
-        condition_dim: length of an embedding.
+        condition_dim: length of an embedding; 0 for one that draws by noise alone.
         noise_dim: length of the noise.
         conditioning_dim: length of the conditioning augmentation's noise.
         resolutions: side of each stage's picture in pixels, ascending.
@@ -93,7 +94,11 @@ def draw_pictures(
         tile: pictures that run together on other devices than the CPU.
 
     Returns:
-        For each picture one `(r, r, 3)` uint8 array a stage, coarse to fine.
+        For each picture one `(r, r, 3)` uint8 array a stage, coarse to fine. A grey picture has
+        its one channel three times, so that whoever takes pictures meets one shape only.
+
+    Raises:
+        BundleError: if the generator's pictures have neither one channel nor three.
     """
 
     def alone(picture: Inputs) -> tuple[NDArray[np.uint8], ...]:
@@ -131,7 +136,7 @@ def _run(
     )
     low, high = value_range
     stages = [
-        ((pictures.float() - low) * (255.0 / (high - low)))
+        ((_coloured(pictures).float() - low) * (255.0 / (high - low)))
         .round()
         .clamp(0, 255)
         .to(torch.uint8)
@@ -142,6 +147,16 @@ def _run(
         for pictures in output.pictures
     ]
     return [tuple(stage[place].copy() for stage in stages) for place in range(len(inputs))]
+
+
+def _coloured(pictures: Tensor) -> Tensor:
+    """Return `(n, 3, h, w)`."""
+    if pictures.dim() != 4 or pictures.shape[1] not in (1, 3):
+        raise BundleError(
+            f"the generator's output has the shape {tuple(pictures.shape)}, which is no picture; "
+            "name a generator of (n, 1, h, w) or (n, 3, h, w) in config.json"
+        )
+    return pictures.expand(-1, 3, -1, -1)
 
 
 @contextmanager

@@ -4,122 +4,31 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from t2i.bundle import STATISTICS, Bundle
+from t2i.bundle import Bundle
+from t2i.codes import check_steps, sweep_codes
 from t2i.compute import core_count
-from t2i.conditions import Condition, ConditionKind, Label, Text, as_condition
+from t2i.conditions import Code, Condition, as_condition
 from t2i.drawing import Generator, Inputs, draw_pictures
-from t2i.encoders.labels import LabelEncoder
+from t2i.encoders.bundled import BundleEncoders
 from t2i.errors import BundleError, InvalidInput, shown
-from t2i.noise import check_seed, draw_noise, random_seed, slerp
+from t2i.generation import Draw, Generation, GenerationWarning, PipelineInfo, Stages
+from t2i.interpolation import between, read_ends
+from t2i.noise import check_seed, draw_noise, random_seed
 from t2i.pictures import GeneratedImage
 
 if TYPE_CHECKING:
-    from t2i.encoders.familiarity import Familiarity
     from t2i.encoders.text import TextEncoder
 
 __all__ = ["MAX_COUNT", "Draw", "Generation", "GenerationWarning", "Pipeline", "PipelineInfo"]
 
 MAX_COUNT = 1024
-MAX_STEPS = 1024
-
-Stages = Literal["final", "all"] | Sequence[int]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Draw:
-    """One picture to draw.
-
-    Attributes:
-        embedding: `(dim,)` float32, a row of what `Pipeline.encode` returned.
-        seed: 0 to 2**63 - 1.
-        truncation: scale of the noise, 0 to 1.
-        conditioning_truncation: scale of the conditioning augmentation's noise, 0 to 1.
-    """
-
-    embedding: Tensor
-    seed: int
-    truncation: float = 1.0
-    conditioning_truncation: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class GenerationWarning:
-    """Something to know about a generation that was carried out all the same.
-
-    Attributes:
-        reason: a stable name for programs: `"UNFAMILIAR_CONDITION"`.
-        message: one sentence for people.
-        distance: cosine distance to the nearest training caption, 0 to 2.
-        threshold: the distance from which on this warning is given.
-    """
-
-    reason: Literal["UNFAMILIAR_CONDITION"]
-    message: str
-    distance: float
-    threshold: float
-
-    def __str__(self) -> str:
-        return self.message
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Generation:
-    """What was drawn.
-
-    Attributes:
-        images: the pictures at the finest stage asked for, one for each seed.
-        previews: for each picture the earlier stages asked for, coarse to fine; often empty.
-        warnings: what to know about the condition.
-        model: name of the bundle.
-        checksum: SHA-256 over the bundle's manifest; same checksum, condition, seed and options:
-            same bytes.
-    """
-
-    images: tuple[GeneratedImage, ...]
-    previews: tuple[tuple[GeneratedImage, ...], ...]
-    warnings: tuple[GenerationWarning, ...]
-    model: str
-    checksum: str
-
-    @property
-    def seeds(self) -> tuple[int | None, ...]:
-        """The seed of each picture."""
-        return tuple(image.seed for image in self.images)
-
-
-@dataclass(frozen=True, slots=True)
-class PipelineInfo:
-    """A loaded model.
-
-    Attributes:
-        name: what people call it.
-        version: the author's version.
-        checksum: SHA-256 over the bundle's manifest, hexadecimal.
-        conditions: kinds of condition that it takes.
-        resolutions: side of each stage's picture in pixels, ascending.
-        encoder: id of the text encoder; empty when it takes no text.
-        embedding_size: numbers in an embedding.
-        labels: names of its classes by number; empty when it has none.
-        parameters: number of the generator's parameters.
-    """
-
-    name: str
-    version: str
-    checksum: str
-    conditions: tuple[ConditionKind, ...]
-    resolutions: tuple[int, ...]
-    encoder: str
-    embedding_size: int
-    labels: tuple[str, ...]
-    parameters: int
 
 
 class Pipeline:
@@ -150,28 +59,25 @@ class Pipeline:
         self.bundle = bundle
         self.device = _device(device)
         self._generator = _generator(bundle, self.device)
-        self._labels = LabelEncoder(config.labels) if "label" in config.conditions else None
-        self._encoder: TextEncoder | None = None
-        self._familiarity: Familiarity | None = None
-        if "text" in config.conditions:
-            self._encoder = encoder or _text_encoder(bundle, self.device)
-            self._familiarity = _familiarity(bundle)
-        for encoder_dim in (part.dim for part in (self._encoder, self._labels) if part):
-            if encoder_dim != self._generator.condition_dim:
-                raise BundleError(
-                    f"bundle {bundle.folder}: its encoder gives {encoder_dim} numbers and its "
-                    f"generator takes {self._generator.condition_dim}; make it again"
-                )
+        self._encoders = BundleEncoders(bundle, self.device, encoder)
+        if self._encoders.dim != self._generator.condition_dim:
+            raise BundleError(
+                f"bundle {bundle.folder}: its encoder gives {self._encoders.dim} numbers and its "
+                f"generator takes {self._generator.condition_dim}; make it again"
+            )
+        text = self._encoders.text
         self.info = PipelineInfo(
             name=config.name,
             version=config.version,
             checksum=bundle.checksum,
             conditions=config.conditions,
             resolutions=config.resolutions,
-            encoder=self._encoder.id if self._encoder else "",
+            encoder=text.id if text else "",
             embedding_size=self._generator.condition_dim,
             labels=config.labels,
             parameters=sum(p.numel() for p in self._generator.parameters()),
+            code=config.code,
+            attributes=config.attributes,
         )
 
     @classmethod
@@ -187,7 +93,7 @@ class Pipeline:
 
     def generate(
         self,
-        condition: Condition | str,
+        condition: Condition | str | None = None,
         *,
         count: int = 1,
         seeds: Sequence[int] | None = None,
@@ -198,7 +104,8 @@ class Pipeline:
         """Draw pictures of one condition.
 
         Args:
-            condition: a condition of a kind that the bundle takes, or a caption.
+            condition: a condition of a kind that the bundle takes, or a caption; None for a bundle
+                that draws by seed alone, and for no other.
             count: number of pictures, 1 to `MAX_COUNT`; with seeds, their number.
             seeds: one seed a picture, 0 to 2**63 - 1; None draws new ones, and the result tells
                 them.
@@ -210,20 +117,21 @@ class Pipeline:
         Raises:
             InvalidInput: if an argument is not valid; names it.
         """
-        condition = as_condition(condition)
+        asked = _condition(condition)
         chosen = self._seeds(count, seeds)
         places = self._stages(stages)
         check_scale("truncation", truncation)
         check_scale("conditioning_truncation", conditioning_truncation)
-        embedding = self.encode([condition])[0]
+        embedding = self.encode([asked])[0]
         drawn = self.draw(
             [Draw(embedding, seed, truncation, conditioning_truncation) for seed in chosen]
         )
-        return self._generation(drawn, chosen, places, self.warnings(condition))
+        asks = [asked] * len(chosen)
+        return self._generation(drawn, asks, chosen, places, self.warnings(asked))
 
     def interpolate(
         self,
-        a: Condition | str,
+        a: Condition | str | None = None,
         b: Condition | str | None = None,
         *,
         steps: int = 8,
@@ -231,16 +139,12 @@ class Pipeline:
         truncation: float = 1.0,
         conditioning_truncation: float = 1.0,
     ) -> Generation:
-        """Draw the way from one picture to another.
-
-        Embeddings change along the straight line between the captions, as generators trained by
-        GAN-INT have seen them (Reed et al., 2016, arXiv:1605.05396, section 4.3); noise changes
-        along the great arc between the seeds.
+        """Draw the way from one picture to another; t2i/interpolation.py tells which.
 
         Args:
-            a: the first picture's condition.
+            a: the first picture's condition; None for a bundle that draws by seed alone.
             b: the last picture's condition; None for the same.
-            steps: number of pictures, the first and the last included, 2 to `MAX_STEPS`.
+            steps: number of pictures, the first and the last included, 2 to 1,024.
             seed: one seed for all pictures, or the first picture's and the last's; None draws one.
             truncation: as in `generate`.
             conditioning_truncation: as in `generate`.
@@ -252,56 +156,75 @@ class Pipeline:
         Raises:
             InvalidInput: if an argument is not valid; names it.
         """
-        if not isinstance(steps, int) or isinstance(steps, bool) or not 2 <= steps <= MAX_STEPS:
-            raise InvalidInput(
-                "steps", steps, f"{shown(steps)} is out of range", f"give 2 to {MAX_STEPS}"
-            )
+        check_steps(steps)
         check_scale("truncation", truncation)
         check_scale("conditioning_truncation", conditioning_truncation)
-        first, last = as_condition(a), as_condition(a if b is None else b)
-        ends = self._ends(seed)
-        start, stop = self.encode([first, last])
-        noises = [self._noise(s, truncation, conditioning_truncation) for s in ends]
-        inputs: list[Inputs] = []
-        seeds: list[int | None] = []
-        for step in range(steps):
-            t = step / (steps - 1)
-            same = ends[0] == ends[1]
-            noise, conditioning_noise = (
-                start_noise if same else slerp(start_noise, stop_noise, t)
-                for start_noise, stop_noise in zip(*noises, strict=True)
-            )
-            inputs.append(Inputs(torch.lerp(start, stop, t), noise, conditioning_noise))
-            seeds.append(ends[0] if same or step == 0 else ends[1] if step == steps - 1 else None)
+        first, last = _condition(a), _condition(a if b is None else b)
+        one, other = read_ends(seed)
+        start, stop = (
+            Inputs(embedding, *self._noise(end, truncation, conditioning_truncation))
+            for embedding, end in zip(self.encode([first, last]), (one, other), strict=True)
+        )
+        inputs = between(start, stop, steps)
         drawn = draw_pictures(self._generator, inputs, self.device, self._value_range)
+        asks = [first, *[first if first == last else None] * (steps - 2), last]
+        seeds = [one, *[one if one == other else None] * (steps - 2), other]
         warnings = self.warnings(first)
         warnings += tuple(w for w in self.warnings(last) if w not in warnings)
-        return self._generation(drawn, seeds, (len(self.info.resolutions) - 1,), warnings)
+        return self._generation(drawn, asks, seeds, self._stages("final"), warnings)
 
-    def encode(self, conditions: Sequence[Condition | str]) -> Tensor:
-        """Return the embeddings of conditions, `(n, dim)` float32 on the CPU.
+    def sweep(
+        self,
+        part: str,
+        *,
+        start: Code | None = None,
+        steps: int | None = None,
+        seed: int | None = None,
+        truncation: float = 1.0,
+        conditioning_truncation: float = 1.0,
+    ) -> Generation:
+        """Draw what one part of the code does: all its categories, or its range, at one seed.
+
+        Args:
+            part: name of the part; of a part of several numbers one of them, such as `"pose[1]"`.
+            start: the values of the other parts; None for the first categories and the middles.
+            steps: pictures along a continuous part, its ends included, 2 to 1,024; None for 8. A
+                categorical part has one picture for each category.
+            seed: of all pictures; None draws one.
+            truncation: as in `generate`.
+            conditioning_truncation: as in `generate`.
+
+        Returns:
+            The pictures in order; `conditions` are their codes, and each is the picture that
+            `generate` draws of its code and the seed.
 
         Raises:
-            InvalidInput: if a condition is of a kind that the bundle does not take, or a label is
-                not known.
+            InvalidInput: if the bundle takes no code or an argument is not valid; names it.
         """
-        embeddings = torch.empty(len(conditions), self.info.embedding_size)
-        texts: dict[int, str] = {}
-        for index, condition in enumerate(map(as_condition, conditions)):
-            if isinstance(condition, Text) and self._encoder:
-                texts[index] = condition.text
-            elif isinstance(condition, Label) and self._labels:
-                embeddings[index] = self._labels.encode([condition])[0]
-            else:
-                raise InvalidInput(
-                    "condition",
-                    condition,
-                    f"{self.info.name} takes no {condition.kind}",
-                    f"give {' or '.join(self.info.conditions)}",
-                )
-        if texts and self._encoder:
-            embeddings[list(texts)] = self._encoder.encode(list(texts.values()))
-        return embeddings
+        codes = sweep_codes(self.info.code, part, start=start, steps=steps)
+        chosen = random_seed() if seed is None else check_seed("seed", seed)
+        check_scale("truncation", truncation)
+        check_scale("conditioning_truncation", conditioning_truncation)
+        drawn = self.draw(
+            [
+                Draw(embedding, chosen, truncation, conditioning_truncation)
+                for embedding in self.encode(codes)
+            ]
+        )
+        return self._generation(drawn, codes, [chosen] * len(codes), self._stages("final"), ())
+
+    def encode(self, conditions: Sequence[Condition | str | None]) -> Tensor:
+        """Return the embeddings of conditions, `(n, dim)` float32 on the CPU.
+
+        Args:
+            conditions: of kinds that the bundle takes, or captions; None, whose embedding is
+                `(0,)`, for a bundle that draws by seed alone, and for no other.
+
+        Raises:
+            InvalidInput: if a condition is missing or of a kind that the bundle does not take, or
+                its values (a label, a number of a code, an attribute) are not the bundle's.
+        """
+        return self._encoders.encode([_condition(condition) for condition in conditions])
 
     def draw(self, draws: Sequence[Draw]) -> list[tuple[NDArray[np.uint8], ...]]:
         """Draw pictures of any conditions, seeds and options together.
@@ -330,33 +253,21 @@ class Pipeline:
             inputs.append(Inputs(draw.embedding, *noise))
         return draw_pictures(self._generator, inputs, self.device, self._value_range)
 
-    def warnings(self, condition: Condition | str) -> tuple[GenerationWarning, ...]:
+    def warnings(self, condition: Condition | str | None) -> tuple[GenerationWarning, ...]:
         """Return what to know about a condition before drawing it.
 
         A caption far from the captions that the model was trained on is named with its distance,
         if the bundle knows its training captions.
         """
-        condition = as_condition(condition)
-        if not isinstance(condition, Text) or self._encoder is None or self._familiarity is None:
-            return ()
-        sentence = self._encoder.sentences([condition.text])
-        distance = float(self._familiarity.distances(sentence)[0])
-        threshold = self._familiarity.threshold
-        if distance <= threshold:
-            return ()
-        message = (
-            f"The caption is unlike those that {self.info.name} was trained on (distance "
-            f"{distance:.2f}, ordinary up to {threshold:.2f}): the picture may not follow it."
-        )
-        return (GenerationWarning("UNFAMILIAR_CONDITION", message, distance, threshold),)
+        return self._encoders.warnings(_condition(condition))
 
     def warm_up(self) -> None:
         """Draw a picture of nothing, so that the first real one is not slower than the rest."""
         self.draw(
             [Draw(torch.zeros(self.info.embedding_size), seed) for seed in range(core_count())]
         )
-        if self._encoder is not None:
-            self._encoder.encode(["a picture"])
+        if self._encoders.text is not None:
+            self._encoders.text.encode(["a picture"])
 
     @property
     def _value_range(self) -> tuple[float, float]:
@@ -384,14 +295,6 @@ class Pipeline:
             raise InvalidInput("seeds", seeds, f"has {len(seeds)} seeds", f"give {wanted}")
         return [check_seed(f"seeds[{index}]", seed) for index, seed in enumerate(seeds)]
 
-    def _ends(self, seed: int | tuple[int, int] | None) -> tuple[int, int]:
-        if isinstance(seed, tuple | list):
-            if len(seed) != 2:
-                raise InvalidInput("seed", seed, f"has {len(seed)} seeds", "give one or two")
-            return check_seed("seed[0]", seed[0]), check_seed("seed[1]", seed[1])
-        one = random_seed() if seed is None else check_seed("seed", seed)
-        return one, one
-
     def _stages(self, stages: Stages) -> tuple[int, ...]:
         """Return the places of the stages asked for, ascending."""
         known = self.info.resolutions
@@ -410,6 +313,7 @@ class Pipeline:
     def _generation(
         self,
         drawn: Sequence[tuple[NDArray[np.uint8], ...]],
+        conditions: Sequence[Condition | None],
         seeds: Sequence[int | None],
         places: tuple[int, ...],
         warnings: tuple[GenerationWarning, ...],
@@ -424,6 +328,7 @@ class Pipeline:
             warnings=warnings,
             model=self.info.name,
             checksum=self.info.checksum,
+            conditions=tuple(conditions),
         )
 
 
@@ -468,32 +373,5 @@ def _generator(bundle: Bundle, device: torch.device) -> Generator:
     return generator
 
 
-def _text_encoder(bundle: Bundle, device: torch.device) -> TextEncoder:
-    from t2i.encoders.loading import load_text_encoder
-
-    config = bundle.config.encoder
-    assert config is not None
-    words = load_text_encoder(config.id, device)
-    network = bundle.encoder_network(device)
-    if network is None:
-        return words
-    from t2i.encoders.captions import CaptionEncoder
-    from t2i.networks import CaptionNetwork
-
-    if not isinstance(network, CaptionNetwork):
-        raise BundleError(
-            f"bundle {bundle.folder}: encoder.network {type(network).__name__} reads no captions; "
-            "name CaptionNetwork in config.json"
-        )
-    return CaptionEncoder(words, network)
-
-
-def _familiarity(bundle: Bundle) -> Familiarity | None:
-    if not bundle.has_state(STATISTICS):
-        return None
-    from t2i.encoders.familiarity import Familiarity
-
-    try:
-        return Familiarity.from_statistics(bundle.state(STATISTICS))
-    except InvalidInput as error:
-        raise BundleError(f"bundle {bundle.folder}: {error}") from error
+def _condition(value: Condition | str | None) -> Condition | None:
+    return None if value is None else as_condition(value)

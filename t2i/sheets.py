@@ -39,7 +39,9 @@ def enlarged(picture: Image.Image, width: int, height: int) -> Image.Image:
     return picture if picture.size == size else picture.resize(size, Image.Resampling.BICUBIC)
 
 
-def in_rows(pictures: Sequence[Image.Image]) -> list[Sequence[Image.Image]]:
-    """Return the pictures in rows that make the sheet nearly square."""
-    columns = max(1, round(len(pictures) ** 0.5 + 0.49))
+def in_rows(
+    pictures: Sequence[Image.Image], columns: int | None = None
+) -> list[Sequence[Image.Image]]:
+    """Return the pictures in rows of so many; None makes the sheet nearly square."""
+    columns = columns or max(1, round(len(pictures) ** 0.5 + 0.49))
     return [pictures[start : start + columns] for start in range(0, len(pictures), columns)]

@@ -23,13 +23,13 @@ class Item:
     """One picture to draw.
 
     Attributes:
-        condition: what to draw.
+        condition: what to draw; None for a model that draws by seed alone.
         seed: 0 to 2**63 - 1.
         truncation: scale of the noise, 0 to 1.
         conditioning_truncation: scale of the conditioning augmentation's noise, 0 to 1.
     """
 
-    condition: Condition
+    condition: Condition | None
     seed: int
     truncation: float = 1.0
     conditioning_truncation: float = 1.0

@@ -114,8 +114,8 @@ class _Encoded(NamedTuple):
 
 
 def _encode(
-    pipeline: Pipeline, conditions: Sequence[Condition]
-) -> dict[Condition, _Encoded | T2IError]:
+    pipeline: Pipeline, conditions: Sequence[Condition | None]
+) -> dict[Condition | None, _Encoded | T2IError]:
     """Return the embedding of each condition, or why it has none."""
     try:
         embeddings = pipeline.encode(conditions)

@@ -38,6 +38,7 @@ from t2i.client.results import (
     ModelVersion,
     Preview,
     ServedImage,
+    SweepResult,
     Timings,
     Warning,
 )
@@ -73,6 +74,7 @@ __all__ = [
     "ResourceExhaustedError",
     "ServedImage",
     "ServiceError",
+    "SweepResult",
     "Timings",
     "UnauthenticatedError",
     "UnavailableError",

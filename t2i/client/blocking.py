@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import time
 from collections.abc import Generator, Iterator, Sequence
 from types import TracebackType
@@ -12,12 +13,24 @@ import grpc
 
 from t2i.client.connection import Connection
 from t2i.client.errors import ServiceError, from_call
-from t2i.client.messages import Asked, model_from_message, result_from_message
-from t2i.client.results import GenerateEvent, GenerationResult, ImageFormat, ModelInfo
+from t2i.client.messages import (
+    LARGEST_SEED,
+    Asked,
+    model_from_message,
+    result_from_message,
+)
+from t2i.client.results import (
+    GenerateEvent,
+    GenerationResult,
+    ImageFormat,
+    ModelInfo,
+    SweepResult,
+)
 from t2i.client.retries import Attempts
 from t2i.client.settings import Settings, check_open
 from t2i.client.streams import StreamState
-from t2i.conditions import Condition
+from t2i.codes import sweep_codes
+from t2i.conditions import Code, Condition
 from t2i.protocol.v1 import (
     image_service_pb2,
     image_service_pb2_grpc,
@@ -124,7 +137,7 @@ class Client:
 
     def generate(
         self,
-        condition: Condition | str,
+        condition: Condition | str | None = None,
         *,
         count: int | None = None,
         seeds: Sequence[int] | None = None,
@@ -145,7 +158,8 @@ class Client:
             ...             image.save(f"bird-{image.resolution}.png")
 
         Args:
-            condition: what to draw; words are a `Text`.
+            condition: what to draw; words are a `Text`; nothing for a model that draws by seed
+                alone.
             count: number of pictures; by default the number of seeds, or 1.
             seeds: one seed for each picture, 0 to 2^63 - 1; by default the service chooses.
             model: name of the model; by default the service's default.
@@ -180,7 +194,7 @@ class Client:
 
     def generate_images(
         self,
-        condition: Condition | str,
+        condition: Condition | str | None = None,
         *,
         count: int | None = None,
         seeds: Sequence[int] | None = None,
@@ -215,6 +229,62 @@ class Client:
             self._images.GenerateImages, asked.images_request(), timeout, asked.request_id or None
         )
         return result_from_message(answer)
+
+    def sweep(
+        self,
+        part: str,
+        *,
+        start: Code | None = None,
+        steps: int | None = None,
+        seed: int | None = None,
+        model: str | None = None,
+        format: ImageFormat = "png",
+        quality: int | None = None,
+        truncation: float = 1.0,
+        conditioning_truncation: float = 1.0,
+        timeout: float | None = None,
+    ) -> SweepResult:
+        """Return pictures of one seed that differ in one part of the model's code.
+
+            >>> client.sweep("rotation", steps=9, seed=7)
+
+        Each picture is a request of its own.
+
+        Args:
+            part: name of the part; of a part of several numbers one of them, such as `"pose[1]"`.
+            start: the values of the other parts; by default the first categories and the middles.
+            steps: pictures along a continuous part, its ends included, 2 to 1024; by default 8. A
+                categorical part has one picture for each category.
+            seed: of all pictures; by default a new one.
+            model: name of the model; by default the service's default.
+            format: as in `generate`.
+            quality: as in `generate`.
+            truncation: as in `generate`.
+            conditioning_truncation: as in `generate`.
+            timeout: seconds for each request; by default the client's.
+
+        Raises:
+            InvalidInput: the model has no such part, or a value cannot be used.
+            ServiceError: what the service answers.
+        """
+        info = self.get_model(model, timeout=timeout)
+        codes = sweep_codes(info.code, part, start=start, steps=steps)
+        chosen = secrets.randbelow(LARGEST_SEED + 1) if seed is None else seed
+        results = [
+            self.generate_images(
+                code,
+                seeds=[chosen],
+                model=info.name,
+                format=format,
+                quality=quality,
+                truncation=truncation,
+                conditioning_truncation=conditioning_truncation,
+                timeout=timeout,
+            )
+            for code in codes
+        ]
+        images = tuple(result.images[0] for result in results)
+        return SweepResult(images, codes, chosen, results[0].model)
 
     def list_models(self, *, timeout: float | None = None) -> tuple[ModelInfo, ...]:
         """Return the models of the service, the default first.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import assert_never, cast
 
+from t2i.attributes import Attribute
 from t2i.client.results import (
     FORMATS,
     Accepted,
@@ -22,6 +23,7 @@ from t2i.client.results import (
     Timings,
     Warning,
 )
+from t2i.codes import CodePart, CodePartKind
 from t2i.conditions import (
     Attributes,
     Code,
@@ -39,6 +41,10 @@ from t2i.protocol.v1 import conditions_pb2, image_service_pb2, model_service_pb2
 __all__ = ["Asked", "condition_to_message", "event_from_message", "model_from_message"]
 
 LARGEST_SEED = 2**63 - 1
+_PART_KINDS: dict[int, CodePartKind] = {
+    model_service_pb2.CODE_PART_KIND_CATEGORICAL: "categorical",
+    model_service_pb2.CODE_PART_KIND_CONTINUOUS: "continuous",
+}
 _LARGEST_UINT32 = 2**32 - 1
 
 
@@ -50,7 +56,7 @@ class Asked:
     each field that it cannot use.
     """
 
-    condition: Condition
+    condition: Condition | None
     count: int | None = None
     seeds: tuple[int, ...] = ()
     model: str = ""
@@ -64,7 +70,7 @@ class Asked:
     @classmethod
     def of(
         cls,
-        condition: Condition | str,
+        condition: Condition | str | None,
         *,
         count: int | None,
         seeds: Sequence[int] | None,
@@ -103,7 +109,7 @@ class Asked:
             if text is not None and not isinstance(text, str):
                 raise InvalidInput(name, text, f"{shown(text)} is no text", "give a text")
         return cls(
-            condition=as_condition(condition),
+            condition=None if condition is None else as_condition(condition),
             count=count,
             seeds=tuple(seeds or ()),
             model=model or "",
@@ -120,7 +126,7 @@ class Asked:
         return image_service_pb2.GenerateRequest(
             request_id=self.request_id,
             model=self.model,
-            condition=condition_to_message(self.condition),
+            condition=_condition(self.condition),
             count=self.count,
             seeds=self.seeds,
             options=self._options(),
@@ -132,7 +138,7 @@ class Asked:
         return image_service_pb2.GenerateImagesRequest(
             request_id=self.request_id,
             model=self.model,
-            condition=condition_to_message(self.condition),
+            condition=_condition(self.condition),
             count=self.count,
             seeds=self.seeds,
             options=self._options(),
@@ -147,8 +153,16 @@ class Asked:
         )
 
 
+def _condition(condition: Condition | None) -> conditions_pb2.Condition | None:
+    return None if condition is None else condition_to_message(condition)
+
+
 def condition_to_message(condition: Condition) -> conditions_pb2.Condition:
-    """Return the message of a condition."""
+    """Return the message of a condition.
+
+    Raises:
+        InvalidInput: a number is larger than a message can hold.
+    """
     pb = conditions_pb2
     match condition:
         case Text(text=text):
@@ -183,6 +197,8 @@ def condition_to_message(condition: Condition) -> conditions_pb2.Condition:
                 )
             )
         case Code(categorical=categorical, continuous=continuous):
+            for index, choice in enumerate(categorical):
+                _whole(f"code.categorical[{index}]", choice, 0, _LARGEST_UINT32)
             return pb.Condition(
                 code=pb.CodeCondition(categorical=categorical, continuous=continuous)
             )
@@ -241,7 +257,34 @@ def model_from_message(model: model_service_pb2.Model) -> ModelInfo:
         labels=tuple(model.labels),
         parameters=model.parameters,
         is_default=model.is_default,
+        code=_code(model.code),
+        attributes=_attributes(model.attributes),
     )
+
+
+def _code(messages: Iterable[model_service_pb2.CodePart]) -> tuple[CodePart, ...]:
+    """Return the parts of a code; none when a newer server has a kind that is not known here."""
+    parts: list[CodePart] = []
+    for part in messages:
+        kind = _PART_KINDS.get(part.kind)
+        if kind is None:
+            return ()
+        parts.append(CodePart(part.name, kind, part.size, part.low, part.high))
+    return tuple(parts)
+
+
+def _attributes(messages: Iterable[model_service_pb2.Attribute]) -> tuple[Attribute, ...]:
+    """Return the attributes; none when a newer server has a value that is not known here."""
+    attributes: list[Attribute] = []
+    for attribute in messages:
+        kinds = [value.WhichOneof("value") for value in attribute.values]
+        if None in kinds:
+            return ()
+        values = tuple(
+            getattr(value, kind or "") for kind, value in zip(kinds, attribute.values, strict=True)
+        )
+        attributes.append(Attribute(attribute.name, values, attribute.low, attribute.high))
+    return tuple(attributes)
 
 
 def _kind(number: int) -> str:
@@ -252,6 +295,7 @@ def _kind(number: int) -> str:
 
 def _label(label: Label) -> conditions_pb2.LabelCondition:
     if label.id is not None:
+        _whole("label.id", label.id, 0, _LARGEST_UINT32)
         return conditions_pb2.LabelCondition(id=label.id)
     # A label has exactly one of the two.
     return conditions_pb2.LabelCondition(name=label.name or "")

@@ -11,6 +11,9 @@ from typing import Literal
 
 from PIL import Image
 
+from t2i.attributes import Attribute
+from t2i.codes import CodePart
+from t2i.conditions import Code
 from t2i.errors import InvalidInput
 from t2i.files import write_atomically
 
@@ -26,6 +29,7 @@ __all__ = [
     "ModelVersion",
     "Preview",
     "ServedImage",
+    "SweepResult",
     "Timings",
     "Warning",
 ]
@@ -251,6 +255,34 @@ class GenerationResult:
 
 
 @dataclass(frozen=True, slots=True)
+class SweepResult:
+    """What one part of a model's code does.
+
+    Iterating over a result, or indexing it, gives its pictures.
+
+    Attributes:
+        images: the pictures, one for each code.
+        codes: the codes, which differ in the part that was swept.
+        seed: the seed of all pictures.
+        model: the model that drew them.
+    """
+
+    images: tuple[ServedImage, ...]
+    codes: tuple[Code, ...]
+    seed: int
+    model: ModelVersion
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __iter__(self) -> Iterator[ServedImage]:
+        return iter(self.images)
+
+    def __getitem__(self, index: int) -> ServedImage:
+        return self.images[index]
+
+
+@dataclass(frozen=True, slots=True)
 class ModelInfo:
     """One model of a service, as its bundle describes it.
 
@@ -258,13 +290,16 @@ class ModelInfo:
         name: the name to ask with.
         version: the version that its author gave it.
         checksum: SHA-256 of the bundle's manifest.
-        conditions: the kinds of condition that it takes, such as `("text",)`.
+        conditions: the kinds of condition that it takes, such as `("text",)`; empty when it draws
+            by seed alone.
         resolutions: side of the square pictures of each stage in pixels, ascending.
         encoder: the encoder that turns conditions into embeddings; may be empty.
         embedding_size: length of an embedding.
         labels: names of its classes, in the order of their numbers.
         parameters: number of the generator's parameters.
         is_default: whether a request without a model name goes to it.
+        code: the parts of its code; empty when it takes none.
+        attributes: its attributes; empty when it takes none.
     """
 
     name: str
@@ -277,3 +312,5 @@ class ModelInfo:
     labels: tuple[str, ...]
     parameters: int
     is_default: bool
+    code: tuple[CodePart, ...] = ()
+    attributes: tuple[Attribute, ...] = ()

@@ -6,7 +6,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from t2i.encoders.attributes import AttributesEncoder
     from t2i.encoders.captions import CaptionEncoder
+    from t2i.encoders.codes import CodeEncoder
     from t2i.encoders.datasets import encode_dataset
     from t2i.encoders.familiarity import Familiarity, caption_statistics
     from t2i.encoders.labels import LabelEncoder
@@ -15,7 +17,9 @@ if TYPE_CHECKING:
 
 # Imported where they are first used: the modules behind these names import torch.
 _HOMES = {
+    "AttributesEncoder": "t2i.encoders.attributes",
     "CaptionEncoder": "t2i.encoders.captions",
+    "CodeEncoder": "t2i.encoders.codes",
     "DEFAULT_TEXT_ENCODER": "t2i.encoders.loading",
     "Familiarity": "t2i.encoders.familiarity",
     "LabelEncoder": "t2i.encoders.labels",
@@ -27,7 +31,9 @@ _HOMES = {
 
 __all__ = [
     "DEFAULT_TEXT_ENCODER",
+    "AttributesEncoder",
     "CaptionEncoder",
+    "CodeEncoder",
     "Familiarity",
     "LabelEncoder",
     "TextEncoder",

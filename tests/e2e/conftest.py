@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from t2i.client import Client
-from tests.t2i.small_bundle import save_small, small_config
+from tests.t2i.small_bundle import save_conditioned, save_small, small_config
 
 PATIENCE_S = 180
 
@@ -23,10 +23,21 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def address(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def others(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Models that take something else than text."""
+    folder = tmp_path_factory.mktemp("others")
+    return [save_conditioned(folder, name) for name in ("codes", "digits", "plumage", "seeds")]
+
+
+@pytest.fixture(scope="session")
+def address(
+    bundle: Path, others: list[Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     port_file = tmp_path_factory.mktemp("server") / "port"
     command = [sys.executable, "-m", "server.cli", "--address", "127.0.0.1:0"]
-    process = subprocess.Popen([*command, "--port-file", port_file, "--model", bundle])
+    for folder in (bundle, *others):
+        command += ["--model", str(folder)]
+    process = subprocess.Popen([*command, "--port-file", port_file])
     try:
         deadline = time.monotonic() + PATIENCE_S
         while not port_file.exists():

@@ -100,8 +100,8 @@ def test_the_service_names_the_field_that_it_cannot_use(client: Client) -> None:
 
 
 def test_models_are_described_as_their_bundle_does(client: Client, pipeline: Pipeline) -> None:
-    (model,) = client.list_models()
-    assert model == client.get_model("untrained")
+    model = client.list_models()[0]
+    assert model == client.get_model("untrained") == client.get_model()
     assert (model.name, model.checksum) == (pipeline.info.name, pipeline.info.checksum)
     assert model.resolutions == (8, 16, 32) and model.conditions == ("text",)
 

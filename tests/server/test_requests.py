@@ -24,7 +24,9 @@ def info(name: str, *resolutions: int) -> PipelineInfo:
     return PipelineInfo(name, "1", "0" * 64, ("text",), resolutions, "encoder", 384, (), 1000)
 
 
-MODELS = Models([info("small", 16, 32, 64), info("large", 64, 256, 512)])
+SEEDS = PipelineInfo("seeds", "1", "0" * 64, (), (32,), "", 0, (), 1000)
+DIGITS = PipelineInfo("digits", "1", "0" * 64, ("label",), (32,), "", 2, ("one", "two"), 1000)
+MODELS = Models([info("small", 16, 32, 64), info("large", 64, 256, 512), SEEDS, DIGITS])
 
 
 def read(request: GenerateRequest | GenerateImagesRequest) -> Ask:
@@ -159,11 +161,26 @@ def test_all_wrong_fields_are_named_at_once() -> None:
 
 def test_a_kind_that_the_model_does_not_take_is_refused_with_the_kinds_it_takes() -> None:
     found = faults(condition(label=pb.LabelCondition(name="robin")))
-    assert found == {"condition.label": "the model small does not take this kind; it takes text"}
+    assert found == {"condition.label": "small takes no label; give text"}
+    assert faults(GenerateRequest(condition=TEXT, model="digits")) == {
+        "condition.text": "digits takes no text; give label (one, two)"
+    }
+
+
+def test_a_model_of_seeds_alone_is_asked_without_a_condition_and_no_other_is() -> None:
+    ask = read(GenerateRequest(model="seeds", seeds=[3, 4]))
+    assert [(item.condition, item.seed) for item in ask.items] == [(None, 3), (None, 4)]
+    assert read(GenerateImagesRequest(model="seeds", condition=pb.Condition())).items
+    assert faults(GenerateRequest(model="digits")) == {
+        "condition": "is required by digits; give label (one, two)"
+    }
+    assert faults(GenerateRequest(model="seeds", condition=TEXT)) == {
+        "condition.text": "seeds takes no text, it draws by seed alone; leave the condition out"
+    }
 
 
 def test_an_unknown_model_is_not_found_and_the_known_ones_are_named() -> None:
-    with pytest.raises(Refusal, match="small, large") as refusal:
+    with pytest.raises(Refusal, match="small, large, seeds, digits") as refusal:
         read(request(model="tiny"))
     assert refusal.value.code == code_pb2.NOT_FOUND
     assert refusal.value.reason == "MODEL_NOT_FOUND"

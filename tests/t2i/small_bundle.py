@@ -30,6 +30,44 @@ def small_config(name: str = "small", **changes: Any) -> dict[str, Any]:
     return config | changes
 
 
+LABELS = ["zero", "one", "two", "1999"]
+CODE = [
+    {"name": "digit", "kind": "categorical", "size": 3},
+    {"name": "tilt", "kind": "continuous", "size": 1, "low": -1, "high": 1},
+    {"name": "pose", "kind": "continuous", "size": 2, "low": 0, "high": 2},
+]
+ATTRIBUTES = [
+    {"name": "crown", "values": ["red", "blue", "black"]},
+    {"name": "crest", "values": [False, True]},
+    {"name": "size", "low": 0, "high": 1},
+]
+
+
+def conditioned_config(name: str) -> dict[str, Any]:
+    """A small bundle by what it takes: its name is digits, codes, plumage, or seeds."""
+    takes: dict[str, tuple[int, dict[str, Any]]] = {
+        "digits": (4, {"conditions": ["label"], "labels": LABELS}),
+        "codes": (6, {"conditions": ["code"], "code": CODE}),
+        "plumage": (6, {"conditions": ["attributes"], "attributes": ATTRIBUTES}),
+        "seeds": (0, {"conditions": []}),
+    }
+    dim, changes = takes[name]
+    config = small_config(name, encoder=None, **changes)
+    config["network"]["arguments"]["condition_dim"] = dim
+    return config
+
+
+def save_conditioned(folder: Path, name: str) -> Path:
+    """Write one of these bundles; it shows its condition clearly."""
+    from t2i.bundle import Bundle
+
+    config = conditioned_config(name)
+    state = small_state(config)
+    state = {k: v * 3 if k.startswith("augment") else v for k, v in state.items()}
+    Bundle.save(folder / name, config=config, generator_state=state, card="# Untrained\n")
+    return folder / name
+
+
 def small_state(config: dict[str, Any]) -> dict[str, Any]:
     """Random weights for it, the same every time, large enough to draw lively pictures."""
     import torch

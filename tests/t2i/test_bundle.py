@@ -14,7 +14,7 @@ from t2i.bundle import DEFAULT_NAME, Bundle, pretrained_names
 from t2i.bundle_config import BundleConfig
 from t2i.errors import BundleError
 from t2i.manifest import MANIFEST, check_manifest, write_manifest
-from tests.t2i.small_bundle import save_small, small_config, small_state
+from tests.t2i.small_bundle import save_conditioned, save_small, small_config, small_state
 
 FILES = ["MODEL_CARD.md", "config.json", "generator.safetensors"]
 
@@ -53,6 +53,16 @@ def test_a_bundle_comes_back_as_it_was_saved(small_bundle: Path) -> None:
     expected = small_state(config)
     assert state.keys() == expected.keys()
     assert all(torch.equal(state[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("name", ["digits", "codes", "plumage", "seeds"])
+def test_what_a_bundle_takes_comes_back_as_it_was_saved(tmp_path: Path, name: str) -> None:
+    config = Bundle.load(save_conditioned(tmp_path, name)).config
+    assert BundleConfig.from_json(config.to_json()) == config
+    arguments = config.network.arguments
+    assert config.embedding_dim == arguments["condition_dim"]
+    assert ("code" in config.to_json()) == (name == "codes")
+    assert ("attributes" in config.to_json()) == (name == "plumage")
 
 
 def test_a_loaded_generator_is_ready_to_draw_and_leaves_random_numbers_alone(
@@ -156,7 +166,25 @@ def test_an_unknown_network_class_of_the_encoder_is_refused(folder: Path) -> Non
         ("name", "../x", "name is '../x'"),
         ("version", 3, "version is 3; it should be a text"),
         ("network", {"class": "StageGenerator"}, "network is"),
-        ("conditions", [], "conditions is"),
+        ("conditions", ["text", "text"], "conditions is ('text', 'text')"),
+        ("conditions", ["code"], "code is []; it should be the parts of the code"),
+        ("conditions", ["attributes"], "attributes is []"),
+        ("code", [3], "code[0] is 3; it should be an object"),
+        ("code", [{"name": "a", "size": 2}], "it should be an object with kind"),
+        ("code", [{"name": "a", "kind": "x", "size": 2, "low": 0, "high": 1}], "code[0].kind: 'x'"),
+        ("code", [{"name": "a", "kind": "categorical", "size": 1}], "code[0].size: 1 is out of"),
+        ("code", [{"name": "a", "kind": "continuous", "size": 1}], "an object with low"),
+        (
+            "code",
+            [{"name": "a", "kind": "continuous", "size": 1, "low": 1, "high": 1}],
+            "code[0].low: 1 to 1 is no range",
+        ),
+        ("code", [{"name": "a", "kind": "categorical", "size": 2}] * 2, "code: 'a' occurs twice"),
+        ("code", [{"name": "a", "kind": "categorical", "size": 2, "x": 1}], "x: is not a known"),
+        ("attributes", [{"name": "a", "values": ["red"]}], "attributes[0].values: has 1 values"),
+        ("attributes", [{"name": "a", "values": ["red", "Red"]}], "one value twice"),
+        ("attributes", [{"name": "a"}], "it should be an object with low"),
+        ("attributes", [{"name": "a", "low": 2, "high": 1}], "attributes[0].low: 2 to 1"),
         ("conditions", ["smell"], "conditions is ('smell',)"),
         ("conditions", ["label"], "labels is []"),
         ("encoder", None, "encoder is None"),

@@ -177,12 +177,14 @@ BAD: list[tuple[Callable[[Pipeline], object], str]] = [
     (lambda p: p.generate("a", stages="last"), "stages"),  # type: ignore[arg-type]
     (lambda p: p.generate("a", stages=[64]), "stages"),
     (lambda p: p.generate("a", stages=[]), "stages"),
+    (lambda p: p.generate(), "condition"),
     (lambda p: p.generate(Label(name="wren")), "condition"),
     (lambda p: p.generate(Layout((LayoutObject("a", (0, 0, 1, 1)),))), "condition"),
     (lambda p: p.generate(7), "condition"),  # type: ignore[arg-type]
     (lambda p: p.interpolate("a", "b", steps=1), "steps"),
     (lambda p: p.interpolate("a", "b", seed=(1, -1)), "seed[1]"),
     (lambda p: p.interpolate("a", "b", seed=(1, 2, 3)), "seed"),  # type: ignore[arg-type]
+    (lambda p: p.sweep("tilt"), "part"),
     (lambda p: p.draw([Draw(torch.zeros(3), 0)]), "draws[0].embedding"),
     (lambda p: p.draw([Draw(torch.zeros(384), 2**63)]), "draws[0].seed"),
     (lambda p: p.draw([Draw(torch.zeros(384), 0, 2.0)]), "draws[0].truncation"),
@@ -267,7 +269,7 @@ def test_a_model_of_labels_draws_its_classes_by_name_and_number(tmp_path: Path) 
     assert pipeline.info.labels == ("wren", "robin")
     with pytest.raises(InvalidInput, match="no class is named 'wrn'; did you mean 'wren'"):
         pipeline.generate(Label(name="wrn"))
-    with pytest.raises(InvalidInput, match="labels takes no text; give label"):
+    with pytest.raises(InvalidInput, match=r"labels takes no text; give label \(wren, robin\)"):
         Pipeline.from_pretrained(
             save_small(tmp_path / "l", config | {"name": "labels"}), device="cpu"
         ).generate("a wren")

@@ -95,8 +95,8 @@ IMAGE_FORMAT_RAW: ImageFormat.ValueType  # 4
 
 @typing.final
 class Condition(message.Message):
-    """What the caller asks with. Exactly one kind is set; a model takes the kinds listed in
-    Model.condition_kinds, and any other kind is refused with INVALID_ARGUMENT.
+    """What the caller asks with. A model takes the kinds listed in Model.condition_kinds, and any other
+    kind is refused with INVALID_ARGUMENT. A model that lists none draws by seed alone and takes none.
     """
 
     DESCRIPTOR: descriptor.Descriptor
@@ -231,7 +231,9 @@ class AttributesCondition(message.Message):
     VALUES_FIELD_NUMBER: builtins.int
     @builtins.property
     def values(self) -> containers.MessageMap[builtins.str, AttributeValue]:
-        """Attribute name to value. 1 to 64 entries; names of 1 to 128 characters."""
+        """Attribute name to value, one entry for each of Model.attributes. 1 to 64 entries; names of 1 to
+        128 characters.
+        """
 
     def __init__(
         self,
@@ -440,13 +442,13 @@ class CodeCondition(message.Message):
     CONTINUOUS_FIELD_NUMBER: builtins.int
     @builtins.property
     def categorical(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
-        """One category for each categorical factor, each from 0. Together with continuous 1 to 256
-        numbers.
+        """One category for each categorical part of Model.code, each from 0. Together with continuous 1 to
+        256 numbers.
         """
 
     @builtins.property
     def continuous(self) -> containers.RepeatedScalarFieldContainer[builtins.float]:
-        """One finite value for each continuous factor, usually -1 to 1."""
+        """The numbers of the continuous parts of Model.code, each in the range of its part."""
 
     def __init__(
         self,

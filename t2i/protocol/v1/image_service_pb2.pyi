@@ -44,7 +44,9 @@ class GenerateRequest(message.Message):
     """Whether to send the pictures of the earlier stages. Default true."""
     @builtins.property
     def condition(self) -> conditions_pb2.Condition:
-        """What to draw. Required."""
+        """What to draw. Required, unless the model draws by seed alone (Model.condition_kinds is empty):
+        then it is left out.
+        """
 
     @builtins.property
     def seeds(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
@@ -264,7 +266,7 @@ class GenerateImagesRequest(message.Message):
     """
     @builtins.property
     def condition(self) -> conditions_pb2.Condition:
-        """What to draw. Required."""
+        """As in GenerateRequest."""
 
     @builtins.property
     def seeds(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:

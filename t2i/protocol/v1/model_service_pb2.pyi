@@ -7,6 +7,7 @@ from collections import abc as abc
 from google.protobuf import descriptor as descriptor
 from google.protobuf import message as message
 from google.protobuf.internal import containers as containers
+from google.protobuf.internal import enum_type_wrapper as enum_type_wrapper
 from t2i.protocol.v1 import conditions_pb2 as conditions_pb2
 import builtins as builtins
 import sys
@@ -18,6 +19,29 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: descriptor.FileDescriptor
+
+class _CodePartKind:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CodePartKindEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_CodePartKind.ValueType], builtins.type):
+    DESCRIPTOR: descriptor.EnumDescriptor
+    CODE_PART_KIND_UNSPECIFIED: _CodePartKind.ValueType  # 0
+    """Not told."""
+    CODE_PART_KIND_CATEGORICAL: _CodePartKind.ValueType  # 1
+    """One choice of several categories."""
+    CODE_PART_KIND_CONTINUOUS: _CodePartKind.ValueType  # 2
+    """One number or more, each in the part's range."""
+
+class CodePartKind(_CodePartKind, metaclass=_CodePartKindEnumTypeWrapper):
+    """What kind of part of a code it is."""
+
+CODE_PART_KIND_UNSPECIFIED: CodePartKind.ValueType  # 0
+"""Not told."""
+CODE_PART_KIND_CATEGORICAL: CodePartKind.ValueType  # 1
+"""One choice of several categories."""
+CODE_PART_KIND_CONTINUOUS: CodePartKind.ValueType  # 2
+"""One number or more, each in the part's range."""
 
 @typing.final
 class Model(message.Message):
@@ -35,6 +59,8 @@ class Model(message.Message):
     LABELS_FIELD_NUMBER: builtins.int
     PARAMETERS_FIELD_NUMBER: builtins.int
     IS_DEFAULT_FIELD_NUMBER: builtins.int
+    CODE_FIELD_NUMBER: builtins.int
+    ATTRIBUTES_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Name to ask with, 1 to 128 characters."""
     version: builtins.str
@@ -42,16 +68,16 @@ class Model(message.Message):
     checksum: builtins.str
     """SHA-256 of the bundle's manifest, 64 lower-case hexadecimal digits."""
     encoder: builtins.str
-    """The encoder that turns conditions into embeddings; empty when the model needs none."""
+    """The encoder that turns captions into embeddings; empty when the model takes none."""
     embedding_size: builtins.int
-    """Length of an embedding, in numbers."""
+    """Length of an embedding, in numbers; 0 when it draws by seed alone."""
     parameters: builtins.int
     """Number of the generator's parameters."""
     is_default: builtins.bool
     """Whether a request without a model name goes to this model."""
     @builtins.property
     def condition_kinds(self) -> containers.RepeatedScalarFieldContainer[conditions_pb2.ConditionKind.ValueType]:
-        """The kinds of condition that it takes; at least one."""
+        """The kinds of condition that it takes; none when it draws by seed alone."""
 
     @builtins.property
     def resolutions(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
@@ -60,6 +86,16 @@ class Model(message.Message):
     @builtins.property
     def labels(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """Names of its classes, in the order of their numbers; empty when it has none."""
+
+    @builtins.property
+    def code(self) -> containers.RepeatedCompositeFieldContainer[CodePart]:
+        """The parts of its code; CodeCondition has the choices of all categorical parts in this order, and
+        the numbers of all continuous parts in this order. Empty when it takes no code.
+        """
+
+    @builtins.property
+    def attributes(self) -> containers.RepeatedCompositeFieldContainer[Attribute]:
+        """Its attributes, all of which AttributesCondition gives; empty when it takes none."""
 
     def __init__(
         self,
@@ -74,10 +110,82 @@ class Model(message.Message):
         labels: abc.Iterable[builtins.str] | None = ...,
         parameters: builtins.int = ...,
         is_default: builtins.bool = ...,
+        code: abc.Iterable[CodePart] | None = ...,
+        attributes: abc.Iterable[Attribute] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["checksum", b"checksum", "condition_kinds", b"condition_kinds", "embedding_size", b"embedding_size", "encoder", b"encoder", "is_default", b"is_default", "labels", b"labels", "name", b"name", "parameters", b"parameters", "resolutions", b"resolutions", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["attributes", b"attributes", "checksum", b"checksum", "code", b"code", "condition_kinds", b"condition_kinds", "embedding_size", b"embedding_size", "encoder", b"encoder", "is_default", b"is_default", "labels", b"labels", "name", b"name", "parameters", b"parameters", "resolutions", b"resolutions", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CodePart(message.Message):
+    """One part of a code."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    KIND_FIELD_NUMBER: builtins.int
+    SIZE_FIELD_NUMBER: builtins.int
+    LOW_FIELD_NUMBER: builtins.int
+    HIGH_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Its name, 1 to 128 characters, unlike the other parts' names."""
+    kind: CodePartKind.ValueType
+    """Whether it is a choice or numbers."""
+    size: builtins.int
+    """Categories, 2 or more, the choice being from 0 to size - 1; or how many numbers, 1 to 256."""
+    low: builtins.float
+    """Least value of each number; 0 for a categorical part."""
+    high: builtins.float
+    """Greatest value of each number; 1 for a categorical part."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        kind: CodePartKind.ValueType = ...,
+        size: builtins.int = ...,
+        low: builtins.float = ...,
+        high: builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["high", b"high", "kind", b"kind", "low", b"low", "name", b"name", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Attribute(message.Message):
+    """One attribute."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    VALUES_FIELD_NUMBER: builtins.int
+    LOW_FIELD_NUMBER: builtins.int
+    HIGH_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Its name, 1 to 128 characters, unlike the other attributes' names."""
+    low: builtins.float
+    """Least number; 0 for an attribute with values."""
+    high: builtins.float
+    """Greatest number; 1 for an attribute with values."""
+    @builtins.property
+    def values(self) -> containers.RepeatedCompositeFieldContainer[conditions_pb2.AttributeValue]:
+        """What it can be, 2 or more and no two alike; empty for a number from low to high."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        values: abc.Iterable[conditions_pb2.AttributeValue] | None = ...,
+        low: builtins.float = ...,
+        high: builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["high", b"high", "low", b"low", "name", b"name", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

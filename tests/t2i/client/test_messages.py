@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from t2i.client.messages import condition_to_message, event_from_message
+from t2i.client.messages import condition_to_message, event_from_message, model_from_message
 from t2i.conditions import (
     CONDITION_KINDS,
     Attributes,
@@ -16,8 +16,9 @@ from t2i.conditions import (
     SceneGraph,
     Text,
 )
+from t2i.errors import InvalidInput
 from t2i.protocol.v1 import conditions_pb2 as pb
-from t2i.protocol.v1 import image_service_pb2
+from t2i.protocol.v1 import image_service_pb2, model_service_pb2
 
 PNG = b"\x89PNG\r\n\x1a\n rest"
 CASES: list[tuple[Condition, pb.Condition]] = [
@@ -77,3 +78,17 @@ def test_label_number_zero_is_sent_and_not_taken_for_nothing() -> None:
 
 def test_an_event_of_a_newer_server_is_passed_over() -> None:
     assert event_from_message(image_service_pb2.GenerateEvent()) is None
+
+
+@pytest.mark.parametrize("condition", [Label(id=2**32), Code((0, 2**32))])
+def test_a_number_that_no_message_can_hold_is_refused_by_name(condition: Condition) -> None:
+    with pytest.raises(InvalidInput, match=r"label\.id|code\.categorical\[1\]"):
+        condition_to_message(condition)
+
+
+def test_a_model_of_a_newer_server_is_described_as_far_as_it_is_known() -> None:
+    part = model_service_pb2.CodePart(name="a", kind=99, size=1)  # type: ignore[arg-type]
+    attribute = model_service_pb2.Attribute(name="a", values=[pb.AttributeValue()])
+    model = model_service_pb2.Model(name="new", code=[part], attributes=[attribute])
+    info = model_from_message(model)
+    assert (info.name, info.code, info.attributes) == ("new", (), ())

@@ -1,0 +1,115 @@
+"""What a pipeline is asked for and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from t2i.attributes import Attribute
+from t2i.codes import CodePart
+from t2i.conditions import Condition, ConditionKind
+from t2i.pictures import GeneratedImage
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Draw", "Generation", "GenerationWarning", "PipelineInfo", "Stages"]
+
+Stages = Literal["final", "all"] | Sequence[int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Draw:
+    """One picture to draw.
+
+    Attributes:
+        embedding: `(dim,)` float32, a row of what `Pipeline.encode` returned.
+        seed: 0 to 2**63 - 1.
+        truncation: scale of the noise, 0 to 1.
+        conditioning_truncation: scale of the conditioning augmentation's noise, 0 to 1.
+    """
+
+    embedding: Tensor
+    seed: int
+    truncation: float = 1.0
+    conditioning_truncation: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationWarning:
+    """Something to know about a generation that was carried out all the same.
+
+    Attributes:
+        reason: a stable name for programs: `"UNFAMILIAR_CONDITION"`.
+        message: one sentence for people.
+        distance: cosine distance to the nearest training caption, 0 to 2.
+        threshold: the distance from which on this warning is given.
+    """
+
+    reason: Literal["UNFAMILIAR_CONDITION"]
+    message: str
+    distance: float
+    threshold: float
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Generation:
+    """What was drawn.
+
+    Attributes:
+        images: the pictures at the finest stage asked for, one for each seed.
+        previews: for each picture the earlier stages asked for, coarse to fine; often empty.
+        warnings: what to know about the condition.
+        model: name of the bundle.
+        checksum: SHA-256 over the bundle's manifest; same checksum, condition, seed and options:
+            same bytes.
+        conditions: what each picture was asked with; None for one drawn by seed alone, and for one
+            between two conditions.
+    """
+
+    images: tuple[GeneratedImage, ...]
+    previews: tuple[tuple[GeneratedImage, ...], ...]
+    warnings: tuple[GenerationWarning, ...]
+    model: str
+    checksum: str
+    conditions: tuple[Condition | None, ...] = ()
+
+    @property
+    def seeds(self) -> tuple[int | None, ...]:
+        """The seed of each picture."""
+        return tuple(image.seed for image in self.images)
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineInfo:
+    """A loaded model.
+
+    Attributes:
+        name: what people call it.
+        version: the author's version.
+        checksum: SHA-256 over the bundle's manifest, hexadecimal.
+        conditions: kinds of condition that it takes; empty when it draws by seed alone.
+        resolutions: side of each stage's picture in pixels, ascending.
+        encoder: id of the text encoder; empty when it takes no text.
+        embedding_size: numbers in an embedding; 0 when it draws by seed alone.
+        labels: names of its classes by number; empty when it has none.
+        parameters: number of the generator's parameters.
+        code: the parts of its code; empty when it takes none.
+        attributes: its attributes; empty when it takes none.
+    """
+
+    name: str
+    version: str
+    checksum: str
+    conditions: tuple[ConditionKind, ...]
+    resolutions: tuple[int, ...]
+    encoder: str
+    embedding_size: int
+    labels: tuple[str, ...]
+    parameters: int
+    code: tuple[CodePart, ...] = ()
+    attributes: tuple[Attribute, ...] = ()

@@ -1,0 +1,89 @@
+"""What a model can be asked with, in words, and whether it can be asked with a condition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from t2i.attributes import Attribute
+from t2i.codes import CodePart
+from t2i.conditions import Condition
+
+__all__ = ["SEED_ALONE", "Takes", "refusal", "what_it_takes"]
+
+SEED_ALONE = "seed alone"
+
+_SHOWN_NAMES = 12
+
+
+class Takes(Protocol):
+    """A model as its bundle, the pipeline and the client describe it.
+
+    `conditions` is empty where the model draws by seed alone.
+    """
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+
+    @property
+    def conditions(self) -> Sequence[str]:
+        """Kinds of condition that it takes."""
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """Names of its classes by number."""
+
+    @property
+    def code(self) -> Sequence[CodePart]:
+        """The parts of its code."""
+
+    @property
+    def attributes(self) -> Sequence[Attribute]:
+        """Its attributes."""
+
+
+def what_it_takes(model: Takes) -> str:
+    """Return what to ask a model with: `"label (wren, robin)"`, or `"seed alone"`."""
+    told = [
+        f"{kind} ({_DETAILS[kind](model)})" if kind in _DETAILS else kind
+        for kind in model.conditions
+    ]
+    return " or ".join(told) or SEED_ALONE
+
+
+def refusal(model: Takes, condition: Condition | None) -> tuple[str, str] | None:
+    """Return why a model cannot be asked with a condition of this kind, and what would be right.
+
+    Args:
+        model: the model.
+        condition: what it is asked with, or None for nothing.
+
+    Returns:
+        None if the model takes this kind, or takes nothing and is asked with nothing.
+    """
+    if condition is None:
+        if not model.conditions:
+            return None
+        return f"is required by {model.name}", f"give {what_it_takes(model)}"
+    if condition.kind in model.conditions:
+        return None
+    if not model.conditions:
+        return (
+            f"{model.name} takes no {condition.kind}, it draws by {SEED_ALONE}",
+            "leave the condition out",
+        )
+    return f"{model.name} takes no {condition.kind}", f"give {what_it_takes(model)}"
+
+
+def _label_names(model: Takes) -> str:
+    names = ", ".join(model.labels[:_SHOWN_NAMES])
+    more = len(model.labels) - _SHOWN_NAMES
+    return names + (f" and {more} more" if more > 0 else "")
+
+
+_DETAILS: Mapping[str, Callable[[Takes], str]] = {
+    "label": _label_names,
+    "code": lambda model: ", ".join(map(str, model.code)),
+    "attributes": lambda model: "; ".join(map(str, model.attributes)),
+}
