@@ -84,6 +84,7 @@ class _Recipes(click.Group):
     late={
         "data": ("training.data.cli", "data", "Look at data sets before training on them."),
         "eval": ("training.metrics.cli", "evaluate", "Measure a bundle."),
+        "compare": ("training.metrics.compare", "compare", "Put runs side by side."),
         "classifier": (
             "training.metrics.cli",
             "classifier",

@@ -141,7 +141,7 @@ class Inception(nn.Module):
             raise MetricsError(
                 "weights",
                 str(weights),
-                "is no file with the weights of torchvision's Inception v3",
+                f"{weights} is no file with the weights of torchvision's Inception v3",
                 "save torchvision.models.inception_v3(weights='IMAGENET1K_V1').state_dict() where "
                 "there is a network and name the file",
             )
@@ -164,7 +164,7 @@ class Inception(nn.Module):
             raise MetricsError(
                 "weights",
                 str(weights),
-                f"holds no weights of torchvision's Inception v3 ({type(error).__name__})",
+                f"{weights} holds no weights of torchvision's Inception v3 ({type(error).__name__})",
                 "save them again",
             ) from error
         self.head = network.fc

@@ -74,7 +74,9 @@ def scales_for(side: int) -> int:
     Raises:
         MetricsError: not even one does.
     """
-    count = sum(side >> scale >= _WINDOW for scale in range(len(PAPER_WEIGHTS)))
+    # torchmetrics asks for 99 pixels for four scales, where the window alone would need 88.
+    needed = (_WINDOW, 2 * _WINDOW, 4 * _WINDOW, 99, 16 * _WINDOW)
+    count = sum(side >= least for least in needed)
     if not count:
         raise MetricsError(
             "resolution", side, "is too small for MS-SSIM", f"use {_WINDOW} pixels or more"
@@ -85,8 +87,9 @@ def scales_for(side: int) -> int:
 def ms_ssim(first: Tensor, second: Tensor, *, scales: int) -> float:
     """Return the mean MS-SSIM of pairs of pictures, (n, h, w, c) uint8 each.
 
-    Wang et al., 2003, eq. 7, with the finest `scales` weights scaled to sum 1. With less than five
-    scales the figures are higher than published ones of larger pictures.
+    Wang et al., 2003, eq. 7, with the finest `scales` weights scaled to sum 1. The coarsest scale
+    counts the edges too, mirrored, as torchmetrics does. Figures of different numbers of scales are
+    not comparable.
     """
     from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
