@@ -90,7 +90,7 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
         return [low]
     rough = (high - low) / about
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(unit * power for unit in (1, 2, 5, 10) if unit * power >= rough * 0.999)
+    step = next(unit * power for unit in (1, 2, 5, 10) if unit * power >= rough * 0.7)
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
     # From whole numbers, so that 3 · 0.1 is written 0.3.

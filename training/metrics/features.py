@@ -164,8 +164,8 @@ class Inception(nn.Module):
             raise MetricsError(
                 "weights",
                 str(weights),
-                f"{weights} holds no weights of torchvision's Inception v3 ({type(error).__name__})",
-                "save them again",
+                f"{weights} holds other weights ({type(error).__name__})",
+                "save those of torchvision's Inception v3 again",
             ) from error
         self.head = network.fc
         network.fc = nn.Identity()

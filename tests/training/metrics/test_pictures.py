@@ -85,9 +85,9 @@ def _ms_ssim_by_hand(a: NDArray[np.float64], b: NDArray[np.float64], scales: int
     window /= window.sum()
 
     def blur(x: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(
-            correlate1d(correlate1d(x, window, 0, mode="mirror"), window, 1, mode="mirror")
-        )
+        for axis in (0, 1):
+            x = np.asarray(correlate1d(x, window, axis, mode="mirror"))
+        return x
 
     weights = np.array(PAPER_WEIGHTS[:scales]) / sum(PAPER_WEIGHTS[:scales])
     product = 1.0
