@@ -88,7 +88,7 @@ class _Recipes(click.Group):
         "classifier": (
             "training.metrics.cli",
             "classifier",
-            "Train the classifier that reads birds' attributes.",
+            "Train a classifier to judge pictures with.",
         ),
     },
     epilog=EPILOG,

@@ -1,7 +1,7 @@
 """A small classifier of labelled pictures, trained here: the judge of classes and of digits.
 
 It gives logits (Inception Score, AM score, class accuracy, modes of stacked digits) and features
-(FID, KID and the like over a network that knows the data). Digits take half a minute on one core.
+(FID, KID and the like over a network that knows the data). Digits take half a minute of one core.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ class FitSettings:
         seed: of the weights, the order and the shifts.
     """
 
-    kimg: float = 120.0
+    kimg: float = 60.0
     batch: int = 128
     learning_rate: float = 3e-3
     weight_decay: float = 0.02
-    width: int = 24
+    width: int = 16
     blocks: int = 3
     shift: int = 2
     mirror: bool = False
@@ -60,7 +60,7 @@ class FitSettings:
             raise MetricsError("kimg", self.kimg, "is less than one batch", "train for longer")
         if min(self.width, self.blocks) < 1 or self.shift < 0:
             raise MetricsError(
-                "width", self.width, "or blocks or shift is too small", "use 24, 3 and 2"
+                "width", self.width, "or blocks or shift is too small", "use 16, 3 and 2"
             )
 
     @property
@@ -228,7 +228,7 @@ class PictureClassifier:
                 "classifier",
                 str(folder),
                 f"holds no usable classifier of pictures ({error})",
-                "train one with training.metrics.picture_classifier.fit",
+                "train one: t2i-train classifier DATA --out FOLDER",
             ) from error
 
 
