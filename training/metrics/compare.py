@@ -8,6 +8,7 @@ measured, `scores.jsonl` (a line each time, see `record_scores`) or `scores.json
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -262,10 +263,9 @@ _Kind = tuple[object, ...]
 
 def _kind(score: Score) -> _Kind:
     """What must agree for two scores to be comparable."""
-    detail = {key: value for key, value in score.detail.items() if not isinstance(value, float)}
     return (
         score.name, score.network, score.resize, score.count, score.real,
-        tuple(sorted(detail.items())),
+        tuple(sorted(score.detail.items())),
     )  # fmt: skip
 
 
@@ -297,9 +297,10 @@ def _of_kind(run: Run, kind: _Kind) -> list[Measured]:
 def _best(found: Sequence[Measured]) -> Measured | None:
     """The best of several, None when there is no better or worse."""
     way = found[0].score.better
-    if way == "neither":
+    numbers = [each for each in found if math.isfinite(each.score.value)]
+    if way == "neither" or not numbers:
         return None
-    return (min if way == "lower" else max)(found, key=lambda each: each.score.value)
+    return (min if way == "lower" else max)(numbers, key=lambda each: each.score.value)
 
 
 def as_json(runs: Sequence[Run]) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def find_neighbours(
             floor_count=len(held_out),
             network=network,
             resize=resize,
-            detail={
+            noted={
                 "median_distance": float(distances[:, 0].median()),
                 "held_out_median": float(spare[:, 0].median()),
             },

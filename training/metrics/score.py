@@ -31,6 +31,7 @@ class Score:
         spread: standard deviation over subsets or splits, 0 without any.
         better: which way is better; `neither` where the real figure is the aim.
         detail: the other settings, by name.
+        noted: what else was seen on the way, by name; does not decide what is comparable.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Score:
     spread: float = 0.0
     better: Better = "lower"
     detail: Mapping[str, float | int | str] = field(default_factory=dict)
+    noted: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         """Return all of it in one line."""
@@ -58,6 +60,7 @@ class Score:
         if self.resize:
             parts.append(f"resize {self.resize}")
         parts += [f"{name} {value}" for name, value in self.detail.items()]
+        parts += [f"{name} {value:.4g}" for name, value in self.noted.items()]
         return f"{self.name} {self.value:.4g}{spread} ({', '.join(parts)})"
 
     def as_json(self) -> dict[str, Any]:
@@ -74,6 +77,7 @@ class Score:
             "resize": self.resize,
             "better": self.better,
             "detail": dict(self.detail),
+            "noted": dict(self.noted),
         }
 
     @classmethod
@@ -99,6 +103,7 @@ class Score:
                 spread=float(values["spread"] or 0.0),
                 better=values["better"],
                 detail=dict(values["detail"]),
+                noted=dict(values["noted"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise MetricsError(

@@ -141,7 +141,8 @@ def word_share(
         count=len(texts),
         floor_count=len(real or ()),
         better="higher",
-        detail={"words": len(words), "different": len(set(words)), "vocabulary": len(known)},
+        detail={"vocabulary": len(known)},
+        noted={"words": len(words), "different": len(set(words))},
     )
 
 

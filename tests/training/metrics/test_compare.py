@@ -56,6 +56,20 @@ def test_scores_of_other_counts_get_a_column_of_their_own(tmp_path: Path) -> Non
     ]
 
 
+def test_what_was_noted_on_the_way_does_not_part_scores_and_settings_do(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in "ab"]
+    for index, folder in enumerate(folders):
+        folder.mkdir()
+        score = Score("words", 0.5, None, 9, detail={"vocabulary": 5}, noted={"words": index})
+        record_scores(folder, 0.1, [score, Score("KID", 0.1, None, 9, detail={"subsets": index})])
+    assert len(columns(read_runs(folders))) == 3
+
+
+def test_a_score_that_is_no_number_is_never_the_best(tmp_path: Path) -> None:
+    (run,) = as_json(read_runs([_run(tmp_path / "a", float("nan"), 4.0, 6.0)]))["runs"]
+    assert run["scores"]["FID"]["best"]["value"] == 4.0
+
+
 def test_time_is_summed_and_a_resumed_run_counts_each_round_once(tmp_path: Path) -> None:
     log = _log(1, 2, 3) + _log(2, 3, 4, speed=50.0) + '{"kimg": 0.5, "rou'
     run = read_run(_run(tmp_path / "a", log=log))
