@@ -149,9 +149,11 @@ def test_classifier_of_a_folder_with_labels_is_trained_tested_and_saved(tmp_path
 def test_classifier_of_too_few_pictures_is_refused(tmp_path: Path) -> None:
     for kind in ("one", "other"):
         (tmp_path / "few" / kind).mkdir(parents=True)
-        Image.new("RGB", (16, 16), (9, 0, 0)).save(tmp_path / "few" / kind / f"{kind}.png")
+        for light in range(8):
+            picture = Image.new("RGB", (16, 16), (20 * light, len(kind), 0))
+            picture.save(tmp_path / "few" / kind / f"{light}.png")
     run = _run(
-        "classifier", tmp_path / "few", "--out", tmp_path / "judge", "--test-count", "2",
+        "classifier", tmp_path / "few", "--out", tmp_path / "judge", "--test-count", "15",
         "--cache", tmp_path / "cache",
     )  # fmt: skip
     assert run.exit_code == 1
