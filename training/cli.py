@@ -84,10 +84,11 @@ class _Recipes(click.Group):
     late={
         "data": ("training.data.cli", "data", "Look at data sets before training on them."),
         "eval": ("training.metrics.cli", "evaluate", "Measure a bundle."),
+        "compare": ("training.metrics.compare", "compare", "Put runs side by side."),
         "classifier": (
             "training.metrics.cli",
             "classifier",
-            "Train the classifier that reads birds' attributes.",
+            "Train a classifier to judge pictures with.",
         ),
     },
     epilog=EPILOG,

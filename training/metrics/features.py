@@ -7,7 +7,8 @@ count, so a network carries the name under which its scores are printed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+import io
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -92,12 +93,7 @@ class Lite0(nn.Module):
         self.network.to(memory_format=torch.channels_last)
 
     def _prepared(self, pictures: Tensor) -> Tensor:
-        x = pictures.permute(0, 3, 1, 2).float()
-        if x.shape[-2:] != (self.resize, self.resize):
-            x = functional.interpolate(
-                x, size=(self.resize, self.resize), mode="bilinear", antialias=True
-            )
-        return ((x - 127.0) / 128.0).contiguous(memory_format=torch.channels_last)
+        return (brought_to(pictures, self.resize) - 127.0) / 128.0
 
     @torch.inference_mode()
     def vectors(self, pictures: Tensor) -> Tensor:
@@ -118,18 +114,157 @@ class Lite0(nn.Module):
         return tuple(taken)
 
 
-FEATURES: dict[str, Callable[[int], FeatureNetwork]] = {"lite0": Lite0}
+class Inception(nn.Module):
+    """Inception v3 of torchvision up to its pooled 2,048 features, with weights from a file.
+
+    Szegedy et al., 2016, arXiv:1512.00567. Its ImageNet weights are torchvision's, not those of the
+    graph with which published FIDs are made, and the resize differs: figures are near, not equal.
+    The first digits of the file's SHA-256 are part of the name.
+    """
+
+    num_features = 2048
+
+    def __init__(self, resize: int = 299, weights: Path | None = None) -> None:
+        """Load weights from a file; nothing is downloaded.
+
+        Args:
+            resize: side in pixels to which pictures are brought (bilinear, antialiased).
+            weights: torchvision's state dictionary as .pth or .safetensors.
+
+        Raises:
+            MetricsError: there is no such file, or it holds other weights.
+        """
+        super().__init__()
+        if not 75 <= resize <= 512:
+            raise MetricsError("resize", resize, "is not from 75 to 512", "use 299")
+        if weights is None or not weights.is_file():
+            raise MetricsError(
+                "weights",
+                str(weights),
+                f"{weights} is no file with the weights of torchvision's Inception v3",
+                "save torchvision.models.inception_v3(weights='IMAGENET1K_V1').state_dict() where "
+                "there is a network and name the file",
+            )
+        from torchvision.models import inception_v3
+
+        content = weights.read_bytes()
+        self.resize = resize
+        self.name = f"Inception-v3 (torchvision, {hashlib.sha256(content).hexdigest()[:8]})"
+        network = inception_v3(
+            weights=None, init_weights=False, aux_logits=False, transform_input=False
+        )
+        try:
+            state = _read_state(weights, content)
+            # The auxiliary head serves training alone.
+            network.load_state_dict(
+                {key: value for key, value in state.items() if not key.startswith("AuxLogits.")}
+            )
+        except Exception as error:
+            # Unpickling damaged files raises nearly anything.
+            raise MetricsError(
+                "weights",
+                str(weights),
+                f"{weights} holds other weights ({type(error).__name__})",
+                "save those of torchvision's Inception v3 again",
+            ) from error
+        self.head = network.fc
+        network.fc = nn.Identity()
+        self.network = network
+        self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+    def _prepared(self, pictures: Tensor) -> Tensor:
+        return brought_to(pictures, self.resize) / 127.5 - 1
+
+    @torch.inference_mode()
+    def vectors(self, pictures: Tensor) -> Tensor:
+        """Map pictures (n, h, w, 3) uint8 to pooled features (n, 2048) float32."""
+        features: Tensor = self.network(self._prepared(pictures))
+        return features
+
+    @torch.inference_mode()
+    def logits(self, pictures: Tensor) -> Tensor:
+        """Map pictures (n, h, w, 3) uint8 to logits (n, 1000) of ImageNet's classes."""
+        scores: Tensor = self.head(self.vectors(pictures))
+        return scores
+
+    @torch.inference_mode()
+    def maps(self, pictures: Tensor) -> tuple[Tensor, ...]:
+        """Map pictures (n, h, w, 3) uint8 to the maps after each reduction of the side."""
+        x = self._prepared(pictures)
+        taken = []
+        for name, layer in self.network.named_children():
+            if name == "avgpool":
+                break
+            x = layer(x)
+            if name in ("Conv2d_2b_3x3", "Conv2d_4a_3x3", "Mixed_5d", "Mixed_6e", "Mixed_7c"):
+                taken.append(x)
+        return tuple(taken)
 
 
-def load_features(name: str = "lite0", resize: int = 128) -> FeatureNetwork:
+def _read_state(path: Path, content: bytes) -> Mapping[str, Tensor]:
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load
+
+        return load(content)
+    state: Mapping[str, Tensor] = torch.load(
+        io.BytesIO(content), weights_only=True, map_location="cpu"
+    )
+    return state
+
+
+def brought_to(pictures: Tensor, side: int) -> Tensor:
+    """Bring pictures (n, h, w, 1 or 3) uint8 to (n, 3, side, side) float32 in [0, 255].
+
+    Grey pictures are repeated; sides are scaled bilinearly with antialiasing.
+    """
+    x = pictures.permute(0, 3, 1, 2).float()
+    if x.shape[1] == 1:
+        x = x.expand(-1, 3, -1, -1)
+    if x.shape[-2:] != (side, side):
+        x = functional.interpolate(x, size=(side, side), mode="bilinear", antialias=True)
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def as_bytes(pictures: Tensor) -> NDArray[np.uint8]:
+    """Bring a generator's pictures (n, c, h, w) in [-1, 1] to (n, h, w, c) uint8, rounded."""
+    x = pictures.detach().float().cpu().add(1).mul(127.5).round().clamp(0, 255)
+    return x.to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+
+
+FEATURES = ("lite0", "inception", "classifier")
+
+
+def load_features(
+    name: str = "lite0", resize: int | None = None, weights: Path | None = None
+) -> FeatureNetwork:
     """Return a feature network by name.
+
+    Args:
+        name: `lite0`, `inception` or `classifier`.
+        resize: side to which pictures are brought; the network's usual one when not given.
+        weights: file of Inception's weights, or folder of a classifier trained here.
 
     Raises:
         MetricsError: there is none of that name, or its weights cannot be had.
     """
-    if name not in FEATURES:
-        raise MetricsError("features", name, "is not a feature network", f"use {sorted(FEATURES)}")
-    return FEATURES[name](resize)
+    if name == "lite0":
+        return Lite0(128 if resize is None else resize)
+    if name == "inception":
+        return Inception(299 if resize is None else resize, weights)
+    if name == "classifier":
+        from training.metrics.picture_classifier import PictureClassifier
+
+        if weights is None:
+            raise MetricsError(
+                "weights", None, "names no folder of a classifier", "give what `save` wrote"
+            )
+        network = PictureClassifier.load(weights)
+        if resize not in (None, network.resize):
+            raise MetricsError(
+                "resize", resize, f"is not the classifier's {network.resize}", "leave it out"
+            )
+        return network
+    raise MetricsError("features", name, "is not a feature network", f"use one of {FEATURES}")
 
 
 def batches(pictures: NDArray[np.uint8], size: int) -> Iterator[Tensor]:
@@ -145,7 +280,7 @@ def extract(
     batch: int = 64,
     progress: Progress | None = None,
 ) -> Tensor:
-    """Return the features (n, num_features) float32 of pictures (n, h, w, 3) uint8."""
+    """Return the features (n, num_features) float32 of pictures (n, h, w, 1 or 3) uint8."""
     rows = []
     for chunk in batches(pictures, batch):
         rows.append(network.vectors(chunk))

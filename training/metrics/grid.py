@@ -66,7 +66,7 @@ def write_grid(
             cell = Image.fromarray(picture).resize((CELL, CELL), Image.Resampling.BICUBIC)
             sheet.paste(cell, (_TEXT_WIDTH + column * (CELL + _GAP), top))
     buffer = io.BytesIO()
-    sheet.save(buffer, _FORMATS[path.suffix.lower()])
+    sheet.save(buffer, picture_format(path))
     return write_atomically(path, buffer.getvalue())
 
 
@@ -80,3 +80,13 @@ def check_grid_path(path: Path) -> None:
         raise MetricsError("grid", path.name, "names no picture format", "end it in .png")
     if not path.absolute().parent.is_dir():
         raise MetricsError("grid", str(path), "lies in a folder that does not exist", "make it")
+
+
+def picture_format(path: Path) -> str:
+    """Return Pillow's name of the format that a path's ending names.
+
+    Raises:
+        MetricsError: see `check_grid_path`.
+    """
+    check_grid_path(path)
+    return _FORMATS[path.suffix.lower()]

@@ -10,6 +10,7 @@ from tests.t2i.small_bundle import save_small, small_config
 from training.cli import main
 from training.metrics.attributes import AttributeClassifier
 from training.metrics.birds_judge import SHIPPED
+from training.metrics.picture_classifier import PictureClassifier
 
 QUICK = shlex.split(
     "--count 12 --seeds 2 --resize 64 --subsets 4 --subset-size 8 "
@@ -125,3 +126,35 @@ def test_classifier_trains_saves_and_prints_its_accuracy(tmp_path: Path) -> None
     assert "mean" in run.stdout
     assert (tmp_path / "judge" / "CARD.md").is_file()
     assert len(AttributeClassifier.load(tmp_path / "judge").attributes) == 16
+
+
+def test_classifier_of_a_folder_with_labels_is_trained_tested_and_saved(tmp_path: Path) -> None:
+    for name, light in (("dark", 20), ("light", 230)):
+        (tmp_path / "shades" / name).mkdir(parents=True)
+        for index in range(10):
+            picture = Image.new("RGB", (16, 16), (light, light, light + index))
+            picture.save(tmp_path / "shades" / name / f"{index}.png")
+    run = _run(
+        "classifier", tmp_path / "shades", "--out", tmp_path / "judge", "--resolution", "16",
+        "--kimg", "0.6", "--test-count", "6", "--cache", tmp_path / "cache",
+    )  # fmt: skip
+    assert run.exit_code == 0, run.output
+    assert "on 6 held-out pictures" in run.stdout
+    made = PictureClassifier.load(tmp_path / "judge")
+    assert made.labels == ("dark", "light")
+    assert (made.resize, made.held_out) == (16, 6)
+    assert f"{made.accuracy:.4f}" in run.stdout
+
+
+def test_classifier_of_too_few_pictures_is_refused(tmp_path: Path) -> None:
+    for kind in ("one", "other"):
+        (tmp_path / "few" / kind).mkdir(parents=True)
+        for light in range(8):
+            picture = Image.new("RGB", (16, 16), (20 * light, len(kind), 0))
+            picture.save(tmp_path / "few" / kind / f"{light}.png")
+    run = _run(
+        "classifier", tmp_path / "few", "--out", tmp_path / "judge", "--test-count", "15",
+        "--cache", tmp_path / "cache",
+    )  # fmt: skip
+    assert run.exit_code == 1
+    assert "labelled pictures" in run.stderr
