@@ -160,7 +160,12 @@ def _run_options() -> list[click.Option]:
 
     return [
         option("--kimg", 400.0, "Length in thousands of real pictures shown."),
-        option("--resolution", 64, "Side of the training pictures in pixels."),
+        option(
+            "--resolution",
+            None,
+            "Side of the training pictures in pixels; without it the data's own, or 64.",
+            type=click.IntRange(min=4),
+        ),
         option("--encoder", "all-MiniLM-L6-v2", "Text encoder: id, or folder."),
         option(
             "--caption-steps",
@@ -236,10 +241,12 @@ def _run(entry: Entry, given: dict[str, Any]) -> None:
     from accelerate import PartialState
 
     from training.plan import plan
-    from training.run import Options, run
+    from training.run import DEFAULT_RESOLUTION, Options, run
 
     dry, quiet = given.pop("dry_run"), given.pop("quiet")
     knobs = {knob.name: given.pop(knob.name) for knob in entry.knobs}
+    if entry.learns == "captions" and given["resolution"] is None:
+        given["resolution"] = DEFAULT_RESOLUTION
     options = Options(**given)
     if dry:
         plan(entry, options, knobs)

@@ -268,6 +268,11 @@ class Recipe:
         joins_late: Some weights have no gradient in some steps (stages that join late, heads that
             only one phase uses). Where it is False, several processes save a walk of the graph.
         differentiates_twice: A loss holds the gradient of a gradient; float16 would overflow.
+        examples: ``(rows, condition_dim)`` embeddings to draw on the way, a row each; None takes
+            one a class, or seeds alone.
+        asked_with: Entries of a bundle's ``config.json`` that say what it is asked with, such as
+            ``{"conditions": ["code"], "code": [...]}``; None takes labels where the generator has
+            a condition, else a seed alone.
     """
 
     key: str
@@ -279,6 +284,8 @@ class Recipe:
     watched: tuple[str, ...] = ()
     joins_late: bool = True
     differentiates_twice: bool = False
+    examples: Tensor | None = None
+    asked_with: Mapping[str, object] | None = None
 
     def __post_init__(self) -> None:
         """Refuse parts that do not belong together, in words."""

@@ -91,7 +91,7 @@ def test_a_recipe_with_an_unexplained_knob_is_refused() -> None:
 
 
 def test_an_unknown_recipe_names_the_known_ones() -> None:
-    with pytest.raises(TrainingError, match="'nope' is not in the zoo; there are .*t2i"):
+    with pytest.raises(TrainingError, match=r"'nope' is not in the zoo; there are .*t2i"):
         find_recipe("nope")
 
 
