@@ -10,8 +10,10 @@ import torch
 
 from tests.training.conftest import squares
 from training.data.pictures import PictureData
+from training.errors import TrainingError
 from training.recipe import Recipe
-from training.registry import Entry, Spec
+from training.registry import Entry
+from training.run import spec_of
 from training.stream import SampleStream
 from training.trainer import Settings, Trainer, accelerator_for
 
@@ -46,47 +48,34 @@ def ring(count: int = 64) -> Points:
     return Points("ring", "a" * 64, samples, labels, ("east", "north", "west", "south"))
 
 
-def spec_of_pictures(data: PictureData, **changes: object) -> Spec:
-    fields: dict[str, object] = {
-        "resolution": data.resolution,
-        "label_names": data.label_names,
-        "labelled": 0 if data.labels is None else int((data.labels >= 0).sum()),
-        "size": len(data),
-        **changes,
-    }
-    return Spec(**fields)  # type: ignore[arg-type]
-
-
-def spec_of_points(data: Points) -> Spec:
-    return Spec(
-        resolution=0,
-        channels=0,
-        sample_shape=data.samples.shape[1:],
-        kind="points",
-        label_names=data.label_names,
-        labelled=0 if data.labels is None else int((data.labels >= 0).sum()),
-        size=len(data.samples),
-    )
-
-
 def small_knobs(entry: Entry, **changes: object) -> dict[str, object]:
     names = {knob.name for knob in entry.knobs}
     return {**{name: value for name, value in SMALL.items() if name in names}, **changes}
 
 
-def build(entry: Entry, data: PictureData | Points, **changes: object) -> Recipe:
+Sample = PictureData | Points
+
+
+def sample_for(entry: Entry) -> Sample:
+    """The first kind of data that a paper takes: pictures, else points."""
+    for data in (squares(), ring()):
+        try:
+            build_recipe(entry, data)
+        except TrainingError:
+            continue
+        return data
+    raise AssertionError(
+        f"{entry.key}: takes neither pictures nor points; add a sample of its kind"
+    )
+
+
+def build_recipe(entry: Entry, data: Sample, **changes: object) -> Recipe:
     torch.manual_seed(0)
-    spec = spec_of_points(data) if isinstance(data, Points) else spec_of_pictures(data)
-    return entry.build(spec, **small_knobs(entry, **changes))
+    return entry.build(spec_of(data), **small_knobs(entry, **changes))
 
 
 def trainer_of(
-    recipe: Recipe,
-    data: PictureData | Points,
-    out: Path,
-    *,
-    precision: str = "no",
-    **changes: object,
+    recipe: Recipe, data: Sample, out: Path, *, precision: str = "no", **changes: object
 ) -> Trainer:
     settings = Settings(
         out=out,
@@ -94,6 +83,3 @@ def trainer_of(
     )
     accelerator = accelerator_for(precision, out)  # type: ignore[arg-type]
     return Trainer(recipe, SampleStream(data, seed=settings.seed), settings, accelerator)
-
-
-__all__ = ["Points", "build", "ring", "small_knobs", "squares", "trainer_of"]
