@@ -270,6 +270,8 @@ class Recipe:
         differentiates_twice: A loss holds the gradient of a gradient; float16 would overflow.
         examples: ``(rows, condition_dim)`` embeddings to draw on the way, a row each; None takes
             one a class, or seeds alone.
+        given: Names of networks that no phase changes and that come with the recipe each time, such
+            as a frozen judge; checkpoints leave them out.
         asked_with: Entries of a bundle's ``config.json`` that say what it is asked with, such as
             ``{"conditions": ["code"], "code": [...]}``; None takes labels where the generator has
             a condition, else a seed alone.
@@ -285,6 +287,7 @@ class Recipe:
     joins_late: bool = True
     differentiates_twice: bool = False
     examples: Tensor | None = None
+    given: tuple[str, ...] = ()
     asked_with: Mapping[str, object] | None = None
 
     def __post_init__(self) -> None:
@@ -299,6 +302,11 @@ class Recipe:
             if player not in self.networks:
                 names = ", ".join(self.networks)
                 raise TrainingError(f"{who}: phase {player!r} trains no network; there are {names}")
+        for name in self.given:
+            if name not in self.networks or any(name in phase.players for phase in self.phases):
+                raise TrainingError(
+                    f"{who}: given names {name!r}, which must be a network that no phase trains"
+                )
         called = [phase.name for phase in self.phases]
         for name in called:
             if called.count(name) > 1:

@@ -272,7 +272,7 @@ class Trainer:
         return checkpoint.save(
             self.checkpoints,
             self.shown,
-            networks={**self.networks, "average": self.average},
+            networks=self._kept(),
             optimizers=self._plain_optimizers(),
             state={
                 "round": self.round,
@@ -328,9 +328,15 @@ class Trainer:
     def _load(self, folder: Path) -> None:
         checkpoint.load(
             folder,
-            networks={**self.networks, "average": self.average},
+            networks=self._kept(),
             optimizers=self._plain_optimizers(),
         )
+
+    def _kept(self) -> dict[str, nn.Module]:
+        """What a checkpoint holds: all but what comes with the recipe each time."""
+        given = self.recipe.given
+        kept = {name: net for name, net in self.networks.items() if name not in given}
+        return {**kept, "average": self.average}
 
     def _plain_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         return {

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -266,6 +267,17 @@ def test_phases_may_train_several_networks_and_take_turns(tmp_path: Path) -> Non
     assert [update.step for update in seen] == [2]
     assert seen[0].kimg == pytest.approx(0.016)
     assert "both" in seen[0].parts
+
+
+def test_networks_that_come_with_the_recipe_are_left_out_of_checkpoints(tmp_path: Path) -> None:
+    recipe = dataclasses.replace(small(regularizers=[LeCam(0.1)]), given=("lecam",))
+    trainer = trainer_of(recipe, ring(), tmp_path, kimg=0.016)
+    list(trainer.train())
+    (folder,) = (tmp_path / "checkpoints").iterdir()
+    assert not (folder / "lecam.safetensors").exists()
+    assert (folder / "discriminator.safetensors").exists()
+    with pytest.raises(TrainingError, match="given names 'generator'"):
+        dataclasses.replace(recipe, given=("generator",))
 
 
 def test_two_phases_of_one_player_need_names() -> None:
