@@ -146,6 +146,8 @@ def _flatten(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
             f"{index}.{key}": torch.as_tensor(value)
             for index, values in state.items()
             for key, value in values.items()
+            # Gradient descent without momentum keeps a None.
+            if value is not None
         }
     )
 

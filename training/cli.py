@@ -161,7 +161,12 @@ def _run_options() -> list[click.Option]:
 
     return [
         option("--kimg", 400.0, "Length in thousands of real pictures shown."),
-        option("--resolution", 64, "Side of the training pictures in pixels."),
+        option(
+            "--resolution",
+            None,
+            "Side of the training pictures in pixels; without it the data's own, or 64.",
+            type=click.IntRange(min=4),
+        ),
         option("--encoder", "all-MiniLM-L6-v2", "Text encoder: id, or folder."),
         option(
             "--caption-steps",

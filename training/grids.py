@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from torch import nn
 
 from t2i.encoders import TextEncoder
 from t2i.networks import StageGenerator, StageOutput
@@ -30,8 +31,9 @@ class Grid:
         self._seed = seed
 
     @torch.inference_mode()
-    def save(self, generator: StageGenerator, path: Path) -> None:
+    def save(self, generator: nn.Module, path: Path) -> None:
         """Draw the grid with a generator and write it as a picture."""
+        assert isinstance(generator, StageGenerator)
         device = next(generator.parameters()).device
         noise = torch.Generator().manual_seed(self._seed)
         rows = len(self.captions)

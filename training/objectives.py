@@ -9,10 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+
+class Adversarial(Protocol):
+    """What two players want of logits ``(n,)``; every loss is the mean over the batch."""
+
+    @property
+    def compares(self) -> bool:
+        """Whether the generator's loss looks at the logits of real examples too."""
+
+    def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Return the discriminator's scalar loss."""
+
+    def generator_loss(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
+        """Return the generator's scalar loss; ``real`` only where the objective compares."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +44,49 @@ class Objective:
     fake: Callable[[Tensor], Tensor]
     generator: Callable[[Tensor], Tensor]
 
+    @property
+    def compares(self) -> bool:
+        """Whether the generator's loss looks at the logits of real examples too: never."""
+        return False
+
+    def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Return ``real(real) + fake(fake)``."""
+        return self.real(real) + self.fake(fake)
+
+    def generator_loss(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
+        """Return ``generator(fake)``."""
+        return self.generator(fake)
+
+
+@dataclass(frozen=True)
+class Relativistic:
+    """Is a real example more real than a fake one? Jolicoeur-Martineau, 2018, 1807.00734.
+
+    Attributes:
+        average: Compare with the mean of the other side (RaSGAN, eq. 7 and 8) instead of with one
+            example each (RSGAN, eq. 5 and 6).
+    """
+
+    average: bool = True
+
+    @property
+    def compares(self) -> bool:
+        """Whether the generator's loss looks at the logits of real examples too: always."""
+        return True
+
+    def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Return -log σ(real - fake), and for the average form the fakes' side as well."""
+        if not self.average:
+            return F.softplus(fake - real).mean()
+        below = F.softplus(fake.mean() - real).mean()
+        above = F.softplus(fake - real.mean()).mean()
+        return below + above
+
+    def generator_loss(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
+        """Return the discriminator's loss with the sides exchanged."""
+        assert real is not None
+        return self.discriminator_loss(fake, real)
+
 
 # Geometric GAN (Lim & Ye 2017, 1705.02894, eq. 24 and 25): margin for D, linear for G.
 hinge = Objective(
@@ -44,6 +102,52 @@ non_saturating = Objective(
     fake=lambda logits: F.softplus(logits).mean(),
     generator=lambda logits: F.softplus(-logits).mean(),
 )
+
+# Goodfellow et al. 2014, 1406.2661, eq. 1: the generator minimises log(1 - σ(x)), whose gradient
+# vanishes where the discriminator is sure.
+minimax = Objective(
+    real=non_saturating.real,
+    fake=non_saturating.fake,
+    generator=lambda logits: -F.softplus(logits).mean(),
+)
+
+# Arjovsky et al. 2017, 1701.07875, eq. 2 and algorithm 1: the critic's loss is minus its estimate
+# of the Wasserstein distance (times its Lipschitz constant).
+wasserstein = Objective(
+    real=lambda logits: -logits.mean(),
+    fake=lambda logits: logits.mean(),
+    generator=lambda logits: -logits.mean(),
+)
+
+
+def least_squares(a: float = 0.0, b: float = 1.0, c: float = 1.0) -> Objective:
+    """Least squares towards codes. Mao et al., 2017, 1611.04076, eq. 2.
+
+    Args:
+        a: What the discriminator wants of fakes.
+        b: What it wants of real examples.
+        c: What the generator wants of its own. The paper's settings are (0, 1, 1) (eq. 9), and
+            (-1, 1, 0) (eq. 8), which minimises Pearson's χ² since b - c = 1 and b - a = 2.
+    """
+    return Objective(
+        real=lambda logits: 0.5 * (logits - b).square().mean(),
+        fake=lambda logits: 0.5 * (logits - a).square().mean(),
+        generator=lambda logits: 0.5 * (logits - c).square().mean(),
+    )
+
+
+def smoothed(objective: Objective, real: float = 0.9) -> Objective:
+    """Soften the target of real examples only. Salimans et al., 2016, 1606.03498, section 3.4.
+
+    Args:
+        objective: Whose losses are -log of the probability of real and of fake.
+        real: Target probability of real examples.
+    """
+    return Objective(
+        real=lambda logits: real * objective.real(logits) + (1.0 - real) * objective.fake(logits),
+        fake=objective.fake,
+        generator=objective.generator,
+    )
 
 
 def matching_loss(

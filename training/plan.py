@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from training.data.pictures import PictureData
 from training.registry import Entry
 from training.run import Options, prepare
 from training.trainer import Settings, Trainer, accelerator_for
@@ -50,8 +51,15 @@ def plan(entry: Entry, options: Options, knobs: Mapping[str, object]) -> None:
         shown = MEASURED_ROUNDS * trainer.pictures_per_round
         speed = shown / (time.perf_counter() - started)
     table = Table(title=f"Plan of {entry.key} on {ready.data.name}", show_header=False)
-    table.add_row("pictures", f"{len(ready.data):,} of {ready.data.resolution} pixels")
-    table.add_row("captions", f"{len(ready.data.flat_captions):,}")
+    data = ready.data
+    if isinstance(data, PictureData):
+        table.add_row("pictures", f"{len(data):,} of {data.resolution} pixels")
+    else:
+        table.add_row("samples", f"{len(data.samples):,} of {data.samples.shape[1:]}")
+    if isinstance(data, PictureData) and data.flat_captions:
+        table.add_row("captions", f"{len(data.flat_captions):,}")
+    if data.label_names:
+        table.add_row("classes", f"{len(data.label_names):,}")
     for name, network in ready.recipe.networks.items():
         count = sum(parameter.numel() for parameter in network.parameters())
         table.add_row(name, f"{type(network).__name__}, {count / 1e6:.2f} M parameters")
@@ -60,7 +68,7 @@ def plan(entry: Entry, options: Options, knobs: Mapping[str, object]) -> None:
     table.add_row("memory", f"{peak:.1f} GB")
     table.add_row("speed", f"{speed:.0f} pictures/s, measured on {MEASURED_ROUNDS} rounds")
     table.add_row("length", f"{options.kimg:.0f} kimg, about {options.kimg / speed / 3.6:.1f} h")
-    if options.caption_steps:
+    if options.caption_steps and entry.learns == "captions":
         table.add_row(
             "before that",
             f"{options.caption_steps} steps of the caption network, "

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import importlib
 import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal, overload
 
 from training.errors import TrainingError
 from training.matching import Matcher
 from training.recipe import Recipe
+
+Kind = Literal["pictures", "points", "tokens"]
+Learns = Literal["captions", "samples"]
 
 
 @dataclass(frozen=True)
@@ -18,15 +24,72 @@ class Spec:
     """What a recipe must know of the data before it can build networks.
 
     Attributes:
-        resolution: Side of the training pictures in pixels.
-        condition_dim: Length of a condition's embedding.
-        matcher: Frozen networks by which pictures and captions find each other; None where the
-            captions are read by the text encoder alone.
+        resolution: Side of the training pictures in pixels; 0 for other samples.
+        condition_dim: Length of a caption's embedding; 0 where captions are not learned from.
+        channels: Channels of the pictures.
+        sample_shape: Shape of one sample as networks see it: ``(c, r, r)``, ``(2,)``, ``(t,)``.
+        kind: What the samples are.
+        label_names: Names of the classes by number; empty when there are none.
+        labelled: Number of samples that have a label.
+        size: Number of samples.
+        vocabulary: Number of different tokens; 0 for what is no text.
+        matcher: Frozen networks by which pictures and captions find each other; None where no
+            captions are learned from, or the text encoder alone reads them.
     """
 
     resolution: int
-    condition_dim: int
+    condition_dim: int = 0
+    channels: int = 3
+    sample_shape: tuple[int, ...] = ()
+    kind: Kind = "pictures"
+    label_names: tuple[str, ...] = ()
+    labelled: int = 0
+    size: int = 0
+    vocabulary: int = 0
     matcher: Matcher | None = None
+
+    def __post_init__(self) -> None:
+        """Fill in the shape of pictures."""
+        if not self.sample_shape and self.kind == "pictures":
+            shape = (self.channels, self.resolution, self.resolution)
+            object.__setattr__(self, "sample_shape", shape)
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes; 0 when the data has no labels."""
+        return len(self.label_names)
+
+    def classes(self, *, all_labelled: bool = True) -> int:
+        """Return the number of classes of a paper that needs labels.
+
+        Args:
+            all_labelled: Every sample must have one; semi-supervised papers do without.
+
+        Raises:
+            TrainingError: The data has no labels, or only a part of it has.
+        """
+        if not self.n_classes:
+            raise TrainingError(
+                "labels: this recipe learns from labels and the data has none; give data with "
+                "labels, such as a folder of one folder a class"
+            )
+        if all_labelled and self.labelled < self.size:
+            raise TrainingError(
+                f"labels: {self.size - self.labelled} of {self.size} samples have none; label "
+                "them, or take a semi-supervised recipe"
+            )
+        return self.n_classes
+
+    def expect(self, *kinds: Kind) -> None:
+        """Refuse data that a paper's networks cannot take.
+
+        Raises:
+            TrainingError: The data is of another kind.
+        """
+        if self.kind not in kinds:
+            raise TrainingError(
+                f"data: this recipe learns from {' or '.join(kinds)}, and these are {self.kind}"
+            )
 
 
 @dataclass(frozen=True)
@@ -58,6 +121,9 @@ class Entry:
         text: The whole docstring.
         knobs: Its arguments.
         build: From a `Spec` and arguments to a `Recipe`.
+        learns: What of the data it learns from.
+        section: Its section of the list of papers; empty for the house recipe.
+        data: Data that it is shown on when none is named; empty for none.
     """
 
     key: str
@@ -65,16 +131,51 @@ class Entry:
     text: str
     knobs: tuple[Knob, ...]
     build: Callable[..., Recipe]
+    learns: Learns = "captions"
+    section: str = ""
+    data: str = ""
 
 
 _ENTRIES: dict[str, Entry] = {}
 
 
-def register(build: Callable[..., Recipe]) -> Callable[..., Recipe]:
+Builder = Callable[..., Recipe]
+
+
+@overload
+def register(build: Builder) -> Builder: ...
+
+
+@overload
+def register(
+    *, learns: Learns = "samples", section: str = "", data: str = ""
+) -> Callable[[Builder], Builder]: ...
+
+
+def register(
+    build: Builder | None = None,
+    *,
+    learns: Learns = "samples",
+    section: str = "",
+    data: str = "",
+) -> Builder | Callable[[Builder], Builder]:
     """Register a recipe under its function's name (``_`` becomes ``-``).
 
-    The keyword arguments become knobs; their meaning is read from the docstring's ``Args``.
+    The keyword arguments become knobs; their meaning is read from the docstring's ``Args``. Bare,
+    as ``@register``, the recipe learns from captions.
+
+    Args:
+        build: The recipe's function.
+        learns: What of the data it learns from: captions, or samples with or without labels.
+        section: Its section of the list of papers.
+        data: Data that it is shown on when none is named.
     """
+    if build is not None:
+        return _register(build, "captions", "", "")
+    return lambda build: _register(build, learns, section, data)
+
+
+def _register(build: Builder, learns: Learns, section: str, data: str) -> Builder:
     text = inspect.getdoc(build) or ""
     key = build.__name__.replace("_", "-")
     meanings = _argument_help(text)
@@ -89,8 +190,15 @@ def register(build: Callable[..., Recipe]) -> Callable[..., Recipe]:
         knobs.append(
             Knob(parameter.name, type(sample), many, parameter.default, meanings[parameter.name])
         )
-    _ENTRIES[key] = Entry(key, text.partition("\n")[0], text, tuple(knobs), build)
-    return build
+
+    @functools.wraps(build)
+    def named(*args: object, **given: object) -> Recipe:
+        recipe = build(*args, **given)
+        return recipe if recipe.key else dataclasses.replace(recipe, key=key)
+
+    title = text.partition("\n")[0]
+    _ENTRIES[key] = Entry(key, title, text, tuple(knobs), named, learns, section, data)
+    return named
 
 
 def recipes() -> Mapping[str, Entry]:

@@ -16,27 +16,31 @@ from types import FrameType
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import nn
 
 from t2i.encoders import CaptionEncoder, TextEncoder, encode_dataset, load_text_encoder
-from t2i.networks import StageGenerator
+from t2i.networks import PictureGenerator, StageGenerator
 from training.data.decoded import cache_root
 from training.data.folder import write_skipped
-from training.data.load import load_pictures
+from training.data.load import load_data
 from training.data.pictures import PictureData
 from training.data.wrong_captions import WrongCaptions
 from training.errors import TrainingError
 from training.export import export_bundle, statistics_of
+from training.export_samples import export_pictures, save_generator
 from training.grids import Grid
 from training.matching import Matcher, fit_caption_network, fit_matcher, read_captions
 from training.progress import progress_bar
 from training.recipe import Recipe
-from training.registry import Entry, Spec
-from training.stream import CaptionStream
+from training.registry import Entry, Learns, Spec
+from training.sheets import PictureSheet, ScatterSheet, Sheet, TokenSheet
+from training.stream import CaptionStream, Samples, SampleStream, Stream
 from training.tokens import encode_tokens
 from training.trainer import Precision, Report, Settings, Trainer, accelerator_for
 
 log = logging.getLogger("t2i.training")
+
+SHEET_ROWS = 8
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Options:
         data: The name of a data set (``birds``, ``birds:COUNT`` …), or a folder of pictures.
         out: Folder of the run; made when missing, resumed when it holds a checkpoint.
         kimg: Length in thousands of real pictures shown.
-        resolution: Side of the training pictures in pixels.
+        resolution: Side of the training pictures in pixels; None takes the data's own.
         encoder: Text encoder: its id, or a folder.
         caption_steps: Steps in which a caption network learns to read captions from the pictures;
             0 uses the text encoder's own sentence embedding, and no matcher.
@@ -67,7 +71,7 @@ class Options:
     data: str
     out: Path
     kimg: float = 400.0
-    resolution: int = 64
+    resolution: int | None = None
     encoder: str = "all-MiniLM-L6-v2"
     caption_steps: int = 2500
     matcher_steps: int = 1500
@@ -89,6 +93,9 @@ MATCHER = "matcher.safetensors"
 CHANGEABLE = {"kimg", "checkpoint_kimg", "grid_kimg", "out", "captions", "strict", "download"}
 
 
+Exporter = Callable[[nn.Module, float], Path]
+
+
 @dataclass(frozen=True)
 class Prepared:
     """Everything that a run needs before its first step.
@@ -96,22 +103,22 @@ class Prepared:
     Attributes:
         recipe: Networks and phases.
         stream: Batches.
-        encoder: From captions to the embeddings that the networks take.
-        statistics: What the bundle keeps of the training captions.
-        data: Pictures and captions.
+        data: Pictures or other samples.
+        sheet: Makes what the run draws now and then.
+        leave: From the averaged generator and the kimg shown to the folder of what was exported.
     """
 
     recipe: Recipe
-    stream: CaptionStream
-    encoder: TextEncoder
-    statistics: Mapping[str, Tensor]
-    data: PictureData
+    stream: Stream
+    data: PictureData | Samples
+    sheet: Callable[[], Sheet]
+    leave: Exporter
 
 
 def prepare(
     entry: Entry, options: Options, knobs: Mapping[str, object], *, shown: bool
 ) -> Prepared:
-    """Load data, encode captions and build the recipe.
+    """Load data, encode captions where they are learned from, and build the recipe.
 
     Args:
         entry: The recipe's entry in the zoo.
@@ -119,14 +126,14 @@ def prepare(
         knobs: The recipe's arguments.
         shown: Show progress bars.
     """
-    data = load_pictures(
-        options.data,
-        resolution=options.resolution,
-        download=options.download,
-        progress=shown,
-        strict=options.strict,
-    )
-    if not data.flat_captions:
+    return _PREPARE[entry.learns](entry, options, knobs, shown)
+
+
+def _prepare_captions(
+    entry: Entry, options: Options, knobs: Mapping[str, object], shown: bool
+) -> Prepared:
+    data = _load(options, shown)
+    if not isinstance(data, PictureData) or not data.flat_captions:
         raise TrainingError(
             f"data {options.data}: has no captions; recipe {entry.key} learns from captions"
         )
@@ -168,14 +175,145 @@ def prepare(
     else:
         embeddings = encode_dataset(words, data.flat_captions, cache, progress=shown)
     torch.manual_seed(options.seed)
-    recipe = entry.build(Spec(options.resolution, encoder.dim, matcher), **knobs)
+    recipe = entry.build(replace(spec_of(data, encoder.dim), matcher=matcher), **knobs)
     if recipe.fit is not None:
         recipe.fit(torch.from_numpy(np.array(embeddings)))
     stream = CaptionStream(
         data, embeddings, seed=options.seed, flip=options.flip, hard_wrong=recipe.hard_wrong
     )
     statistics = statistics_of(data, words, cache, progress=shown)
-    return Prepared(recipe, stream, encoder, statistics, data)
+    captions = options.captions or _some_captions(data)
+
+    def leave(average: nn.Module, kimg: float) -> Path:
+        # The only kind of generator there is that draws captions in stages.
+        assert isinstance(average, StageGenerator)
+        bundle = options.out / "bundle"
+        export_bundle(
+            bundle,
+            name=_bundle_name(options.out),
+            recipe=entry.key,
+            generator=average,
+            encoder=encoder,
+            statistics=statistics,
+            data=data,
+            kimg=kimg,
+            settings=_settings(options, knobs),
+        )
+        return bundle
+
+    return Prepared(recipe, stream, data, lambda: Grid(encoder, captions, seed=options.seed), leave)
+
+
+def _prepare_samples(
+    entry: Entry, options: Options, knobs: Mapping[str, object], shown: bool
+) -> Prepared:
+    data = _load(options, shown)
+    torch.manual_seed(options.seed)
+    recipe = entry.build(spec_of(data), **knobs)
+    # Digits and writing have a right way round, and such data says so.
+    flip = options.flip and bool(getattr(data, "mirrors", True))
+    stream = SampleStream(data, seed=options.seed, flip=flip)
+
+    def leave(average: nn.Module, kimg: float) -> Path:
+        assert isinstance(average, PictureGenerator)
+        settings = _settings(options, knobs)
+        if not isinstance(data, PictureData):
+            folder = options.out / "generator"
+            notes = {"recipe": entry.key, "kimg": round(kimg, 3), "data": data.name}
+            save_generator(folder, average, {**notes, "settings": settings})
+            return folder
+        bundle = options.out / "bundle"
+        export_pictures(
+            bundle,
+            name=_bundle_name(options.out),
+            recipe=entry.key,
+            generator=average,
+            data=data,
+            kimg=kimg,
+            settings=settings,
+            asked_with=recipe.asked_with,
+        )
+        return bundle
+
+    return Prepared(recipe, stream, data, lambda: sheet_of(recipe, data, seed=options.seed), leave)
+
+
+_PREPARE: Mapping[Learns, Callable[[Entry, Options, Mapping[str, object], bool], Prepared]] = {
+    "captions": _prepare_captions,
+    "samples": _prepare_samples,
+}
+
+
+def _load(options: Options, shown: bool) -> PictureData | Samples:
+    return load_data(
+        options.data,
+        resolution=options.resolution,
+        download=options.download,
+        progress=shown,
+        strict=options.strict,
+    )
+
+
+def _settings(options: Options, knobs: Mapping[str, object]) -> dict[str, object]:
+    return {**asdict(replace(options, out=Path(options.out.name))), **knobs}
+
+
+def spec_of(data: PictureData | Samples, condition_dim: int = 0) -> Spec:
+    """Return what recipes must know of the data.
+
+    Args:
+        data: Pictures, points (floating numbers) or tokens (whole numbers).
+        condition_dim: Length of a caption's embedding; 0 without captions.
+    """
+    labelled = 0 if data.labels is None else int((data.labels >= 0).sum())
+    names = tuple(data.label_names)
+    if isinstance(data, PictureData):
+        return Spec(
+            data.resolution,
+            condition_dim,
+            channels=int(data.pictures.shape[3]),
+            label_names=names,
+            labelled=labelled,
+            size=len(data),
+        )
+    tokens = np.issubdtype(data.samples.dtype, np.integer)
+    return Spec(
+        resolution=0,
+        condition_dim=condition_dim,
+        channels=0,
+        sample_shape=tuple(int(side) for side in data.samples.shape[1:]),
+        kind="tokens" if tokens else "points",
+        label_names=names,
+        labelled=labelled,
+        size=len(data.samples),
+        vocabulary=_vocabulary(data) if tokens else 0,
+    )
+
+
+def _vocabulary(data: Samples) -> int:
+    # Data that names its tokens may hold some that this split does not show.
+    return len(getattr(data, "vocabulary", ())) or int(data.samples.max()) + 1
+
+
+def sheet_of(recipe: Recipe, data: PictureData | Samples, *, seed: int = 0) -> Sheet:
+    """Return what shows a recipe's progress: a row a class, rows by seed, a plot, or lines of text.
+
+    Args:
+        recipe: Its generator is drawn with, its `examples` are the rows where it has some.
+        data: What it is trained on.
+        seed: Seed of the noise.
+    """
+    dim = recipe.networks["generator"].condition_dim
+    assert isinstance(dim, int)
+    classes = dim == len(data.label_names)
+    rows = recipe.examples
+    if rows is None:
+        rows = torch.eye(dim) if dim else torch.zeros(SHEET_ROWS, 0)
+    if isinstance(data, PictureData):
+        return PictureSheet(rows, data.label_names if dim and classes else (), seed=seed)
+    if np.issubdtype(data.samples.dtype, np.integer):
+        return TokenSheet(tuple(getattr(data, "vocabulary", ())), rows, seed=seed)
+    return ScatterSheet(data.samples, rows, seed=seed)
 
 
 def run(
@@ -196,7 +334,7 @@ def run(
         on_report: Called with every report, on the main process.
 
     Returns:
-        The folder of the bundle.
+        The folder of the bundle, or of the generator where no bundle can hold its samples.
 
     Raises:
         TrainingError: The run cannot start, go on or be resumed.
@@ -208,7 +346,7 @@ def run(
         if main:
             _remember(options, knobs, entry.key)
         ready = prepare(entry, options, knobs, shown=shown and main)
-        if main:
+        if main and isinstance(ready.data, PictureData):
             write_skipped(ready.data, options.out)
     settings = Settings(
         out=options.out,
@@ -225,24 +363,9 @@ def run(
     elif options.start_from is not None:
         trainer.start_from(options.start_from)
     accelerator.init_trackers("tensorboard")
-    grid = Grid(ready.encoder, options.captions or _some_captions(ready.data), seed=options.seed)
-    bundle = options.out / "bundle"
+    sheet = ready.sheet()
     average = trainer.average
-    # The only kind of generator there is that draws captions in stages.
-    assert isinstance(average, StageGenerator)
-
-    def leave_bundle() -> None:
-        export_bundle(
-            bundle,
-            name=_bundle_name(options.out),
-            recipe=entry.key,
-            generator=average,
-            encoder=ready.encoder,
-            statistics=ready.statistics,
-            data=ready.data,
-            kimg=trainer.kimg,
-            settings={**asdict(replace(options, out=Path(options.out.name))), **knobs},
-        )
+    left = options.out
 
     total = round(options.kimg * 1000)
     drawn = trainer.kimg
@@ -263,15 +386,15 @@ def run(
             if on_report is not None:
                 on_report(report)
             if report.kimg - drawn >= options.grid_kimg or report.kimg >= options.kimg:
-                grid.save(average, options.out / "grids" / f"{round(report.kimg):06d}.png")
-                leave_bundle()
+                sheet.save(average, options.out / "grids" / f"{round(report.kimg):06d}.png")
+                ready.leave(average, trainer.kimg)
                 drawn = report.kimg
         if main:
-            leave_bundle()
+            left = ready.leave(average, trainer.kimg)
     accelerator.end_training()
     if trainer.stopped:
         raise KeyboardInterrupt
-    return bundle
+    return left
 
 
 def _bundle_name(out: Path) -> str:

@@ -13,13 +13,13 @@ from typing import Literal
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from training import checkpoint, ema
 from training.errors import TrainingError
 from training.health import Health
-from training.recipe import Batch, Phase, Recipe
-from training.stream import CaptionStream
+from training.recipe import Batch, Losses, Networks, Phase, Recipe, Update
+from training.stream import Stream
 
 Precision = Literal["bf16", "no"]
 
@@ -81,7 +81,7 @@ class Trainer:
     def __init__(
         self,
         recipe: Recipe,
-        stream: CaptionStream,
+        stream: Stream,
         settings: Settings,
         accelerator: Accelerator | None = None,
     ) -> None:
@@ -91,23 +91,31 @@ class Trainer:
         self.accelerator = accelerator or accelerator_for(settings.precision, settings.out)
         self.round = 0
         self.average = copy.deepcopy(recipe.networks["generator"]).requires_grad_(False)
-        self.average.to(self.accelerator.device)
-        networks = {
-            name: network.to(memory_format=torch.channels_last)
+        # Drawn from, never trained: layers that normalise use what they have gathered.
+        self.average.to(self.accelerator.device).eval()
+        if recipe.differentiates_twice and self.accelerator.mixed_precision == "fp16":
+            raise TrainingError(
+                f"precision: fp16 overflows in the penalty of recipe {recipe.key}; take bf16 or no"
+            )
+        self.networks: dict[str, nn.Module] = {
+            name: network.to(self.accelerator.device).to(memory_format=torch.channels_last)
             for name, network in recipe.networks.items()
         }
-        optimizers = {p.player: p.optimizer.build(networks[p.player]) for p in recipe.phases}
-        self._wrapped: dict[str, nn.Module] = {
-            name: self.accelerator.prepare(network) for name, network in networks.items()
-        }
         self._optimizers: dict[str, torch.optim.Optimizer] = {
-            name: self.accelerator.prepare(optimizer) for name, optimizer in optimizers.items()
+            phase.name: self.accelerator.prepare(
+                phase.optimizer.build(
+                    [w for player in phase.players for w in self.networks[player].parameters()]
+                )
+            )
+            for phase in recipe.phases
         }
-        # The live module inside a data-parallel wrapper. `accelerator.unwrap_model` would strip
-        # autocast from the live model.
-        self.networks: dict[str, nn.Module] = {
-            name: network.module if isinstance(network, DistributedDataParallel) else network
-            for name, network in self._wrapped.items()
+        # Buffers are the same on every process, or made so (`_share_statistics`).
+        self.accelerator.ddp_handler = DistributedDataParallelKwargs(
+            broadcast_buffers=False, find_unused_parameters=recipe.joins_late
+        )
+        self._steps: dict[str, nn.Module] = {
+            phase.name: self.accelerator.prepare(_Step(phase, self.networks))
+            for phase in recipe.phases
         }
         self._health = Health(recipe.watched)
         self.stopped = False
@@ -149,21 +157,22 @@ class Trainer:
         Raises:
             TrainingError: A loss is not finite, or the discriminator has won.
         """
-        sums: dict[str, Tensor] = {}
+        sums: dict[str, tuple[Tensor, int]] = {}
         rounds, started = 0, time.perf_counter()
         saved = self.shown
         length = round(self.settings.kimg * 1000)
         while self.shown < length:
             for name, value in self.play_round().items():
-                sums[name] = sums.get(name, torch.zeros_like(value)) + value
+                total, count = sums.get(name, (torch.zeros_like(value), 0))
+                sums[name] = total + value, count + 1
             rounds += 1
             finished = self.shown >= length or self._stop_everywhere()
             due = self.shown - saved >= round(self.settings.checkpoint_kimg * 1000)
             if rounds < self.settings.report_rounds and not finished and not due:
                 continue
             losses = {
-                name: float(self.accelerator.reduce(value, "mean")) / rounds
-                for name, value in sums.items()
+                name: float(self.accelerator.reduce(total, "mean")) / count
+                for name, (total, count) in sums.items()
             }
             self._health.observe(self.kimg, losses)
             elapsed = time.perf_counter() - started
@@ -194,11 +203,15 @@ class Trainer:
         torch.manual_seed(self.settings.seed * 1_000_003 + self.round)
         losses: dict[str, Tensor] = {}
         for phase in self.recipe.phases:
+            if phase.active is not None and not phase.active(self.kimg):
+                continue
             for step in range(phase.steps):
                 number = self.round * self._batches_per_round + step
                 losses |= self._update(phase, self._batches(number))
         self.round += 1
-        decay = self.recipe.ema.decay(self.kimg, self.pictures_per_round)
+        self._share_statistics()
+        average = self.recipe.ema
+        decay = 0.0 if average is None else average.decay(self.kimg, self.pictures_per_round)
         ema.update(self.average, self.networks["generator"], decay)
         return losses
 
@@ -213,32 +226,43 @@ class Trainer:
         )
 
     def _update(self, phase: Phase, batches: list[Batch]) -> dict[str, Tensor]:
-        """Take one optimiser step of one player, over all micro-batches."""
-        player = phase.player
+        """Take one optimiser step of one phase, over all micro-batches."""
         for name, network in self.networks.items():
-            network.requires_grad_(name == player)
-        # Only the learning network is called through its wrapper: a frozen one has no gradients
-        # to share between processes.
-        networks = {**self.networks, player: self._wrapped[player]}
-        optimizer = self._optimizers[player]
+            network.requires_grad_(name in phase.players)
+        step, optimizer = self._steps[phase.name], self._optimizers[phase.name]
+        if phase.optimizer.schedule is not None:
+            rate = phase.optimizer.learning_rate * phase.optimizer.schedule(batches[0].kimg)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
         optimizer.zero_grad()
         means: dict[str, Tensor] = {}
         for position, batch in enumerate(batches):
             last = position == len(batches) - 1
-            alone = (
-                contextlib.nullcontext()
-                if last
-                else self.accelerator.no_sync(self._wrapped[player])
-            )
+            alone = contextlib.nullcontext() if last else self.accelerator.no_sync(step)
             with alone:
-                with self.accelerator.autocast():
-                    losses = phase.loss(networks, batch)
+                losses: Losses = step(batch)
                 self.accelerator.backward(losses.total / len(batches))
             for name, value in losses.parts.items():
                 share = value.detach().float() / len(batches)
                 means[name] = means[name] + share if name in means else share
         optimizer.step()
+        if phase.after is not None:
+            # What follows from the losses must be the same on every process.
+            whole = {name: self.accelerator.reduce(v, "mean") for name, v in means.items()}
+            with torch.no_grad():
+                phase.after(self.networks, Update(batches[0].kimg, batches[0].step, whole))
         return means
+
+    def _share_statistics(self) -> None:
+        """Give every process the mean of what BatchNorm has gathered on each."""
+        if self.accelerator.num_processes == 1:
+            return
+        for network in self.networks.values():
+            for module in network.modules():
+                if isinstance(module, _BatchNorm) and module.running_mean is not None:
+                    for gathered in (module.running_mean, module.running_var):
+                        assert gathered is not None
+                        gathered.copy_(self.accelerator.reduce(gathered, "mean"))
 
     def save(self) -> Path | None:
         """Write a checkpoint of this moment (on the main process)."""
@@ -248,7 +272,7 @@ class Trainer:
         return checkpoint.save(
             self.checkpoints,
             self.shown,
-            networks=self._learned(),
+            networks=self._kept(),
             optimizers=self._plain_optimizers(),
             state={
                 "round": self.round,
@@ -304,14 +328,15 @@ class Trainer:
     def _load(self, folder: Path) -> None:
         checkpoint.load(
             folder,
-            networks=self._learned(),
+            networks=self._kept(),
             optimizers=self._plain_optimizers(),
         )
 
-    def _learned(self) -> dict[str, nn.Module]:
-        """What a checkpoint holds; networks that no phase trains come with the recipe."""
-        players = {phase.player: self.networks[phase.player] for phase in self.recipe.phases}
-        return {**players, "average": self.average}
+    def _kept(self) -> dict[str, nn.Module]:
+        """What a checkpoint holds: all but what comes with the recipe each time."""
+        given = self.recipe.given
+        kept = {name: net for name, net in self.networks.items() if name not in given}
+        return {**kept, "average": self.average}
 
     def _plain_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         return {
@@ -331,9 +356,22 @@ def accelerator_for(precision: Precision, out: Path) -> Accelerator:
         mixed_precision=precision,
         log_with="tensorboard",
         project_dir=out,
-        # Buffers are functions of the weights, the same on every process; and stages that have not
-        # joined yet have no gradients.
-        kwargs_handlers=[
-            DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=True)
-        ],
     )
+
+
+class _Step(nn.Module):
+    """A phase's loss behind one forward.
+
+    A data-parallel wrapper shares the gradients of the one forward that it sees. Wrapped like this
+    a loss may call its network as often as it likes, several networks may learn together, and
+    penalties may differentiate within.
+    """
+
+    def __init__(self, phase: Phase, networks: Networks) -> None:
+        super().__init__()
+        self._phase = phase
+        self._networks = networks
+        self.learning = nn.ModuleDict({name: networks[name] for name in phase.players})
+
+    def forward(self, batch: Batch) -> Losses:
+        return self._phase.loss(self._networks, batch)

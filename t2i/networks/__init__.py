@@ -6,13 +6,23 @@ from collections.abc import Callable, Mapping
 
 from torch import nn
 
+from t2i.networks.base import Critic, Drawn, PictureGenerator, Scores
 from t2i.networks.captions import CaptionNetwork
+from t2i.networks.dcgan import DcganCritic, DcganGenerator
 from t2i.networks.discriminator import StageDiscriminator, StageScores
 from t2i.networks.generator import StageGenerator, StageOutput
+from t2i.networks.mlp import MlpCritic, MlpGenerator
+from t2i.networks.residual import ResidualCritic, ResidualGenerator
 
 # The networks that a bundle may name. A bundle is data: it must not be able to name any class.
 NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
     "CaptionNetwork": CaptionNetwork,
+    "DcganCritic": DcganCritic,
+    "DcganGenerator": DcganGenerator,
+    "MlpCritic": MlpCritic,
+    "MlpGenerator": MlpGenerator,
+    "ResidualCritic": ResidualCritic,
+    "ResidualGenerator": ResidualGenerator,
     "StageGenerator": StageGenerator,
     "StageDiscriminator": StageDiscriminator,
 }
@@ -30,6 +40,16 @@ def build(class_name: str, arguments: Mapping[str, object]) -> nn.Module:
 __all__ = [
     "NETWORKS",
     "CaptionNetwork",
+    "Critic",
+    "DcganCritic",
+    "DcganGenerator",
+    "Drawn",
+    "MlpCritic",
+    "MlpGenerator",
+    "PictureGenerator",
+    "ResidualCritic",
+    "ResidualGenerator",
+    "Scores",
     "StageDiscriminator",
     "StageGenerator",
     "StageOutput",

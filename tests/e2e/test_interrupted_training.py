@@ -21,7 +21,17 @@ ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
     *("run", "t2i", "--data", "birds:48", "--stages", "16,64", "--stage-start", "0,0"),
     *("--width", "4", "--discriminator-width", "4", "--max-channels", "16", "--batch-size", "8"),
-    *("--caption-steps", "3", "--precision", "no", "--checkpoint-kimg", "0.08", "--quiet"),
+    *(
+        "--caption-steps",
+        "3",
+        "--matcher-steps",
+        "2",
+        "--precision",
+        "no",
+        "--checkpoint-kimg",
+        "0.08",
+        "--quiet",
+    ),
 ]
 
 

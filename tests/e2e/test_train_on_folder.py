@@ -26,7 +26,7 @@ FAULTS = {
 SMALL = [
     *("--resolution", "32", "--stages", "16,32", "--stage-start", "0,0", "--width", "8"),
     *("--discriminator-width", "8", "--max-channels", "16", "--batch-size", "16"),
-    *("--kimg", "0.064", "--caption-steps", "20", "--precision", "no"),
+    *("--kimg", "0.064", "--caption-steps", "20", "--matcher-steps", "5", "--precision", "no"),
 ]
 
 

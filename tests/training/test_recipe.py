@@ -36,9 +36,9 @@ def test_noise_is_standard_normal() -> None:
     assert abs(float(noise.std()) - 1.0) < 0.02
 
 
-def test_a_recipe_must_end_with_the_generator() -> None:
+def test_a_recipe_must_train_the_generator() -> None:
     networks = {"generator": nn.Linear(1, 1), "critic": nn.Linear(1, 1)}
-    with pytest.raises(TrainingError, match="must end with the generator"):
+    with pytest.raises(TrainingError, match="no phase trains the generator"):
         Recipe("wrong", networks, (Phase("critic", Adam(1e-3), nothing),), batch_size=2)
 
 
@@ -91,7 +91,7 @@ def test_a_recipe_with_an_unexplained_knob_is_refused() -> None:
 
 
 def test_an_unknown_recipe_names_the_known_ones() -> None:
-    with pytest.raises(TrainingError, match="'nope' is not in the zoo; there are t2i"):
+    with pytest.raises(TrainingError, match=r"'nope' is not in the zoo; there are .*t2i"):
         find_recipe("nope")
 
 

@@ -284,11 +284,11 @@ def _fit_labels(
 ) -> list[str]:
     import numpy as np
 
-    from training.data.load import load_data
+    from training.data.load import load_pictures
     from training.metrics.errors import MetricsError
     from training.metrics.picture_classifier import FitSettings, fit
 
-    loaded = load_data(data, resolution=resolution, cache_dir=cache, progress=False)
+    loaded = load_pictures(data, resolution=resolution, cache_dir=cache, progress=False)
     labels = loaded.labels
     if labels is None or not (labels >= 0).any():
         raise MetricsError(

@@ -219,6 +219,7 @@ def t2i(
         fit=fit,
         watched=("D/picture", "D/pair"),
         hard_wrong=hard_wrong,
+        given=tuple(frozen),
     )
 
 

@@ -1,0 +1,320 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from t2i.networks import DcganCritic, DcganGenerator, MlpCritic, MlpGenerator
+from tests.training.test_trainer import weights
+from tests.training.zoo.samples import ring, trainer_of
+from training.augment import DiffAugment
+from training.compose import by_label, compose
+from training.errors import TrainingError
+from training.objectives import Relativistic, hinge, non_saturating, wasserstein
+from training.optimizers import SGD, Adam, RMSProp, linear_decay
+from training.recipe import Batch, LabelledRows, Losses, Networks, Phase, Recipe, RowNoise, Update
+from training.registry import Spec
+from training.regularizers import (
+    Consistency,
+    FeatureMatching,
+    GradientPenalty,
+    LeCam,
+    Orthogonal,
+    PullingAway,
+    clip_weights,
+    r1,
+    r2,
+)
+from training.stream import SampleStream
+from training.trainer import Settings, Trainer, accelerator_for
+
+CPU = torch.device("cpu")
+
+
+def small(classes: int = 0, **changes: object) -> Recipe:
+    torch.manual_seed(0)
+    parts: dict[str, object] = {
+        "generator": MlpGenerator(noise_dim=4, width=8, condition_dim=classes),
+        "discriminator": MlpCritic(width=8, condition_dim=classes),
+        "objective": non_saturating,
+        "batch_size": 8,
+        "key": "small",
+        **changes,
+    }
+    return compose(**parts)  # type: ignore[arg-type]
+
+
+def batch(step: int = 0, n: int = 8) -> Batch:
+    torch.manual_seed(1)
+    noise = RowNoise(0, step, n, slice(0, n), CPU)
+    return Batch(torch.randn(n, 2), noise, 0.0, step, labels=torch.arange(n) % 4)
+
+
+@pytest.mark.parametrize(
+    "regularizers",
+    [
+        [],
+        [GradientPenalty(10.0)],
+        [r1(), r2()],
+        [LeCam(0.1)],
+        [Orthogonal(1e-2), PullingAway(0.1), FeatureMatching(1.0)],
+    ],
+)
+@pytest.mark.parametrize("objective", [non_saturating, hinge, wasserstein, Relativistic()])
+def test_each_phase_reaches_its_player_and_no_other(objective, regularizers) -> None:  # type: ignore[no-untyped-def]
+    recipe = small(4, objective=objective, regularizers=regularizers)
+    for phase in recipe.phases:
+        for name, network in recipe.networks.items():
+            network.zero_grad()
+            network.requires_grad_(name == phase.player)
+        losses = phase.loss(recipe.networks, batch())
+        losses.total.backward()  # type: ignore[no-untyped-call]
+        assert torch.isfinite(losses.total)
+        for name, network in recipe.networks.items():
+            for key, weight in network.named_parameters():
+                # What a Wasserstein or relativistic loss asks of the last bias cancels out.
+                reached = weight.grad is not None and bool(weight.grad.abs().sum() > 0)
+                if name != phase.player:
+                    assert not reached, f"{phase.player} reached {name}.{key}"
+                elif key != "score.bias":
+                    assert reached, f"{phase.player} left out {name}.{key}"
+
+
+def test_the_discriminator_is_shown_the_labels_of_the_real_samples() -> None:
+    recipe = small(4)
+    seen: list[torch.Tensor] = []
+    recipe.networks["discriminator"].register_forward_hook(
+        lambda module, inputs, output: seen.append(inputs[1])
+    )
+    recipe.phases[0].loss(recipe.networks, batch())
+    assert len(seen) == 2
+    assert all(torch.equal(each.argmax(dim=1), batch().classes) for each in seen)
+
+
+def test_a_lazy_regularizer_comes_every_n_steps_with_n_times_the_weight() -> None:
+    lazy = small(regularizers=[r1(10.0, every=4)])
+    eager = small(regularizers=[r1(40.0)])
+    first = lazy.phases[0].loss(lazy.networks, batch(0))
+    assert torch.equal(first.total, eager.phases[0].loss(eager.networks, batch(0)).total)
+    second = lazy.phases[0].loss(lazy.networks, batch(1))
+    assert "D/r1" in first.parts and "D/r1" not in second.parts
+    torch.testing.assert_close(second.total, second.parts["D/adversarial"])
+
+
+def test_batchnorm_with_a_per_sample_penalty_is_refused_in_words() -> None:
+    with pytest.raises(TrainingError, match=r"gradient_penalty: .* build the critic without"):
+        compose(
+            generator=DcganGenerator(resolution=16, width=4),
+            discriminator=DcganCritic(resolution=16, width=4),
+            objective=wasserstein,
+            regularizers=[GradientPenalty(10.0)],
+        )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"regularizers": [r1(), r1(5.0)]}, "r1: is given twice"),
+        ({"regularizers": [r1(every=0)]}, "r1: every is 0"),
+        ({"n_dis": 0}, "n_dis: is 0"),
+        ({"discriminator": MlpCritic(condition_dim=3)}, "takes 3, the generator draws from 0"),
+        ({"batch_size": 0}, "batch_size is 0"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused_when_composed(
+    changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(TrainingError, match=message):
+        small(**changes)
+
+
+def test_float16_with_a_penalty_is_refused(tmp_path: Path) -> None:
+    class Half:
+        mixed_precision = "fp16"
+        device = CPU
+
+    recipe = small(regularizers=[r1()])
+    with pytest.raises(TrainingError, match="fp16 overflows in the penalty of recipe small"):
+        Trainer(recipe, SampleStream(ring()), Settings(tmp_path, 1.0), Half())  # type: ignore[arg-type]
+
+
+def test_labels_asked_of_unlabelled_data_are_refused() -> None:
+    with pytest.raises(TrainingError, match="the data has none"):
+        Spec(32).classes()
+    partly = Spec(32, label_names=("a", "b"), labelled=3, size=10)
+    with pytest.raises(TrainingError, match="7 of 10 samples have none"):
+        partly.classes()
+    assert partly.classes(all_labelled=False) == 2
+    with pytest.raises(TrainingError, match="batch has none"):
+        by_label(3)(Batch(torch.zeros(2, 2), RowNoise(0, 0, 2, slice(0, 2), CPU), 0.0))
+
+
+def test_an_unlabelled_row_is_a_row_of_zeros() -> None:
+    rows = Batch(
+        torch.zeros(3, 2),
+        RowNoise(0, 0, 3, slice(0, 3), CPU),
+        0.0,
+        labels=torch.tensor([1, -1, 0]),
+    )
+    assert rows.one_hot(2).tolist() == [[0.0, 1.0], [0.0, 0.0], [1.0, 0.0]]
+
+
+def test_the_augmentation_is_seen_by_the_critic_in_both_phases() -> None:
+    recipe = compose(
+        generator=DcganGenerator(resolution=16, width=4, noise_dim=4),
+        discriminator=DcganCritic(resolution=16, width=4, norm=False),
+        objective=hinge,
+        augment=DiffAugment(),
+        regularizers=[Consistency(10.0, also_fakes=True)],
+    )
+    seen: list[torch.Tensor] = []
+    recipe.networks["discriminator"].register_forward_hook(
+        lambda module, inputs, output: seen.append(inputs[0])
+    )
+    pictures = torch.rand(4, 3, 16, 16)
+    shown = Batch(pictures, RowNoise(0, 0, 4, slice(0, 4), CPU), 0.0)
+    for phase in recipe.phases:
+        assert torch.isfinite(phase.loss(recipe.networks, shown).total)
+    assert not any(torch.equal(each, pictures) for each in seen)
+
+
+def test_weights_are_clipped_after_each_discriminator_step(tmp_path: Path) -> None:
+    recipe = small(after=clip_weights(0.01), n_dis=2, optimizer=RMSProp(0.1))
+    trainer = trainer_of(recipe, ring(), tmp_path)
+    trainer.play_round()
+    weights_of = trainer.networks["discriminator"].parameters()
+    assert max(float(w.detach().abs().max()) for w in weights_of) <= 0.01 + 1e-7
+
+
+def test_recipe_state_is_kept_with_checkpoints(tmp_path: Path) -> None:
+    def lecam() -> Recipe:
+        return small(regularizers=[LeCam(0.1)], optimizer=SGD(1e-2, momentum=0.5))
+
+    first = trainer_of(lecam(), ring(), tmp_path, kimg=0.032)
+    list(first.train())
+    second = trainer_of(lecam(), ring(), tmp_path, kimg=0.064)
+    assert second.resume()
+    kept = second.networks["lecam"].state_dict()
+    assert kept["real"] != 0.0
+    assert torch.equal(kept["real"], first.networks["lecam"].state_dict()["real"])
+
+
+def test_without_an_average_the_last_weights_are_served(tmp_path: Path) -> None:
+    trainer = trainer_of(small(ema=None), ring(), tmp_path)
+    for _ in range(3):
+        trainer.play_round()
+    for live, kept in zip(
+        trainer.networks["generator"].parameters(), trainer.average.parameters(), strict=True
+    ):
+        assert torch.equal(live, kept)
+    assert not trainer.average.training
+
+
+def test_the_learning_rate_follows_its_schedule(tmp_path: Path) -> None:
+    schedule = linear_decay(0.0, 0.032)
+    recipe = small(optimizer=SGD(1.0, schedule=schedule))
+    trainer = trainer_of(recipe, ring(), tmp_path)
+    for expected in (1.0, 0.75, 0.5, 0.25, 0.0, 0.0):
+        trainer.play_round()
+        group = trainer._optimizers["generator"].param_groups[0]
+        assert group["lr"] == pytest.approx(expected)
+    before = weights(trainer)
+    trainer.play_round()
+    after = weights(trainer)
+    assert all(torch.equal(before[key], after[key]) for key in before if "average" not in key)
+
+
+def total(networks: Networks, rows: Batch) -> Losses:
+    given = rows.pictures.new_zeros(len(rows), 0)
+    drawn = networks["generator"](given, rows.noise.normal("z", 4)).pictures[-1]
+    score = networks["discriminator"](drawn).logits.mean()
+    return Losses(score, {"both": score.detach()})
+
+
+def test_phases_may_train_several_networks_and_take_turns(tmp_path: Path) -> None:
+    seen: list[Update] = []
+    recipe = Recipe(
+        key="turns",
+        networks={
+            "generator": MlpGenerator(noise_dim=4, width=8),
+            "discriminator": MlpCritic(width=8),
+        },
+        phases=(
+            Phase(("generator", "discriminator"), Adam(1e-2), total, name="first"),
+            Phase(
+                "generator",
+                Adam(1e-2),
+                total,
+                active=lambda kimg: kimg >= 0.016,
+                after=lambda networks, update: seen.append(update),
+            ),
+        ),
+        batch_size=8,
+        ema=None,
+    )
+    trainer = trainer_of(recipe, ring(), tmp_path)
+    before = weights(trainer)
+    trainer.play_round()
+    after = weights(trainer)
+    for player in ("generator", "discriminator"):
+        key = f"{player}.body.1.weight" if player == "discriminator" else "generator.body.0.weight"
+        assert not torch.equal(before[key], after[key])
+    trainer.play_round()
+    assert not seen
+    trainer.play_round()
+    assert [update.step for update in seen] == [2]
+    assert seen[0].kimg == pytest.approx(0.016)
+    assert "both" in seen[0].parts
+
+
+def test_networks_that_come_with_the_recipe_are_left_out_of_checkpoints(tmp_path: Path) -> None:
+    recipe = dataclasses.replace(small(regularizers=[LeCam(0.1)]), given=("lecam",))
+    trainer = trainer_of(recipe, ring(), tmp_path, kimg=0.016)
+    list(trainer.train())
+    (folder,) = (tmp_path / "checkpoints").iterdir()
+    assert not (folder / "lecam.safetensors").exists()
+    assert (folder / "discriminator.safetensors").exists()
+    with pytest.raises(TrainingError, match="given names 'generator'"):
+        dataclasses.replace(recipe, given=("generator",))
+
+
+def test_two_phases_of_one_player_need_names() -> None:
+    phase = Phase("generator", Adam(1e-2), total)
+    with pytest.raises(TrainingError, match="2 phases are called 'generator'"):
+        Recipe("twice", {"generator": MlpGenerator()}, (phase, phase), batch_size=2)
+
+
+def test_a_loss_may_call_its_network_often_on_any_precision(tmp_path: Path) -> None:
+    recipe = small(regularizers=[GradientPenalty(10.0), LeCam(0.1)])
+    accelerator = accelerator_for("bf16", tmp_path)
+    trainer = Trainer(recipe, SampleStream(ring()), Settings(tmp_path, 1.0), accelerator)
+    losses = trainer.play_round()
+    assert all(torch.isfinite(value) for value in losses.values())
+    assert all(value.dtype == torch.float32 for value in losses.values())
+
+
+def test_labelled_rows_come_beside_the_whole_where_few_have_labels() -> None:
+    data = ring(64)
+    assert data.labels is not None
+    data.labels[8:] = -1
+    stream = SampleStream(data, seed=3)
+    (whole,) = stream.batches(5, 16, 1, CPU)
+    assert isinstance(whole.labelled, LabelledRows)
+    assert (whole.classes == -1).any()
+    assert (whole.labelled.labels >= 0).all()
+    assert whole.labelled.pictures.shape == (16, 2)
+    halves = [
+        rows for rank in (0, 1) for rows in stream.batches(5, 16, 1, CPU, rank=rank, world_size=2)
+    ]
+    assert torch.equal(torch.cat([rows.pictures for rows in halves]), whole.pictures)
+    parts = [rows.labelled.labels for rows in halves if rows.labelled is not None]
+    assert torch.equal(torch.cat(parts), whole.labelled.labels)
+
+
+def test_every_sample_is_shown_once_an_epoch() -> None:
+    data = ring(60)
+    stream = SampleStream(data, seed=1)
+    shown = torch.cat([stream.batches(i, 20, 1, CPU)[0].pictures for i in range(3)])
+    assert torch.equal(shown.sort(dim=0).values, torch.from_numpy(data.samples).sort(0).values)

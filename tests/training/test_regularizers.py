@@ -1,0 +1,232 @@
+"""Answers known by hand: a linear critic D(x) = w·x has the gradient w everywhere."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from t2i.networks.base import Critic
+from training.recipe import Batch, RowNoise, Update
+from training.regularizers import (
+    Anchors,
+    Consistency,
+    FeatureMatching,
+    GradientPenalty,
+    LeCam,
+    Orthogonal,
+    Play,
+    PullingAway,
+    clip_weights,
+    dragan,
+    interpolates,
+    orthogonality,
+    perturbed_reals,
+    pulling_away,
+    r1,
+    r2,
+    reals,
+    squared_gradients,
+)
+
+CPU = torch.device("cpu")
+
+
+class Linear(Critic):
+    """D(x) = w·x + b, features x."""
+
+    def __init__(self, weight: Tensor, bias: float = 0.0) -> None:
+        super().__init__(feature_dim=len(weight))
+        with torch.no_grad():
+            self.score.weight.copy_(weight[None])
+            self.score.bias.fill_(bias)
+
+    def look(self, pictures: Tensor) -> Tensor:
+        return pictures.flatten(1)
+
+
+class Squared(Critic):
+    """D(x) = ‖x‖² / 2, whose gradient at x is x."""
+
+    def __init__(self) -> None:
+        super().__init__(feature_dim=1)
+        with torch.no_grad():
+            self.score.weight.fill_(1.0)
+            self.score.bias.zero_()
+
+    def look(self, pictures: Tensor) -> Tensor:
+        return 0.5 * pictures.flatten(1).square().sum(dim=1, keepdim=True)
+
+
+def play_of(
+    critic: nn.Module,
+    real: Tensor,
+    fake: Tensor | None = None,
+    *,
+    generator: nn.Module | None = None,
+    **others: nn.Module,
+) -> Play:
+    n = len(real)
+    batch = Batch(real, RowNoise(0, 0, n, slice(0, n), CPU), 0.0)
+    networks = {"discriminator": critic, "generator": generator or nn.Linear(1, 1), **others}
+    drawn = torch.zeros_like(real) if fake is None else fake
+    return Play(networks, batch, drawn, torch.zeros(n, 0), torch.zeros(n, 1))
+
+
+@pytest.mark.parametrize("at", [interpolates, reals, perturbed_reals])
+def test_gradient_penalty_is_zero_for_a_unit_linear_critic(at) -> None:  # type: ignore[no-untyped-def]
+    play = play_of(Linear(torch.tensor([0.6, 0.8])), torch.randn(5, 2), torch.randn(5, 2))
+    assert GradientPenalty(10.0, at=at).loss(play).item() == pytest.approx(0.0, abs=1e-10)
+
+
+def test_gradient_penalty_of_a_linear_critic_is_the_squared_excess_of_its_norm() -> None:
+    play = play_of(Linear(torch.tensor([3.0, 4.0])), torch.randn(6, 2))
+    assert GradientPenalty(10.0).loss(play).item() == pytest.approx(16.0, rel=1e-5)
+    assert GradientPenalty(10.0, target=2.0).loss(play).item() == pytest.approx(9.0, rel=1e-5)
+    assert r1().loss(play).item() == pytest.approx(25.0, rel=1e-5)
+
+
+def test_one_sided_penalty_leaves_small_gradients_alone() -> None:
+    small = play_of(Linear(torch.tensor([0.3, 0.4])), torch.randn(6, 2))
+    assert GradientPenalty(10.0, one_sided=True).loss(small).item() == 0.0
+    assert GradientPenalty(10.0).loss(small).item() == pytest.approx(0.25, rel=1e-5)
+
+
+def test_the_norm_is_taken_sample_by_sample() -> None:
+    # Gradients (3, 4) and (0, 0): norms 5 and 0. Over the whole batch it would be one norm of 5.
+    play = play_of(Squared(), torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
+    squared = squared_gradients(play, play.real)
+    assert squared.detach().tolist() == pytest.approx([25.0, 0.0])
+    expected = ((5 - 1) ** 2 + 1) / 2
+    assert GradientPenalty(1.0, at=reals).loss(play).item() == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("penalty", [GradientPenalty(10.0, at=reals), r1(), r2(), PullingAway(1.0)])
+def test_penalties_do_not_depend_on_the_batch_size(penalty: GradientPenalty) -> None:
+    if isinstance(penalty, PullingAway):
+        rows = torch.eye(3)
+        assert penalty.loss(play_of(Linear(torch.ones(3)), rows, rows)).item() == 0.0
+        return
+    one = torch.randn(4, 3)
+    twice = one.repeat(2, 1)
+    small, large = play_of(Squared(), one, one), play_of(Squared(), twice, twice)
+    torch.testing.assert_close(penalty.loss(small), penalty.loss(large))
+
+
+def test_r1_looks_at_real_samples_and_r2_at_fakes() -> None:
+    play = play_of(Squared(), torch.full((4, 1), 3.0), torch.full((4, 1), 2.0))
+    assert r1().loss(play).item() == pytest.approx(9.0)
+    assert r2().loss(play).item() == pytest.approx(4.0)
+    assert r1(10.0).weight == 5.0
+
+
+def test_interpolates_lie_between_real_and_fake_with_one_share_a_sample() -> None:
+    real, fake = torch.zeros(64, 3, 2, 2), torch.ones(64, 3, 2, 2)
+    points = interpolates(play_of(Squared(), real, fake))
+    shares = points.flatten(1)
+    assert torch.equal(shares.amin(dim=1), shares.amax(dim=1))
+    assert 0.0 <= shares.min() < 0.2 and 0.8 < shares.max() <= 1.0
+
+
+def test_dragan_moves_real_samples_up_to_half_a_deviation() -> None:
+    real = torch.randn(64, 4)
+    moved = perturbed_reals(play_of(Squared(), real)) - real
+    assert moved.min() >= 0.0
+    assert moved.max() <= 0.5 * real.std() + 1e-6
+    assert dragan().name == "dragan"
+
+
+def test_the_penalty_reaches_the_critic_and_not_the_generator() -> None:
+    generator = nn.Linear(2, 2)
+    critic = Linear(torch.tensor([3.0, 4.0]))
+    fake = generator(torch.randn(5, 2))
+    GradientPenalty(10.0).loss(play_of(critic, torch.randn(5, 2), fake)).backward()
+    assert generator.weight.grad is None
+    # d/dw (‖w‖ - 1)² = 2 (‖w‖ - 1) w / ‖w‖ = 8 (0.6, 0.8).
+    assert critic.score.weight.grad is not None
+    assert critic.score.weight.grad[0].tolist() == pytest.approx([4.8, 6.4], rel=1e-4)
+
+
+def test_penalties_are_computed_in_float32_under_bfloat16() -> None:
+    play = play_of(Linear(torch.tensor([3.01, 4.03])), torch.randn(6, 2))
+    exact = GradientPenalty(10.0).loss(play)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = GradientPenalty(10.0).loss(play)
+    assert half.dtype == torch.float32
+    assert torch.equal(exact, half)
+
+
+def test_consistency_is_zero_where_the_augmentation_changes_nothing() -> None:
+    flat = torch.ones(4, 1, 8, 8)
+    critic = Linear(torch.zeros(64))
+    assert Consistency(10.0).loss(play_of(critic, flat)).item() == 0.0
+
+
+def test_consistency_sees_a_mirrored_picture() -> None:
+    real = torch.zeros(16, 1, 4, 4)
+    real[:, :, :, 0] = 1.0
+    weight = torch.zeros(4, 4)
+    weight[:, 0] = 0.25
+    # D is 1 on the left edge and 0 once mirrored; a reach of a half pixel shifts nothing.
+    value = Consistency(1.0).loss(play_of(Linear(weight.flatten()), real))
+    assert 0.1 < value < 0.9
+
+
+def test_lecam_measures_from_the_other_sides_average() -> None:
+    anchors = Anchors()
+    anchors.real.fill_(2.0)
+    anchors.fake.fill_(-1.0)
+    real, fake = torch.full((3, 1), 1.0), torch.full((3, 1), 0.5)
+    play = play_of(Linear(torch.ones(1)), real, fake, lecam=anchors)
+    assert LeCam(0.1).loss(play).item() == pytest.approx((1.0 + 1.0) ** 2 + (0.5 - 2.0) ** 2)
+
+
+def test_lecams_averages_move_towards_the_mean_logits() -> None:
+    term = LeCam(0.1, decay=0.9)
+    anchors = term.state()
+    parts = {"D/real": torch.tensor(10.0), "D/fake": torch.tensor(-20.0)}
+    term.after(anchors, Update(0.0, 0, parts))
+    assert isinstance(anchors, Anchors)
+    assert anchors.real == pytest.approx(1.0)
+    assert anchors.fake == pytest.approx(-2.0)
+
+
+def test_orthogonality_is_zero_for_orthogonal_filters_of_any_length() -> None:
+    layer = nn.Linear(3, 2)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[2.0, 0.0, 0.0], [0.0, 5.0, 0.0]]))
+    assert orthogonality(layer).item() == 0.0
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[1.0, 0.0, 0.0], [3.0, 1.0, 0.0]]))
+    assert orthogonality(layer).item() == pytest.approx(2 * 9.0)
+
+
+def test_orthogonal_belongs_to_the_generator() -> None:
+    assert Orthogonal(1e-4).player == "generator"
+
+
+def test_pulling_away_is_zero_on_orthogonal_and_one_on_equal_codes() -> None:
+    assert pulling_away(torch.eye(4) * 3.0) == 0.0
+    assert pulling_away(torch.ones(4, 2)) == pytest.approx(1.0)
+    # One pair at 60 degrees: cosine ½, squared ¼.
+    pair = torch.tensor([[1.0, 0.0], [0.5, 0.75**0.5]])
+    assert pulling_away(pair) == pytest.approx(0.25)
+
+
+def test_feature_matching_is_the_squared_distance_of_means() -> None:
+    real = torch.tensor([[1.0, 0.0], [3.0, 0.0]])
+    fake = torch.tensor([[0.0, 1.0], [0.0, 1.0]], requires_grad=True)
+    loss = FeatureMatching(1.0).loss(play_of(Linear(torch.ones(2)), real, fake))
+    assert loss.item() == pytest.approx(2.0**2 + 1.0)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert fake.grad is not None and fake.grad.abs().sum() > 0
+
+
+def test_clipping_bounds_the_critics_weights_alone() -> None:
+    critic, generator = nn.Linear(2, 2), nn.Linear(2, 2)
+    for network in (critic, generator):
+        nn.init.constant_(network.weight, -3.0)
+    with torch.no_grad():
+        clip_weights(0.01)({"discriminator": critic, "generator": generator}, Update(0.0, 0, {}))
+    assert torch.equal(critic.weight, torch.full((2, 2), -0.01))
+    assert torch.equal(generator.weight, torch.full((2, 2), -3.0))

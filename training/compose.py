@@ -1,0 +1,185 @@
+"""Most papers: two players, an objective, regularizers. The rest build their own phases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from t2i.networks.base import Critic, Drawn, PictureGenerator
+from training.augment import DiffAugment
+from training.ema import Ema
+from training.errors import TrainingError
+from training.objectives import Adversarial
+from training.recipe import Adam, Batch, Losses, Networks, Optimizer, Phase, Recipe, Update
+from training.regularizers import Play, Regularizer
+
+# From a batch to the (n, condition_dim) that both players are given.
+Condition = Callable[[Batch], Tensor]
+
+
+def unconditional(batch: Batch) -> Tensor:
+    """No condition: ``(n, 0)``."""
+    return batch.pictures.new_zeros(len(batch), 0, dtype=torch.float32)
+
+
+def by_label(classes: int) -> Condition:
+    """The label of each real picture as ``(n, classes)`` one-hot rows."""
+    return lambda batch: batch.one_hot(classes)
+
+
+def by_caption(batch: Batch) -> Tensor:
+    """The embedding of a caption that is true of each real picture, ``(n, d)``."""
+    return batch.right
+
+
+def compose(
+    *,
+    generator: PictureGenerator,
+    discriminator: Critic,
+    objective: Adversarial,
+    optimizer: Optimizer = Adam(2e-4, betas=(0.5, 0.999)),  # noqa: B008
+    generator_optimizer: Optimizer | None = None,
+    n_dis: int = 1,
+    regularizers: Sequence[Regularizer] = (),
+    augment: DiffAugment | None = None,
+    after: Callable[[Networks, Update], None] | None = None,
+    condition: Condition | None = None,
+    batch_size: int = 64,
+    ema: Ema | None = None,
+    watched: tuple[str, ...] = (),
+    key: str = "",
+) -> Recipe:
+    """Compose a recipe of two players; everything else follows.
+
+    Reported are ``D/adversarial`` and ``G/adversarial``, the critic's mean logits ``D/real`` and
+    ``D/fake``, and each regularizer before its weight as ``D/<name>`` or ``G/<name>``.
+
+    Args:
+        generator: Draws samples from embedding and noise.
+        discriminator: Scores samples under the embedding.
+        objective: What both want of the logits.
+        optimizer: How they learn.
+        generator_optimizer: How the generator learns, where it differs (two time scales).
+        n_dis: Discriminator steps a generator step.
+        regularizers: Further terms, each of the player that it names.
+        augment: What the critic sees real and fake samples through.
+        after: Called after each discriminator step, such as `clip_weights`.
+        condition: From a batch to the embedding; None takes labels where the generator has a
+            condition, else nothing.
+        batch_size: Samples a step over all processes.
+        ema: Average of the generator's weights; None serves the last weights.
+        watched: Losses that stop the run when they stay near zero.
+        key: Name of the recipe; empty takes the name that it is registered under.
+
+    Raises:
+        TrainingError: Parts do not belong together.
+    """
+    _check(generator, discriminator, regularizers, n_dis)
+    if condition is None:
+        classes = generator.condition_dim
+        condition = by_label(classes) if classes else unconditional
+    chosen: Condition = condition
+    critics = [r for r in regularizers if r.player == "discriminator"]
+    drawers = [r for r in regularizers if r.player == "generator"]
+
+    def play(players: Networks, batch: Batch, name: str) -> Play:
+        embedding = chosen(batch)
+        noise = batch.noise.normal(name, generator.noise_dim)
+        drawn = cast(Drawn, players["generator"](embedding, noise))
+        return Play(players, batch, drawn.pictures[-1], embedding, noise, augment)
+
+    def discriminator_loss(players: Networks, batch: Batch) -> Losses:
+        with torch.no_grad():
+            move = play(players, batch, "discriminator")
+        real, fake = move.real_scores.logits, move.fake_scores.logits
+        adversarial = objective.discriminator_loss(real, fake)
+        parts = {
+            "D/adversarial": adversarial.detach(),
+            "D/real": real.mean().detach(),
+            "D/fake": fake.mean().detach(),
+        }
+        return _with(critics, move, adversarial, parts, "D")
+
+    def generator_loss(players: Networks, batch: Batch) -> Losses:
+        move = play(players, batch, "generator")
+        real = move.real_scores.logits if objective.compares else None
+        adversarial = objective.generator_loss(move.fake_scores.logits, real)
+        return _with(drawers, move, adversarial, {"G/adversarial": adversarial.detach()}, "G")
+
+    remembered = {r.name: s for r in regularizers if (s := r.state()) is not None}
+
+    def after_step(networks: Networks, update: Update) -> None:
+        if after is not None:
+            after(networks, update)
+        for regularizer in critics:
+            if regularizer.name in remembered:
+                regularizer.after(networks[regularizer.name], update)
+
+    return Recipe(
+        key=key,
+        networks={"generator": generator, "discriminator": discriminator, **remembered},
+        phases=(
+            Phase(
+                "discriminator",
+                optimizer,
+                discriminator_loss,
+                steps=n_dis,
+                after=after_step if after is not None or remembered else None,
+            ),
+            Phase("generator", generator_optimizer or optimizer, generator_loss),
+        ),
+        batch_size=batch_size,
+        ema=ema,
+        watched=watched,
+        joins_late=False,
+        differentiates_twice=any(r.differentiates_twice for r in regularizers),
+    )
+
+
+def _with(
+    regularizers: Sequence[Regularizer],
+    play: Play,
+    total: Tensor,
+    parts: dict[str, Tensor],
+    prefix: str,
+) -> Losses:
+    for regularizer in regularizers:
+        if play.batch.step % regularizer.every == 0:
+            term = regularizer.loss(play)
+            parts[f"{prefix}/{regularizer.name}"] = term.detach()
+            total = total + regularizer.weight * regularizer.every * term
+    return Losses(total, parts)
+
+
+def _check(
+    generator: PictureGenerator,
+    discriminator: Critic,
+    regularizers: Sequence[Regularizer],
+    n_dis: int,
+) -> None:
+    if n_dis < 1:
+        raise TrainingError(f"n_dis: is {n_dis}; give 1 or more")
+    if discriminator.condition_dim not in (0, generator.condition_dim):
+        raise TrainingError(
+            f"condition_dim: the discriminator takes {discriminator.condition_dim}, the generator "
+            f"draws from {generator.condition_dim}; build both from the same data"
+        )
+    names = [r.name for r in regularizers]
+    for regularizer in regularizers:
+        if regularizer.every < 1:
+            raise TrainingError(f"{regularizer.name}: every is {regularizer.every}; give 1 or more")
+        if names.count(regularizer.name) > 1:
+            raise TrainingError(f"{regularizer.name}: is given twice; add up the weights")
+        if regularizer.per_sample and _has_batch_norm(discriminator):
+            raise TrainingError(
+                f"{regularizer.name}: takes each sample's own gradient, but the critic's BatchNorm "
+                "ties the samples of a batch together; build the critic without BatchNorm"
+            )
+
+
+def _has_batch_norm(network: nn.Module) -> bool:
+    return any(isinstance(module, _BatchNorm) for module in network.modules())

@@ -1,0 +1,158 @@
+"""From a run without captions to what can be served, or loaded to draw samples from."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from t2i import __version__
+from t2i.bundle import Bundle
+from t2i.networks import NETWORKS, build
+from t2i.networks.base import PictureGenerator
+from training.data.pictures import PictureData
+from training.errors import TrainingError
+
+CARD = """\
+# {name}
+
+A generator of pictures trained with t2i {version}: recipe `{recipe}`, {kimg:.1f} thousand
+pictures shown, seed {seed}. It is asked with {asked}.
+
+## Data
+{data}: {pictures:,} pictures of {resolution} pixels{classes}.
+Fingerprint `{fingerprint}`.
+
+The licence and the content of these pictures bound what this model may be used for. Write here
+where they come from and under which licence.
+
+## Training
+    {command}
+
+Settings:
+
+```json
+{settings}
+```
+
+## Limits
+It draws what its training pictures show.
+"""
+
+GENERATOR = "generator.safetensors"
+CONFIG = "config.json"
+
+
+def export_pictures(
+    folder: Path,
+    *,
+    name: str,
+    recipe: str,
+    generator: PictureGenerator,
+    data: PictureData,
+    kimg: float,
+    settings: Mapping[str, object],
+    asked_with: Mapping[str, object] | None = None,
+) -> Bundle:
+    """Write the bundle of a generator that draws by label, by code, or by seed alone.
+
+    Args:
+        folder: Where to; an older bundle there is replaced.
+        name: Its name.
+        recipe: Key of the recipe.
+        generator: The generator as it is to be served.
+        data: What it was trained on.
+        kimg: Thousands of pictures shown.
+        settings: Options and knobs of the run.
+        asked_with: Entries of ``config.json`` that say what it is asked with, such as
+            ``conditions`` and ``code``; None takes labels where it has a condition.
+    """
+    asked: dict[str, object] = {"conditions": [], "labels": []}
+    if asked_with is not None:
+        asked |= asked_with
+    elif generator.condition_dim:
+        asked = {"conditions": ["label"], "labels": list(data.label_names)}
+    plain = json.loads(json.dumps(settings, default=str))
+    kinds = asked["conditions"]
+    assert isinstance(kinds, list)
+    classes = len(data.label_names)
+    return Bundle.save(
+        folder,
+        config={
+            "name": name,
+            "version": "1",
+            "network": {"class": type(generator).__name__, "arguments": generator.config},
+            "resolutions": list(generator.resolutions),
+            "value_range": [-1.0, 1.0],
+            "training": {
+                "recipe": recipe,
+                "kimg": round(kimg, 3),
+                "data": data.name,
+                "data_fingerprint": data.fingerprint,
+                "settings": plain,
+            },
+            **asked,
+        },
+        generator_state=generator.state_dict(),
+        card=CARD.format(
+            name=name,
+            version=__version__,
+            recipe=recipe,
+            kimg=kimg,
+            seed=plain["seed"],
+            asked=" and ".join(kinds) or "a seed alone",
+            data=data.name,
+            pictures=len(data),
+            resolution=data.resolution,
+            classes=f" in {classes} classes" if classes else "",
+            fingerprint=data.fingerprint,
+            command=f"t2i-train run {recipe} --data {plain['data']} --kimg {plain['kimg']:g}",
+            settings=json.dumps(plain, indent=2),
+        ),
+        precision="float16",
+    )
+
+
+def save_generator(folder: Path, generator: PictureGenerator, notes: Mapping[str, object]) -> None:
+    """Write a generator of points or tokens: ``config.json`` and ``generator.safetensors``.
+
+    Args:
+        folder: Where to; an older one there is replaced, whole.
+        generator: The generator.
+        notes: How it was made, JSON-able.
+    """
+    partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.partial")
+    partial.mkdir(parents=True)
+    network = {"class": type(generator).__name__, "arguments": generator.config}
+    content = json.dumps({"network": network, "training": dict(notes)}, indent=2, default=str)
+    (partial / CONFIG).write_text(content + "\n")
+    state = {k: v.detach().cpu().contiguous().clone() for k, v in generator.state_dict().items()}
+    save_file(state, partial / GENERATOR)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.replace(folder)
+
+
+def load_generator(folder: Path) -> nn.Module:
+    """Return what `save_generator` wrote, ready to draw and not to learn.
+
+    Raises:
+        TrainingError: The folder holds no such generator, or one of an unknown class.
+    """
+    try:
+        network = json.loads((folder / CONFIG).read_text())["network"]
+        class_name, arguments = network["class"], network["arguments"]
+        if class_name not in NETWORKS:
+            raise TrainingError(
+                f"generator {folder}: no network class {class_name!r} is known; load it with the "
+                "version that wrote it"
+            )
+        generator = build(class_name, arguments)
+        generator.load_state_dict(load_file(folder / GENERATOR))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise TrainingError(f"generator {folder}: cannot be read ({error})") from error
+    return generator.eval().requires_grad_(False)

@@ -1,0 +1,175 @@
+"""Networks for a paper that is about something else: the usual ones for the kind of data."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from t2i.networks import (
+    DcganCritic,
+    DcganGenerator,
+    MlpCritic,
+    MlpGenerator,
+    ResidualCritic,
+    ResidualGenerator,
+)
+from t2i.networks.base import Critic, Joining, PictureGenerator
+from t2i.networks.residual import CriticNorm
+from training.errors import TrainingError
+from training.registry import Spec
+
+
+def usual_generator(
+    spec: Spec,
+    *,
+    condition_dim: int = 0,
+    noise_dim: int = 64,
+    width: int = 64,
+    norm: bool = True,
+) -> PictureGenerator:
+    """Return linear layers for points and DCGAN for pictures.
+
+    Args:
+        spec: What the data is.
+        condition_dim: Length of the embedding; 0 draws without a condition.
+        noise_dim: Length of the noise.
+        width: Channels of DCGAN's last hidden layer; points have twice as many hidden units.
+        norm: BatchNorm in DCGAN; points have none.
+
+    Raises:
+        TrainingError: The data is of another kind, or its side is not 4 to 7 doubled.
+    """
+    spec.expect("points", "pictures")
+    if spec.kind == "points":
+        return MlpGenerator(
+            sample_shape=spec.sample_shape,
+            condition_dim=condition_dim,
+            noise_dim=noise_dim,
+            width=2 * width,
+        )
+    try:
+        return DcganGenerator(
+            resolution=spec.resolution,
+            channels=spec.channels,
+            condition_dim=condition_dim,
+            noise_dim=noise_dim,
+            width=width,
+            norm=norm,
+        )
+    except ValueError as error:
+        raise TrainingError(str(error)) from error
+
+
+def usual_critic(
+    spec: Spec,
+    *,
+    condition_dim: int = 0,
+    joining: Joining = "concat",
+    outputs: int = 0,
+    width: int = 64,
+    norm: bool = True,
+    spectral: bool = False,
+) -> Critic:
+    """Return linear layers for points and DCGAN's discriminator for pictures.
+
+    Args:
+        spec: What the data is.
+        condition_dim: Length of the embedding; 0 judges without a condition.
+        joining: How the condition enters.
+        outputs: Outputs of a second head; 0 has none.
+        width: Channels of DCGAN's first layer; points have twice as many hidden units.
+        norm: BatchNorm in DCGAN; points have none.
+        spectral: Normalise every weight spectrally.
+
+    Raises:
+        TrainingError: The data is of another kind, or its side is not 4 to 7 doubled.
+    """
+    spec.expect("points", "pictures")
+    if spec.kind == "points":
+        return MlpCritic(
+            sample_shape=spec.sample_shape,
+            condition_dim=condition_dim,
+            joining=joining,
+            outputs=outputs,
+            width=2 * width,
+            spectral=spectral,
+        )
+    try:
+        return DcganCritic(
+            resolution=spec.resolution,
+            channels=spec.channels,
+            condition_dim=condition_dim,
+            joining=joining,
+            outputs=outputs,
+            width=width,
+            norm=norm,
+            spectral=spectral,
+        )
+    except ValueError as error:
+        raise TrainingError(str(error)) from error
+
+
+def residual_generator(
+    spec: Spec, *, condition_dim: int = 0, noise_dim: int = 128, width: int = 256
+) -> PictureGenerator:
+    """Return the residual generator of SNGAN; its BatchNorm follows the condition.
+
+    Args:
+        spec: What the data is.
+        condition_dim: Length of the embedding; 0 draws without a condition.
+        noise_dim: Length of the noise.
+        width: Channels of every block.
+
+    Raises:
+        TrainingError: The data is no pictures, or their side is not 4 to 7 doubled.
+    """
+    spec.expect("pictures")
+    try:
+        return ResidualGenerator(
+            resolution=spec.resolution,
+            channels=spec.channels,
+            condition_dim=condition_dim,
+            noise_dim=noise_dim,
+            width=width,
+        )
+    except ValueError as error:
+        raise TrainingError(str(error)) from error
+
+
+def residual_critic(
+    spec: Spec,
+    *,
+    condition_dim: int = 0,
+    joining: Joining = "projection",
+    outputs: int = 0,
+    width: int = 128,
+    norm: CriticNorm = "none",
+    pooling: Literal["sum", "mean"] = "sum",
+) -> Critic:
+    """Return the residual critic of SNGAN and WGAN-GP.
+
+    Args:
+        spec: What the data is.
+        condition_dim: Length of the embedding; 0 judges without a condition.
+        joining: How the condition enters.
+        outputs: Outputs of a second head; 0 has none.
+        width: Channels of every block.
+        norm: What normalises the features or weights.
+        pooling: How the features of all places become one.
+
+    Raises:
+        TrainingError: The data is no pictures, or their side is not 4 to 7 doubled.
+    """
+    spec.expect("pictures")
+    try:
+        return ResidualCritic(
+            resolution=spec.resolution,
+            channels=spec.channels,
+            condition_dim=condition_dim,
+            joining=joining,
+            outputs=outputs,
+            width=width,
+            norm=norm,
+            pooling=pooling,
+        )
+    except ValueError as error:
+        raise TrainingError(str(error)) from error
