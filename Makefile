@@ -52,7 +52,8 @@ protos: $(READY)  ## generate t2i/protocol/ from protos/
 	$(BIN)/python protos/generate.py
 
 bench: $(READY)  ## run every benchmark; each prints JSON
-	@for script in $(wildcard benchmarks/*.py); do echo "# $$script"; $(BIN)/python $$script || exit 1; done
+	@for name in $(basename $(notdir $(wildcard benchmarks/*.py))); do \
+	  echo "# $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 clean:  ## remove .venv, caches, demo/ (never runs/)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo dist build

@@ -187,6 +187,9 @@ def conditioning_kl(mu: Tensor, log_sigma: Tensor) -> Tensor:
 def mode_seeking_loss(first: Tensor, second: Tensor, noise: Tensor, other: Tensor) -> Tensor:
     """Make different noise give different pictures. MSGAN (1903.05628), eq. 4 and 5, inverted.
 
+    The ratio is taken pair by pair: over the whole batch, captions that leave much open would hide
+    those whose pictures have all become one.
+
     Args:
         first: ``(n, 3, r, r)`` pictures of some captions, drawn with ``noise``.
         second: ``(n, 3, r, r)`` pictures of the same captions, drawn with ``other``.
@@ -194,7 +197,7 @@ def mode_seeking_loss(first: Tensor, second: Tensor, noise: Tensor, other: Tenso
         other: ``(n, d)``.
 
     Returns:
-        Scalar: mean distance of the noise over mean distance of the pictures, both mean absolute.
+        Scalar: mean over the pairs of the noise's distance over the pictures', both mean absolute.
     """
-    apart = (first - second).abs().mean()
-    return (noise - other).abs().mean() / (apart + 1e-3)
+    apart = (first - second).abs().mean(dim=(1, 2, 3))
+    return ((noise - other).abs().mean(dim=1) / (apart + 1e-2)).mean()
