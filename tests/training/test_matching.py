@@ -126,7 +126,7 @@ def test_a_caption_network_learns_which_captions_say_the_same(tmp_path: Path) ->
     truth = WrongCaptions(data, np.zeros((len(data.flat_captions), 1), np.float32), quantile=1.0)
     path = tmp_path / "caption_network.safetensors"
     network = fit_caption_network(
-        data, tokens, truth, path, steps=40, batch_size=12, code_dim=16, progress=False
+        data, tokens, truth, path, steps=90, batch_size=12, code_dim=16, progress=False
     )
     codes = read_captions(network, tokens, tmp_path / "codes.npy", progress=False)
     units = codes / np.linalg.norm(codes, axis=1, keepdims=True)
@@ -136,7 +136,7 @@ def test_a_caption_network_learns_which_captions_say_the_same(tmp_path: Path) ->
     same = labels[:, None] == labels[None, :]
     assert cosines[same].min() > cosines[~same].max(), f"{COLOURS.keys()} are told apart"
     again = fit_caption_network(
-        data, tokens, truth, path, steps=40, batch_size=12, code_dim=16, progress=False
+        data, tokens, truth, path, steps=90, batch_size=12, code_dim=16, progress=False
     )
     states, present = tokens.batch(np.arange(4))
     assert torch.equal(network(states, present), again(states, present))
