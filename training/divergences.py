@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from training.errors import TrainingError
 from training.objectives import Objective
 
 Function = Callable[[Tensor], Tensor]
@@ -112,6 +113,19 @@ DIVERGENCES = {
     "js": jensen_shannon,
     "gan": gan,
 }
+
+
+def divergence_of(name: str) -> Divergence:
+    """Return a divergence by its name.
+
+    Raises:
+        TrainingError: There is none of that name.
+    """
+    if name not in DIVERGENCES:
+        raise TrainingError(
+            f"divergence: {name!r} is not known; give one of {', '.join(DIVERGENCES)}"
+        )
+    return DIVERGENCES[name]
 
 
 def variational(divergence: Divergence, *, saturating: bool = False) -> Objective:
