@@ -11,6 +11,7 @@ from t2i.networks import (
     DcganAutoencoder,
     DcganCritic,
     DcganGenerator,
+    LevelGenerator,
     MlpAutoencoder,
     MlpCritic,
     MlpGenerator,
@@ -200,6 +201,38 @@ def residual_critic(
             width=width,
             norm=norm,
             pooling=pooling,
+        )
+    except ValueError as error:
+        raise TrainingError(str(error)) from error
+
+
+def level_generator(
+    spec: Spec, *, levels: int = 2, source_dim: int = 64, width: int = 64, norm: bool = True
+) -> LevelGenerator:
+    """Return DCGAN's layers to the chances of each pixel's levels.
+
+    Args:
+        spec: What the data is.
+        levels: Different values of a pixel.
+        source_dim: Length of the noise that chances are drawn from.
+        width: Channels of the last hidden layer.
+        norm: BatchNorm in the hidden layers.
+
+    Raises:
+        TrainingError: The data is of another kind, its side is not 4 to 7 doubled, or there are
+            fewer than two levels.
+    """
+    if levels < 2:
+        raise TrainingError(f"levels: is {levels}; give 2 or more")
+    spec.expect("pictures")
+    try:
+        return LevelGenerator(
+            resolution=spec.resolution,
+            channels=spec.channels,
+            levels=levels,
+            source_dim=source_dim,
+            width=width,
+            norm=norm,
         )
     except ValueError as error:
         raise TrainingError(str(error)) from error

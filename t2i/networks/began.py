@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from torch import Tensor, nn
 
@@ -87,7 +86,7 @@ def encoder(resolution: int, channels: int, code_dim: int, width: int) -> nn.Seq
 def decoder(resolution: int, channels: int, code_dim: int, width: int) -> nn.Sequential:
     """Return layers from ``(n, code_dim)`` to ``(n, channels, r, r)``, the last of them linear."""
     side = coarsest_side(resolution)
-    shape: Sequence[int] = (width, side, side)
+    shape = (width, side, side)
     layers: list[nn.Module] = [nn.Linear(code_dim, math.prod(shape)), nn.Unflatten(1, shape)]
     while True:
         layers += [nn.Conv2d(width, width, 3, padding=1), nn.ELU()]

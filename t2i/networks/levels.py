@@ -65,7 +65,8 @@ class LevelGenerator(PictureGenerator):
     def log_chances(self, source: Tensor) -> Tensor:
         """Map ``(n, source_dim)`` to log-probabilities ``(n, levels, channels, r, r)``."""
         logits = self.body(self.start(source).unflatten(1, self.start_shape))
-        return logits.float().unflatten(1, (self.levels, -1)).log_softmax(dim=1)
+        chances: Tensor = logits.float().unflatten(1, (self.levels, -1)).log_softmax(dim=1)
+        return chances
 
     def values(self, levels: Tensor) -> Tensor:
         """Map numbers of levels, from 0, to pixels in [-1, 1] of the same shape."""

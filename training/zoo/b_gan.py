@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-from torch.nn import functional as F
-
 from training.compose import compose
-from training.divergences import Divergence, divergence_of
-from training.errors import TrainingError
+from training.divergences import bregman, divergence_of
 from training.networks import usual_critic, usual_generator
-from training.objectives import Objective
 from training.optimizers import Adam
 from training.recipe import Recipe
 from training.registry import Spec, register
@@ -59,42 +54,3 @@ def b_gan(
         optimizer=Adam(learning_rate, betas=(0.5, 0.999)),
         batch_size=batch_size,
     )
-
-
-def ratio_of(logits: Tensor, relative: float = 0.0) -> Tensor:
-    """Return the estimated density ratio ``(n,)`` from logits ``(n,)``: above 0, below 1/α."""
-    # Some divergences take the logarithm or the inverse of the ratio.
-    if relative:
-        return (logits.sigmoid() + 1e-6) / relative
-    return F.softplus(logits) + 1e-6
-
-
-def bregman(divergence: Divergence, relative: float = 0.0) -> Objective:
-    """Return the game of estimating the ratio and of making it 1.
-
-    Args:
-        divergence: Whose f.
-        relative: α, the share of p in the denominator.
-
-    Raises:
-        TrainingError: The share is not from 0 up to, but without, 1.
-    """
-    if not 0.0 <= relative < 1.0:
-        raise TrainingError(f"relative: is {relative}; give 0 or more, and less than 1")
-
-    def beyond(ratio: Tensor) -> Tensor:
-        return divergence.slope(ratio) * ratio - divergence.f(ratio)
-
-    def real(logits: Tensor) -> Tensor:
-        ratio = ratio_of(logits, relative)
-        return (relative * beyond(ratio) - divergence.slope(ratio)).mean()
-
-    def fake(logits: Tensor) -> Tensor:
-        return (1.0 - relative) * beyond(ratio_of(logits, relative)).mean()
-
-    def generator(logits: Tensor) -> Tensor:
-        ratio = ratio_of(logits, relative)
-        even = divergence.f(ratio) - divergence.threshold * (ratio - 1.0)
-        return (1.0 - relative) * even.mean()
-
-    return Objective(real=real, fake=fake, generator=generator)

@@ -5,9 +5,9 @@ import torch
 
 from tests.training.zoo.moves import Scored, batch_of, losses_of
 from tests.training.zoo.samples import ring, spec_of
-from training.divergences import DIVERGENCES
+from training.divergences import DIVERGENCES, bregman, ratio_of
 from training.errors import TrainingError
-from training.zoo.b_gan import b_gan, bregman, ratio_of
+from training.zoo.b_gan import b_gan
 
 SAMPLES = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
 
