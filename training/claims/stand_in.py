@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from training.data.few_labels import with_few_labels
-from training.data.load import SAMPLE_NAMES, STACKED, load_data, named
+from training.data.load import SAMPLE_NAMES, load_data, named
 from training.data.locate import PICTURE_SETS
 from training.data.pictures import PictureData
 from training.data.samples import SampleData, fingerprint_of
+from training.data.sets import STACKED
 
 COUNT = 64
 SIDE = 32
