@@ -20,7 +20,7 @@ from training.optimizers import SGD
 from training.recipe import Batch, Losses, Networks, Phase, Recipe
 from training.registry import Spec, register
 
-SMALL = {"width": 4, "noise_dim": 5, "batch_size": 8, "n_dis": 1}
+SMALL = {"width": 4, "noise_dim": 5, "batch_size": 8}
 
 
 class Point(nn.Module):
