@@ -22,7 +22,7 @@ from training.plots import Series, line_chart, save_plot
 def f_gan(trial: Trial) -> Measured:
     """Train a critic on each bound between two Gaussians of the plane whose divergences are known.
 
-    P has unit width, Q is 1.1 wide and lies one unit aside. The bound is measured on 100,000
+    P has unit width, Q is 1.1 wide and lies 0.6 aside. The bound is measured on 100,000
     held-out points of each; its gap is counted in percent of the true divergence, which for ``gan``
     is counted from its least value, -2 log 2. A gap below zero is sampling error. The claim holds
     when every gap is under 5 % either way.

@@ -14,7 +14,7 @@ from training.data.gaussians import GaussianPair
 from training.objectives import Adversarial
 
 # Near enough that the χ² divergences, whose samples have the heaviest tails, can be sampled.
-PAIR = GaussianPair((0.0, 0.0), (1.0, 0.0), 1.0, 1.1)
+PAIR = GaussianPair((0.0, 0.0), (0.6, 0.0), 1.0, 1.1)
 BATCH = 512
 STEPS = 600
 LEARNING_RATE = 5e-3
