@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from t2i.networks.autoencoder import Autoencoder
 from t2i.networks.base import Critic, Drawn, PictureGenerator
 from training.augment import DiffAugment
 from training.ema import Ema
@@ -39,7 +40,7 @@ def by_caption(batch: Batch) -> Tensor:
 def compose(
     *,
     generator: PictureGenerator,
-    discriminator: Critic,
+    discriminator: Critic | Autoencoder,
     objective: Adversarial,
     optimizer: Optimizer = Adam(2e-4, betas=(0.5, 0.999)),  # noqa: B008
     generator_optimizer: Optimizer | None = None,
@@ -157,7 +158,7 @@ def _with(
 
 def _check(
     generator: PictureGenerator,
-    discriminator: Critic,
+    discriminator: Critic | Autoencoder,
     regularizers: Sequence[Regularizer],
     n_dis: int,
 ) -> None:

@@ -2,7 +2,7 @@
 
 A divergence ``D_f(P, Q) = E_Q[f(p/q)]`` is bounded below by ``E_P[T] - E_Q[f*(T)]`` (eq. 4), where
 ``T = g_f(V)`` is the discriminator's logit squeezed into the domain of the conjugate f*. The bound
-is tight at ``T = f'(p/q)``.
+is tight at ``T = f'(p/q)``. `bregman` plays on the ratio p/q itself.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from training.errors import TrainingError
 from training.objectives import Objective
 
 Function = Callable[[Tensor], Tensor]
@@ -114,6 +115,19 @@ DIVERGENCES = {
 }
 
 
+def divergence_of(name: str) -> Divergence:
+    """Return a divergence by its name.
+
+    Raises:
+        TrainingError: There is none of that name.
+    """
+    if name not in DIVERGENCES:
+        raise TrainingError(
+            f"divergence: {name!r} is not known; give one of {', '.join(DIVERGENCES)}"
+        )
+    return DIVERGENCES[name]
+
+
 def variational(divergence: Divergence, *, saturating: bool = False) -> Objective:
     """Return the game on a divergence's bound (eq. 6).
 
@@ -133,6 +147,54 @@ def variational(divergence: Divergence, *, saturating: bool = False) -> Objectiv
         fake=lambda logits: divergence.conjugate_of_logit(logits).mean(),
         generator=generator,
     )
+
+
+def ratio_of(logits: Tensor, relative: float = 0.0) -> Tensor:
+    """Return b-GAN's estimate of the density ratio from logits, element by element.
+
+    Args:
+        logits: Any numbers.
+        relative: α of the relative ratio p / (α p + (1 - α) q), which is below 1/α; 0 for p / q.
+    """
+    # Some divergences take the logarithm or the inverse of the ratio.
+    if relative:
+        return (logits.sigmoid() + 1e-6) / relative
+    return F.softplus(logits) + 1e-6
+
+
+def bregman(divergence: Divergence, relative: float = 0.0) -> Objective:
+    """Return the game of estimating the density ratio and of making it 1: b-GAN, 1610.02920.
+
+    The critic minimises the Bregman divergence of its ratio from the true one, up to a constant;
+    the generator the f-divergence that the ratio tells. f is taken with f'(1) = 0, by adding a
+    multiple of r - 1, which has a mean of 0 under q.
+
+    Args:
+        divergence: Whose f.
+        relative: α, the share of p in the denominator.
+
+    Raises:
+        TrainingError: The share is not from 0 up to, but without, 1.
+    """
+    if not 0.0 <= relative < 1.0:
+        raise TrainingError(f"relative: is {relative}; give 0 or more, and less than 1")
+
+    def beyond(ratio: Tensor) -> Tensor:
+        return divergence.slope(ratio) * ratio - divergence.f(ratio)
+
+    def real(logits: Tensor) -> Tensor:
+        ratio = ratio_of(logits, relative)
+        return (relative * beyond(ratio) - divergence.slope(ratio)).mean()
+
+    def fake(logits: Tensor) -> Tensor:
+        return (1.0 - relative) * beyond(ratio_of(logits, relative)).mean()
+
+    def generator(logits: Tensor) -> Tensor:
+        ratio = ratio_of(logits, relative)
+        even = divergence.f(ratio) - divergence.threshold * (ratio - 1.0)
+        return (1.0 - relative) * even.mean()
+
+    return Objective(real=real, fake=fake, generator=generator)
 
 
 def true_divergence(divergence: Divergence, ratio: Tensor) -> Tensor:

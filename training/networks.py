@@ -5,8 +5,14 @@ from __future__ import annotations
 from typing import Literal
 
 from t2i.networks import (
+    Autoencoder,
+    BeganAutoencoder,
+    BeganGenerator,
+    DcganAutoencoder,
     DcganCritic,
     DcganGenerator,
+    LevelGenerator,
+    MlpAutoencoder,
     MlpCritic,
     MlpGenerator,
     ResidualCritic,
@@ -108,6 +114,31 @@ def usual_critic(
         raise TrainingError(str(error)) from error
 
 
+def usual_autoencoder(
+    spec: Spec, *, width: int = 64, code_dim: int = 64, norm: bool = True
+) -> Autoencoder:
+    """Return the autoencoder whose mean squared error judges: linear for points, else strided.
+
+    Args:
+        spec: What the data is.
+        width: Channels of the outer convolution; points have twice as many hidden units.
+        code_dim: Length of the code of points; that of pictures follows from the layers.
+        norm: BatchNorm between convolutions; points have none.
+
+    Raises:
+        TrainingError: The data is of another kind, or its side is not 5 to 8 doubled.
+    """
+    spec.expect("points", "pictures")
+    if spec.kind == "points":
+        return MlpAutoencoder(sample_shape=spec.sample_shape, width=2 * width, code_dim=code_dim)
+    try:
+        return DcganAutoencoder(
+            resolution=spec.resolution, channels=spec.channels, width=width, norm=norm
+        )
+    except ValueError as error:
+        raise TrainingError(str(error)) from error
+
+
 def residual_generator(
     spec: Spec, *, condition_dim: int = 0, noise_dim: int = 128, width: int = 256
 ) -> PictureGenerator:
@@ -170,6 +201,84 @@ def residual_critic(
             width=width,
             norm=norm,
             pooling=pooling,
+        )
+    except ValueError as error:
+        raise TrainingError(str(error)) from error
+
+
+def level_generator(
+    spec: Spec, *, levels: int = 2, source_dim: int = 64, width: int = 64, norm: bool = True
+) -> LevelGenerator:
+    """Return DCGAN's layers to the chances of each pixel's levels.
+
+    Args:
+        spec: What the data is.
+        levels: Different values of a pixel.
+        source_dim: Length of the noise that chances are drawn from.
+        width: Channels of the last hidden layer.
+        norm: BatchNorm in the hidden layers.
+
+    Raises:
+        TrainingError: The data is of another kind, its side is not 4 to 7 doubled, or there are
+            fewer than two levels.
+    """
+    if levels < 2:
+        raise TrainingError(f"levels: is {levels}; give 2 or more")
+    spec.expect("pictures")
+    try:
+        return LevelGenerator(
+            resolution=spec.resolution,
+            channels=spec.channels,
+            levels=levels,
+            source_dim=source_dim,
+            width=width,
+            norm=norm,
+        )
+    except ValueError as error:
+        raise TrainingError(str(error)) from error
+
+
+def began_generator(spec: Spec, *, noise_dim: int = 64, width: int = 64) -> PictureGenerator:
+    """Return BEGAN's generator for pictures and linear layers for points.
+
+    Args:
+        spec: What the data is.
+        noise_dim: Length of the noise.
+        width: Channels of every layer; points have twice as many hidden units.
+
+    Raises:
+        TrainingError: The data is of another kind, or its side is not 5 to 8 doubled.
+    """
+    spec.expect("points", "pictures")
+    if spec.kind == "points":
+        return usual_generator(spec, noise_dim=noise_dim, width=width)
+    try:
+        return BeganGenerator(
+            resolution=spec.resolution, channels=spec.channels, noise_dim=noise_dim, width=width
+        )
+    except ValueError as error:
+        raise TrainingError(str(error)) from error
+
+
+def began_autoencoder(spec: Spec, *, code_dim: int = 64, width: int = 64) -> Autoencoder:
+    """Return the autoencoder whose mean absolute error judges, as in BEGAN.
+
+    Args:
+        spec: What the data is.
+        code_dim: Length of the code.
+        width: Channels of the first layer; points have twice as many hidden units.
+
+    Raises:
+        TrainingError: The data is of another kind, or its side is not 5 to 8 doubled.
+    """
+    spec.expect("points", "pictures")
+    if spec.kind == "points":
+        return MlpAutoencoder(
+            sample_shape=spec.sample_shape, width=2 * width, code_dim=code_dim, exponent=1
+        )
+    try:
+        return BeganAutoencoder(
+            resolution=spec.resolution, channels=spec.channels, code_dim=code_dim, width=width
         )
     except ValueError as error:
         raise TrainingError(str(error)) from error

@@ -88,6 +88,32 @@ class Relativistic:
         return self.discriminator_loss(fake, real)
 
 
+@dataclass(frozen=True)
+class Margin:
+    """A real example's logit must lead a fake one's. Juefei-Xu et al., 2017, 1704.04865.
+
+    Each real example is paired with one fake; pairs that are a margin apart are left alone.
+
+    Attributes:
+        margin: ε, how far ahead the real example must be.
+    """
+
+    margin: float = 1.0
+
+    @property
+    def compares(self) -> bool:
+        """Whether the generator's loss looks at the logits of real examples too: never."""
+        return False
+
+    def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Return E max(0, fake + ε - real)."""
+        return F.relu(fake + self.margin - real).mean()
+
+    def generator_loss(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
+        """Return -E fake."""
+        return -fake.mean()
+
+
 # Geometric GAN (Lim & Ye 2017, 1705.02894, eq. 24 and 25): margin for D, linear for G.
 hinge = Objective(
     real=lambda logits: F.relu(1.0 - logits).mean(),
@@ -109,6 +135,13 @@ minimax = Objective(
     real=non_saturating.real,
     fake=non_saturating.fake,
     generator=lambda logits: -F.softplus(logits).mean(),
+)
+
+# Hjelm et al. 2017, 1702.08431, section 2.4: the generator seeks D = 1/2, where the logit is 0.
+boundary_seeking = Objective(
+    real=non_saturating.real,
+    fake=non_saturating.fake,
+    generator=lambda logits: 0.5 * logits.square().mean(),
 )
 
 # Arjovsky et al. 2017, 1701.07875, eq. 2 and algorithm 1: the critic's loss is minus its estimate

@@ -98,3 +98,8 @@ def linear_decay(start: float, end: float, to: float = 0.0) -> Schedule:
         return 1.0 + done * (to - 1.0)
 
     return factor
+
+
+def halved(every: float) -> Schedule:
+    """Return the schedule that halves the rate every so many kimg, in steps."""
+    return lambda kimg: 0.5 ** (kimg // every)

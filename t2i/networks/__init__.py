@@ -6,19 +6,24 @@ from collections.abc import Callable, Mapping
 
 from torch import nn
 
+from t2i.networks.autoencoder import Autoencoder, DcganAutoencoder, MlpAutoencoder
 from t2i.networks.base import Critic, Drawn, PictureGenerator, Scores
+from t2i.networks.began import BeganAutoencoder, BeganGenerator
 from t2i.networks.captions import CaptionNetwork
 from t2i.networks.dcgan import DcganCritic, DcganGenerator
 from t2i.networks.discriminator import StageDiscriminator, StageScores
 from t2i.networks.generator import StageGenerator, StageOutput
+from t2i.networks.levels import LevelGenerator
 from t2i.networks.mlp import MlpCritic, MlpGenerator
 from t2i.networks.residual import ResidualCritic, ResidualGenerator
 
 # The networks that a bundle may name. A bundle is data: it must not be able to name any class.
 NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
+    "BeganGenerator": BeganGenerator,
     "CaptionNetwork": CaptionNetwork,
     "DcganCritic": DcganCritic,
     "DcganGenerator": DcganGenerator,
+    "LevelGenerator": LevelGenerator,
     "MlpCritic": MlpCritic,
     "MlpGenerator": MlpGenerator,
     "ResidualCritic": ResidualCritic,
@@ -39,11 +44,17 @@ def build(class_name: str, arguments: Mapping[str, object]) -> nn.Module:
 
 __all__ = [
     "NETWORKS",
+    "Autoencoder",
+    "BeganAutoencoder",
+    "BeganGenerator",
     "CaptionNetwork",
     "Critic",
+    "DcganAutoencoder",
     "DcganCritic",
     "DcganGenerator",
     "Drawn",
+    "LevelGenerator",
+    "MlpAutoencoder",
     "MlpCritic",
     "MlpGenerator",
     "PictureGenerator",

@@ -1,0 +1,120 @@
+"""GoGAN: Wasserstein GANs in stages, each ranked above the one before."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from training.compose import compose
+from training.errors import TrainingError
+from training.networks import usual_critic, usual_generator
+from training.objectives import Margin
+from training.optimizers import RMSProp
+from training.recipe import Networks, Recipe, Update
+from training.registry import Spec, register
+from training.regularizers import Play, Regularizer, clip_weights
+
+
+@register(section="A", data="mnist")
+def gogan(
+    spec: Spec,
+    *,
+    stages: int = 3,
+    stage_kimg: float = 20.0,
+    margin: float = 1.0,
+    ranking: float = 0.5,
+    clip: float = 0.01,
+    n_dis: int = 5,
+    learning_rate: float = 5e-5,
+    noise_dim: int = 100,
+    width: int = 64,
+    batch_size: int = 64,
+) -> Recipe:
+    """Gang of GANs: a margin for the critic, and stages that rank above one another.
+
+    Juefei-Xu, Boddeti and Savvides, 2017, arXiv:1704.04865.
+
+    L_D = E max(0, D_i(G_i(z)) + ε - D_i(x)),   L_G = -E D_i(G_i(z))       (margin WGAN)
+    L_rank = E max(0, D_{i-1}(G_{i-1}(z)) + 2ε - D_i(x))                   (from stage 2 on)
+
+    D_i minimises L_D + λ L_rank; stage i starts as a copy of i - 1. Clipping, RMSProp: as in WGAN.
+
+    Deviations: points take linear layers, pictures DCGAN's networks; the noise is normal.
+
+    Args:
+        spec: What the data is.
+        stages: Number of stages; 1 is WGAN with a margin.
+        stage_kimg: Length of each stage in kimg; the last takes what is left of the run.
+        margin: ε.
+        ranking: Weight λ of L_rank.
+        clip: Largest absolute weight of the critic.
+        n_dis: Critic steps a generator step.
+        learning_rate: Of RMSProp, for both players.
+        noise_dim: Length of the noise.
+        width: Channels of DCGAN's outer layer; points have twice as many hidden units.
+        batch_size: Samples a step over all processes.
+    """
+    if stages < 1 or stage_kimg <= 0.0:
+        raise TrainingError(f"stages: are {stages} of {stage_kimg} kimg; give 1 or more above 0")
+    generator = usual_generator(spec, noise_dim=noise_dim, width=width)
+    critic = usual_critic(spec, width=width)
+
+    def after(networks: Networks, update: Update) -> None:
+        clip_weights(clip)(networks, update)
+        earlier = cast(Earlier, networks["rank"])
+        if min(stages - 1, int(update.kimg / stage_kimg)) > int(earlier.stage):
+            earlier.follow(networks)
+
+    return compose(
+        generator=generator,
+        discriminator=critic,
+        objective=Margin(margin),
+        regularizers=[Rank(ranking, margin=margin, players=(generator, critic))],
+        optimizer=RMSProp(learning_rate),
+        after=after,
+        n_dis=n_dis,
+        batch_size=batch_size,
+    )
+
+
+class Earlier(nn.ModuleDict):
+    """The players of the stage before, frozen, and how many stages have passed."""
+
+    def __init__(self, generator: nn.Module, discriminator: nn.Module) -> None:
+        super().__init__(copy.deepcopy({"generator": generator, "discriminator": discriminator}))
+        self.stage: Tensor
+        self.register_buffer("stage", torch.zeros((), dtype=torch.int64))
+
+    def follow(self, networks: Networks) -> None:
+        """Begin a stage: take over what the players have become."""
+        for name, player in self.items():
+            player.load_state_dict(networks[name].state_dict())
+        self.stage += 1
+
+
+@dataclass(frozen=True)
+class Rank(Regularizer):
+    """Real samples must lead the earlier stage's fakes by two margins; 0 in the first stage."""
+
+    margin: float = 1.0
+    players: tuple[nn.Module, ...] = ()
+    name: str = "rank"
+
+    def loss(self, play: Play) -> Tensor:
+        """Return E max(0, D_{i-1}(G_{i-1}(z)) + 2ε - D_i(x)), a scalar."""
+        earlier = cast(Earlier, play.networks[self.name])
+        if not earlier.stage:
+            return play.real_scores.logits.new_zeros(())
+        with torch.no_grad():
+            drawn = earlier["generator"](play.condition, play.noise).pictures[-1]
+            fake = earlier["discriminator"](drawn).logits
+        return F.relu(fake + 2.0 * self.margin - play.real_scores.logits).mean()
+
+    def state(self) -> nn.Module:
+        """Return the players of the stage before."""
+        return Earlier(*self.players)
