@@ -115,9 +115,10 @@ def compose(
     def after_step(networks: Networks, update: Update) -> None:
         if after is not None:
             after(networks, update)
-        for regularizer in critics:
-            if regularizer.name in remembered:
-                regularizer.after(networks[regularizer.name], update)
+        _remember(critics, networks, update)
+
+    def after_generator_step(networks: Networks, update: Update) -> None:
+        _remember(drawers, networks, update)
 
     return Recipe(
         key=key,
@@ -130,7 +131,12 @@ def compose(
                 steps=n_dis,
                 after=after_step if after is not None or remembered else None,
             ),
-            Phase("generator", generator_optimizer or optimizer, generator_loss),
+            Phase(
+                "generator",
+                generator_optimizer or optimizer,
+                generator_loss,
+                after=after_generator_step if any(r.name in remembered for r in drawers) else None,
+            ),
         ),
         batch_size=batch_size,
         ema=ema,
@@ -138,6 +144,12 @@ def compose(
         joins_late=False,
         differentiates_twice=any(r.differentiates_twice for r in regularizers),
     )
+
+
+def _remember(regularizers: Sequence[Regularizer], networks: Networks, update: Update) -> None:
+    for regularizer in regularizers:
+        if regularizer.name in networks:
+            regularizer.after(networks[regularizer.name], update)
 
 
 def _with(

@@ -10,6 +10,7 @@ from t2i.networks.base import Critic, Drawn, PictureGenerator, Scores
 from t2i.networks.captions import CaptionNetwork
 from t2i.networks.dcgan import DcganCritic, DcganGenerator
 from t2i.networks.discriminator import StageDiscriminator, StageScores
+from t2i.networks.fixed_point import FixedPoint
 from t2i.networks.generator import StageGenerator, StageOutput
 from t2i.networks.mlp import MlpCritic, MlpGenerator
 from t2i.networks.residual import ResidualCritic, ResidualGenerator
@@ -19,6 +20,7 @@ NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
     "CaptionNetwork": CaptionNetwork,
     "DcganCritic": DcganCritic,
     "DcganGenerator": DcganGenerator,
+    "FixedPoint": FixedPoint,
     "MlpCritic": MlpCritic,
     "MlpGenerator": MlpGenerator,
     "ResidualCritic": ResidualCritic,
@@ -44,6 +46,7 @@ __all__ = [
     "DcganCritic",
     "DcganGenerator",
     "Drawn",
+    "FixedPoint",
     "MlpCritic",
     "MlpGenerator",
     "PictureGenerator",
