@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from t2i.networks.base import Critic, Drawn, PictureGenerator
+from t2i.networks.minibatch import MinibatchDiscrimination
 from training.augment import DiffAugment
 from training.ema import Ema
 from training.errors import TrainingError
@@ -186,12 +187,18 @@ def _check(
             raise TrainingError(f"{regularizer.name}: every is {regularizer.every}; give 1 or more")
         if names.count(regularizer.name) > 1:
             raise TrainingError(f"{regularizer.name}: is given twice; add up the weights")
-        if regularizer.per_sample and _has_batch_norm(discriminator):
+        tie = _what_ties(discriminator)
+        if regularizer.per_sample and tie:
             raise TrainingError(
-                f"{regularizer.name}: takes each sample's own gradient, but the critic's BatchNorm "
-                "ties the samples of a batch together; build the critic without BatchNorm"
+                f"{regularizer.name}: takes each sample's own gradient, but the critic's {tie} "
+                f"ties the samples of a batch together; build the critic without {tie}"
             )
 
 
-def _has_batch_norm(network: nn.Module) -> bool:
-    return any(isinstance(module, _BatchNorm) for module in network.modules())
+def _what_ties(network: nn.Module) -> str:
+    for module in network.modules():
+        if isinstance(module, _BatchNorm):
+            return "BatchNorm"
+        if isinstance(module, MinibatchDiscrimination):
+            return "minibatch discrimination"
+    return ""

@@ -14,6 +14,7 @@ from t2i.networks.fixed_point import FixedPoint
 from t2i.networks.generator import StageGenerator, StageOutput
 from t2i.networks.mlp import MlpCritic, MlpGenerator
 from t2i.networks.residual import ResidualCritic, ResidualGenerator
+from t2i.networks.virtual_norm import VirtualNormGenerator
 
 # The networks that a bundle may name. A bundle is data: it must not be able to name any class.
 NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
@@ -27,6 +28,7 @@ NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
     "ResidualGenerator": ResidualGenerator,
     "StageGenerator": StageGenerator,
     "StageDiscriminator": StageDiscriminator,
+    "VirtualNormGenerator": VirtualNormGenerator,
 }
 
 
@@ -57,5 +59,6 @@ __all__ = [
     "StageGenerator",
     "StageOutput",
     "StageScores",
+    "VirtualNormGenerator",
     "build",
 ]
