@@ -40,6 +40,8 @@ class UnrolledAdam(Adam):
         first: dict[str, Tensor | float] = {n: s.get("exp_avg", 0.0) for n, s in known.items()}
         second: dict[str, Tensor | float] = {n: s.get("exp_avg_sq", 0.0) for n, s in known.items()}
         count = {name: float(s.get("step", 0.0)) for name, s in known.items()}
+        # The step size of this moment, where it follows a schedule.
+        rate = self._built[0].param_groups[0]["lr"] if self._built else self.learning_rate
         slow, slower = self.betas
 
         def step(weights: Weights, slopes: Weights) -> Weights:
@@ -51,7 +53,7 @@ class UnrolledAdam(Adam):
                 second[name] = v = slower * second[name] + (1.0 - slower) * slope.square()
                 # A root has no slope at zero, where units that are off leave v.
                 size = (v / (1.0 - slower ** count[name]) + epsilon**2).sqrt()
-                moved[name] = w - self.learning_rate / (1.0 - slow ** count[name]) * m / size
+                moved[name] = w - rate / (1.0 - slow ** count[name]) * m / size
             return moved
 
         return step

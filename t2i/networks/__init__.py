@@ -12,6 +12,7 @@ from t2i.networks.dcgan import DcganCritic, DcganGenerator
 from t2i.networks.discriminator import StageDiscriminator, StageScores
 from t2i.networks.fixed_point import FixedPoint
 from t2i.networks.generator import StageGenerator, StageOutput
+from t2i.networks.mixture import MixtureGenerator
 from t2i.networks.mlp import MlpCritic, MlpGenerator
 from t2i.networks.residual import ResidualCritic, ResidualGenerator
 from t2i.networks.virtual_norm import VirtualNormGenerator
@@ -22,6 +23,7 @@ NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
     "DcganCritic": DcganCritic,
     "DcganGenerator": DcganGenerator,
     "FixedPoint": FixedPoint,
+    "MixtureGenerator": MixtureGenerator,
     "MlpCritic": MlpCritic,
     "MlpGenerator": MlpGenerator,
     "ResidualCritic": ResidualCritic,
@@ -49,6 +51,7 @@ __all__ = [
     "DcganGenerator",
     "Drawn",
     "FixedPoint",
+    "MixtureGenerator",
     "MlpCritic",
     "MlpGenerator",
     "PictureGenerator",

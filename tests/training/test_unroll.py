@@ -45,8 +45,9 @@ def test_unrolled_adam_takes_the_steps_that_adam_would(taken: int) -> None:
 
     torch.manual_seed(0)
     network = nn.Linear(2, 2)
-    described = UnrolledAdam(0.05, betas=(0.5, 0.9))
+    described = UnrolledAdam(0.2, betas=(0.5, 0.9))
     optimizer = described.build(network.parameters())
+    optimizer.param_groups[0]["lr"] = 0.05  # as a schedule would
 
     def step() -> None:
         optimizer.zero_grad()

@@ -10,7 +10,7 @@ from training.compose import unconditional
 from training.errors import TrainingError
 from training.networks import usual_critic, usual_generator
 from training.objectives import minimax
-from training.optimizers import Adam
+from training.optimizers import Adam, linear_decay
 from training.recipe import Batch, Losses, Networks, Phase, Recipe
 from training.registry import Spec, register
 from training.unroll import UnrolledAdam, Weights, gradient_descent, scored_with, unroll
@@ -24,6 +24,7 @@ def unrolled_gan(
     inner_rate: float = 0.0,
     learning_rate: float = 1e-4,
     generator_rate: float = 1e-4,
+    decay_kimg: float = 0.0,
     noise_dim: int = 256,
     width: int = 64,
     batch_size: int = 512,
@@ -52,6 +53,7 @@ def unrolled_gan(
         inner_rate: Above 0, unrolled steps are gradient ascent with this rate.
         learning_rate: Of the discriminator's Adam with betas 0.5 and 0.999.
         generator_rate: Of the generator's.
+        decay_kimg: Kimg at which both rates, from the half of it on, have fallen to 0; 0 for never.
         noise_dim: Length of the noise.
         width: Channels of DCGAN's outer layer; points have twice as many hidden units.
         batch_size: Samples a step over all processes.
@@ -64,7 +66,8 @@ def unrolled_gan(
         shape, hidden = spec.sample_shape, 2 * width
         generator = MlpGenerator(sample_shape=shape, noise_dim=noise_dim, width=hidden, depth=2)
         critic = MlpCritic(sample_shape=shape, width=hidden, depth=2)
-    optimizer = UnrolledAdam(learning_rate, betas=(0.5, 0.999))
+    schedule = linear_decay(decay_kimg / 2, decay_kimg) if decay_kimg else None
+    optimizer = UnrolledAdam(learning_rate, (0.5, 0.999), schedule)
 
     def drawn(networks: Networks, batch: Batch, name: str) -> Tensor:
         noise = batch.noise.normal(name, noise_dim)
@@ -97,7 +100,7 @@ def unrolled_gan(
         networks={"generator": generator, "discriminator": critic},
         phases=(
             Phase("discriminator", optimizer, discriminator_loss),
-            Phase("generator", Adam(generator_rate, betas=(0.5, 0.999)), generator_loss),
+            Phase("generator", Adam(generator_rate, (0.5, 0.999), schedule), generator_loss),
         ),
         batch_size=batch_size,
         ema=None,
