@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from torch import nn
 
 from t2i.networks.base import Critic, Drawn, PictureGenerator, Scores
+from t2i.networks.bayesian import BayesianGenerator
 from t2i.networks.captions import CaptionNetwork
 from t2i.networks.dcgan import DcganCritic, DcganGenerator
 from t2i.networks.discriminator import StageDiscriminator, StageScores
@@ -19,6 +20,7 @@ from t2i.networks.virtual_norm import VirtualNormGenerator
 
 # The networks that a bundle may name. A bundle is data: it must not be able to name any class.
 NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
+    "BayesianGenerator": BayesianGenerator,
     "CaptionNetwork": CaptionNetwork,
     "DcganCritic": DcganCritic,
     "DcganGenerator": DcganGenerator,
@@ -45,6 +47,7 @@ def build(class_name: str, arguments: Mapping[str, object]) -> nn.Module:
 
 __all__ = [
     "NETWORKS",
+    "BayesianGenerator",
     "CaptionNetwork",
     "Critic",
     "DcganCritic",
