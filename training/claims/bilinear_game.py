@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from training.claims.claim import Measured, Trial, claim
 from training.plots import Series, panels, save_plot, scatter_plot
 
 START = math.sqrt(2.0)
-WAYS: Mapping[str, Mapping[str, object]] = {
+WAYS: Mapping[str, Mapping[str, Any]] = {
     "at the same time": {},
     "in turn": {"alternating": True},
     "historical averaging": {"history": 0.2},
