@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 from torch import nn
@@ -73,7 +74,7 @@ def adagan(trial: Trial) -> Measured:
             "high_quality_percent": trained.moments[-1].figures["high_quality_percent"],
         },
         holds=covered[-1] > covered[0]
-        and all(later >= earlier - 1 for earlier, later in zip(covered, covered[1:], strict=False)),
+        and all(later >= earlier - 1 for earlier, later in itertools.pairwise(covered)),
         pictures={"coverage": save_plot(panels(plots), trial.out / "coverage.png")},
         best={name: best[name] for name in ("modes_of_25", "high_quality_percent")},
     )

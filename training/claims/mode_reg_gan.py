@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from training.claims.claim import Measured, Trial, claim
 from training.claims.judge import judge_of
 from training.metrics.features import as_bytes
@@ -9,7 +12,7 @@ from training.metrics.latent import write_rows
 from training.metrics.mixtures import stacked_modes
 
 DRAWN = 26_000
-WAYS = {
+WAYS: Mapping[str, Mapping[str, Any]] = {
     "gan": {"reconstruction": 0.0, "modes": 0.0},
     "reg_gan": {},
     "mdgan": {"manifold_diffusion": True},
