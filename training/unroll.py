@@ -64,7 +64,7 @@ def unroll(
 ) -> Weights:
     """Return a network's weights after further steps, as a function of all that the loss saw.
 
-    Metz et al., 2017, 1611.02163, eq. 4 to 6. The network itself stays as it is.
+    Metz et al., 2017, 1611.02163, section 2.2. The network itself stays as it is.
 
     Args:
         network: Whose weights the steps start from.

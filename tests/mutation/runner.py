@@ -97,6 +97,10 @@ def targets() -> list[Target]:
         "training/objectives.py": ("test_objectives.py", "test_adversarial.py"),
         "training/regularizers.py": ("test_regularizers.py",),
         "training/divergences.py": ("test_divergences.py", "test_adversarial.py"),
+        "training/unroll.py": ("test_unroll.py",),
+        "training/historical.py": ("test_historical.py",),
+        "training/boosting.py": ("zoo/test_adagan.py",),
+        "training/supervised.py": ("zoo/test_improved_gan.py",),
     }
     found = []
     for source, names in parts.items():

@@ -17,7 +17,7 @@ COMPONENTS, STAGE_KIMG = 5, 60.0
 
 @claim(
     paper="coverage of mixtures of up to 20 Gaussians rises with the components, above that of "
-    "one GAN and of bagged ones (figure 2)",
+    "one GAN and of bagged ones (section 4)",
     shows="coverage of a grid of 25 Gaussians rises with each component of the mixture",
 )
 def adagan(trial: Trial) -> Measured:

@@ -15,7 +15,7 @@ RADIUS = 6.0
 
 
 @claim(
-    paper="no such figure; a Bayesian GAN errs less than a Bayesian neural network on small sets "
+    paper="no such figure; classifies small sets as well as a Bayesian neural network or better "
     "(table 1)",
     shows="ten generators of the posterior together cover more modes than one of them does",
 )

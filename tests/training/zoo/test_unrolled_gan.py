@@ -24,7 +24,7 @@ def small(**knobs: object) -> Recipe:
 
 
 def value(recipe: Recipe, fake: Tensor) -> Tensor:
-    """Equation 2."""
+    """f, of section 2.1."""
     critic = recipe.networks["discriminator"]
     real, faked = critic(SAMPLES).logits, critic(fake).logits
     return torch.sigmoid(real).log().mean() + (1 - torch.sigmoid(faked)).log().mean()
@@ -36,7 +36,7 @@ def drawn(recipe: Recipe, name: str) -> Tensor:
     return fake
 
 
-def test_without_unrolling_both_players_have_the_value_of_equation_2() -> None:
+def test_without_unrolling_both_players_have_the_value_of_the_first_gan() -> None:
     recipe = small(unrolled=0)
     found = losses_of(recipe, batch_of(SAMPLES))
     mine = value(recipe, drawn(recipe, "generator"))
@@ -79,7 +79,7 @@ def test_the_generators_gradient_passes_through_the_discriminators_steps() -> No
         return recipe.phases[1].loss(shifted, batch_of(SAMPLES)).total.item()
 
     assert found == pytest.approx((moved(1e-2) - moved(-1e-2)) / 2e-2, rel=2e-2)
-    # Eq. 10 has a second term: the slope with the discriminator held where it ends is another.
+    # There is a second term: the slope with the discriminator held where it ends is another.
     ordinary = small(unrolled=0)
     bias = list(ordinary.networks["generator"].parameters())[-1]
     losses_of(ordinary, batch_of(SAMPLES))
