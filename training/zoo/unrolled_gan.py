@@ -33,16 +33,16 @@ def unrolled_gan(
 
     Metz, Poole, Pfau and Sohl-Dickstein, 2017, arXiv:1611.02163.
 
-    f(θ_G, θ_D) = E log D(x) + E log(1 - D(G(z)))                            (section 2.1)
-    θ_D⁰ = θ_D,   θ_D^{k+1} = θ_D^k + η ∂f(θ_G, θ_D^k) / ∂θ_D^k                 (section 2.2)
+    f(θ_G, θ_D) = E log D(x) + E log(1 - D(G(z)))                           (section 2.1)
+    θ_D⁰ = θ_D,   θ_D^{k+1} = θ_D^k + η ∂f(θ_G, θ_D^k) / ∂θ_D^k             (section 2.2)
     f_K(θ_G, θ_D) = f(θ_G, θ_D^K(θ_G, θ_D))                                 (section 2.2)
-    G descends f_K, D ascends f                                                 (section 2.2)
+    G descends f_K, D ascends f                                             (section 2.2)
 
-    The gradient of f_K passes through all K steps, so the term of the real samples counts
-    as well: it shows G how D would answer. D itself takes its one ordinary step.
+    The gradient of f_K passes through all K steps, so the term of the real samples counts as well:
+    it shows G how D would answer. D itself takes its one ordinary step.
 
     As in the authors' experiments the unrolled steps are those of D's own Adam, from its moments;
-    `inner_rate` makes them plain gradient ascent, as written above. All steps see the batch of the moment.
+    `inner_rate` makes them plain gradient ascent, as written above. All steps see one batch.
 
     Deviations: D's hidden units are leaky; pictures take DCGAN's networks. With several processes
     each looks ahead on its own rows.
