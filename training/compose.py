@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from t2i.networks.autoencoder import Autoencoder
 from t2i.networks.base import Critic, Drawn, PictureGenerator
+from t2i.networks.minibatch import MinibatchDiscrimination
 from training.augment import DiffAugment
 from training.ema import Ema
 from training.errors import TrainingError
@@ -116,9 +117,10 @@ def compose(
     def after_step(networks: Networks, update: Update) -> None:
         if after is not None:
             after(networks, update)
-        for regularizer in critics:
-            if regularizer.name in remembered:
-                regularizer.after(networks[regularizer.name], update)
+        _remember(critics, networks, update)
+
+    def after_generator_step(networks: Networks, update: Update) -> None:
+        _remember(drawers, networks, update)
 
     return Recipe(
         key=key,
@@ -131,7 +133,12 @@ def compose(
                 steps=n_dis,
                 after=after_step if after is not None or remembered else None,
             ),
-            Phase("generator", generator_optimizer or optimizer, generator_loss),
+            Phase(
+                "generator",
+                generator_optimizer or optimizer,
+                generator_loss,
+                after=after_generator_step if any(r.name in remembered for r in drawers) else None,
+            ),
         ),
         batch_size=batch_size,
         ema=ema,
@@ -139,6 +146,12 @@ def compose(
         joins_late=False,
         differentiates_twice=any(r.differentiates_twice for r in regularizers),
     )
+
+
+def _remember(regularizers: Sequence[Regularizer], networks: Networks, update: Update) -> None:
+    for regularizer in regularizers:
+        if regularizer.name in networks:
+            regularizer.after(networks[regularizer.name], update)
 
 
 def _with(
@@ -175,12 +188,18 @@ def _check(
             raise TrainingError(f"{regularizer.name}: every is {regularizer.every}; give 1 or more")
         if names.count(regularizer.name) > 1:
             raise TrainingError(f"{regularizer.name}: is given twice; add up the weights")
-        if regularizer.per_sample and _has_batch_norm(discriminator):
+        tie = _what_ties(discriminator)
+        if regularizer.per_sample and tie:
             raise TrainingError(
-                f"{regularizer.name}: takes each sample's own gradient, but the critic's BatchNorm "
-                "ties the samples of a batch together; build the critic without BatchNorm"
+                f"{regularizer.name}: takes each sample's own gradient, but the critic's {tie} "
+                f"ties the samples of a batch together; build the critic without {tie}"
             )
 
 
-def _has_batch_norm(network: nn.Module) -> bool:
-    return any(isinstance(module, _BatchNorm) for module in network.modules())
+def _what_ties(network: nn.Module) -> str:
+    for module in network.modules():
+        if isinstance(module, _BatchNorm):
+            return "BatchNorm"
+        if isinstance(module, MinibatchDiscrimination):
+            return "minibatch discrimination"
+    return ""

@@ -8,14 +8,18 @@ from torch import nn
 
 from t2i.networks.autoencoder import Autoencoder, DcganAutoencoder, MlpAutoencoder
 from t2i.networks.base import Critic, Drawn, PictureGenerator, Scores
+from t2i.networks.bayesian import BayesianGenerator
 from t2i.networks.began import BeganAutoencoder, BeganGenerator
 from t2i.networks.captions import CaptionNetwork
 from t2i.networks.dcgan import DcganCritic, DcganGenerator
 from t2i.networks.discriminator import StageDiscriminator, StageScores
+from t2i.networks.fixed_point import FixedPoint
 from t2i.networks.generator import StageGenerator, StageOutput
 from t2i.networks.levels import LevelGenerator
+from t2i.networks.mixture import MixtureGenerator
 from t2i.networks.mlp import MlpCritic, MlpGenerator
 from t2i.networks.residual import ResidualCritic, ResidualGenerator
+from t2i.networks.virtual_norm import VirtualNormGenerator
 
 # The networks that a bundle may name. A bundle is data: it must not be able to name any class.
 NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
@@ -24,12 +28,16 @@ NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
     "DcganCritic": DcganCritic,
     "DcganGenerator": DcganGenerator,
     "LevelGenerator": LevelGenerator,
+    "BayesianGenerator": BayesianGenerator,
+    "FixedPoint": FixedPoint,
+    "MixtureGenerator": MixtureGenerator,
     "MlpCritic": MlpCritic,
     "MlpGenerator": MlpGenerator,
     "ResidualCritic": ResidualCritic,
     "ResidualGenerator": ResidualGenerator,
     "StageGenerator": StageGenerator,
     "StageDiscriminator": StageDiscriminator,
+    "VirtualNormGenerator": VirtualNormGenerator,
 }
 
 
@@ -45,6 +53,7 @@ def build(class_name: str, arguments: Mapping[str, object]) -> nn.Module:
 __all__ = [
     "NETWORKS",
     "Autoencoder",
+    "BayesianGenerator",
     "BeganAutoencoder",
     "BeganGenerator",
     "CaptionNetwork",
@@ -53,7 +62,9 @@ __all__ = [
     "DcganCritic",
     "DcganGenerator",
     "Drawn",
+    "FixedPoint",
     "LevelGenerator",
+    "MixtureGenerator",
     "MlpAutoencoder",
     "MlpCritic",
     "MlpGenerator",
@@ -65,5 +76,6 @@ __all__ = [
     "StageGenerator",
     "StageOutput",
     "StageScores",
+    "VirtualNormGenerator",
     "build",
 ]

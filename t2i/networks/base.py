@@ -126,6 +126,11 @@ class Critic(nn.Module):
         """Channels that a condition adds to the input."""
         return condition_dim if joining == "concat" else 0
 
+    def without_heads(self) -> Critic:
+        """Take the heads away: `look` alone remains, as the trunk of another critic."""
+        del self.score, self.head, self.project
+        return self
+
     def look(self, pictures: Tensor) -> Tensor:
         """Map pictures, with the planes of a concatenated condition, to ``(n, feature_dim)``."""
         raise NotImplementedError

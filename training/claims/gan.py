@@ -40,10 +40,11 @@ def gan(trial: Trial) -> Measured:
     sure. The figure is the norm of the gradient of eq. 1's loss by the drawn points, divided by
     that of -log D(G(z)).
 
-    The claim holds when D's error is below 0.05 and the ratio below 0.1.
+    The claim holds when D's error is below 0.05 and the ratio below 0.1, and the distance below a
+    quarter of the data's standard deviation: a D that had learned nothing would say 1/2 as well.
     """
     data = trial.data("mixture1d")
-    trained = trial.train("gan", data, kimg=1500, **KNOBS)
+    trained = trial.train("gan", data, kimg=600, **KNOBS)
     test = trial.data("mixture1d", split="test", count=DRAWN)
     drawn = trained.draw(len(test)).double().numpy()
     critic = trained.networks["discriminator"]
@@ -55,7 +56,7 @@ def gan(trial: Trial) -> Measured:
     path = save_plot(chart, trial.out / "density.png")
     return Measured(
         {"d_from_half": error, "w1_from_data": w1, "saturating_gradient_ratio": ratio},
-        holds=error < 0.05 and ratio < 0.1,
+        holds=error < 0.05 and ratio < 0.1 and w1 < float(test.samples.std()) / 4,
         pictures={"density": path},
     )
 

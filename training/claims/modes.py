@@ -60,12 +60,24 @@ def train_and_count(
     )
 
 
-def modes_of(generator: nn.Module, data: MixtureData, count: int, *, seed: int = 0) -> Modes:
-    """Count the modes of a mixture that a generator's points lie on."""
+def modes_of(
+    generator: nn.Module, data: MixtureData, count: int, *, seed: int = 0, radius: float = 3.0
+) -> Modes:
+    """Count the modes of a mixture that a generator's points lie on.
+
+    Args:
+        generator: What draws the points.
+        data: Points of the mixture.
+        count: How many are drawn.
+        seed: Seed of the noise.
+        radius: How far from a centre a point counts, in standard deviations of the mode.
+    """
     assert data.mixture is not None
     points = draw(generator, count, seed=seed).numpy()
     mixture = data.mixture
-    return mixture_modes(points, mixture.centres, mixture.deviation, weights=mixture.weights)
+    return mixture_modes(
+        points, mixture.centres, mixture.deviation, weights=mixture.weights, radius=radius
+    )
 
 
 def _figures(modes: Modes) -> dict[str, float]:
