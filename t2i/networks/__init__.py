@@ -11,6 +11,7 @@ from t2i.networks.captions import CaptionNetwork
 from t2i.networks.dcgan import DcganCritic, DcganGenerator
 from t2i.networks.discriminator import StageDiscriminator, StageScores
 from t2i.networks.generator import StageGenerator, StageOutput
+from t2i.networks.ladder import LadderCritic, LadderGenerator
 from t2i.networks.mlp import MlpCritic, MlpGenerator
 from t2i.networks.residual import ResidualCritic, ResidualGenerator
 
@@ -19,6 +20,8 @@ NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
     "CaptionNetwork": CaptionNetwork,
     "DcganCritic": DcganCritic,
     "DcganGenerator": DcganGenerator,
+    "LadderCritic": LadderCritic,
+    "LadderGenerator": LadderGenerator,
     "MlpCritic": MlpCritic,
     "MlpGenerator": MlpGenerator,
     "ResidualCritic": ResidualCritic,
@@ -44,6 +47,8 @@ __all__ = [
     "DcganCritic",
     "DcganGenerator",
     "Drawn",
+    "LadderCritic",
+    "LadderGenerator",
     "MlpCritic",
     "MlpGenerator",
     "PictureGenerator",
