@@ -180,6 +180,17 @@ def dragan(weight: float = 10.0) -> GradientPenalty:
     return GradientPenalty(weight, name="dragan", at=perturbed_reals)
 
 
+@dataclass(frozen=True)
+class Drift(Regularizer):
+    """``E D(x)²`` of real samples: logits stay near zero. Karras et al., 1710.10196, appendix A."""
+
+    name: str = "drift"
+
+    def loss(self, play: Play) -> Tensor:
+        """Return the mean squared logit, a scalar."""
+        return play.real_scores.logits.square().mean()
+
+
 MIRROR_AND_SHIFT = DiffAugment(colour=False, cutout=False, flip=True)
 
 

@@ -13,6 +13,7 @@ from t2i.networks.discriminator import StageDiscriminator, StageScores
 from t2i.networks.generator import StageGenerator, StageOutput
 from t2i.networks.ladder import LadderCritic, LadderGenerator
 from t2i.networks.mlp import MlpCritic, MlpGenerator
+from t2i.networks.progressive import ProgressiveCritic, ProgressiveGenerator
 from t2i.networks.residual import ResidualCritic, ResidualGenerator
 
 # The networks that a bundle may name. A bundle is data: it must not be able to name any class.
@@ -24,6 +25,8 @@ NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
     "LadderGenerator": LadderGenerator,
     "MlpCritic": MlpCritic,
     "MlpGenerator": MlpGenerator,
+    "ProgressiveCritic": ProgressiveCritic,
+    "ProgressiveGenerator": ProgressiveGenerator,
     "ResidualCritic": ResidualCritic,
     "ResidualGenerator": ResidualGenerator,
     "StageGenerator": StageGenerator,
@@ -52,6 +55,8 @@ __all__ = [
     "MlpCritic",
     "MlpGenerator",
     "PictureGenerator",
+    "ProgressiveCritic",
+    "ProgressiveGenerator",
     "ResidualCritic",
     "ResidualGenerator",
     "Scores",

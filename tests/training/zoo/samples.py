@@ -24,6 +24,7 @@ SMALL: dict[str, object] = {
     "noise_dim": 5,
     "batch_size": 8,
     "n_dis": 2,
+    "stage_kimg": 0.012,
 }
 
 
