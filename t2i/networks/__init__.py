@@ -12,8 +12,10 @@ from t2i.networks.dcgan import DcganCritic, DcganGenerator
 from t2i.networks.discriminator import StageDiscriminator, StageScores
 from t2i.networks.generator import StageGenerator, StageOutput
 from t2i.networks.ladder import LadderCritic, LadderGenerator
+from t2i.networks.laplacian import LaplacianCritic, LaplacianGenerator
 from t2i.networks.mlp import MlpCritic, MlpGenerator
 from t2i.networks.progressive import ProgressiveCritic, ProgressiveGenerator
+from t2i.networks.recurrent import RecurrentGenerator
 from t2i.networks.residual import ResidualCritic, ResidualGenerator
 
 # The networks that a bundle may name. A bundle is data: it must not be able to name any class.
@@ -23,10 +25,13 @@ NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
     "DcganGenerator": DcganGenerator,
     "LadderCritic": LadderCritic,
     "LadderGenerator": LadderGenerator,
+    "LaplacianCritic": LaplacianCritic,
+    "LaplacianGenerator": LaplacianGenerator,
     "MlpCritic": MlpCritic,
     "MlpGenerator": MlpGenerator,
     "ProgressiveCritic": ProgressiveCritic,
     "ProgressiveGenerator": ProgressiveGenerator,
+    "RecurrentGenerator": RecurrentGenerator,
     "ResidualCritic": ResidualCritic,
     "ResidualGenerator": ResidualGenerator,
     "StageGenerator": StageGenerator,
@@ -52,11 +57,14 @@ __all__ = [
     "Drawn",
     "LadderCritic",
     "LadderGenerator",
+    "LaplacianCritic",
+    "LaplacianGenerator",
     "MlpCritic",
     "MlpGenerator",
     "PictureGenerator",
     "ProgressiveCritic",
     "ProgressiveGenerator",
+    "RecurrentGenerator",
     "ResidualCritic",
     "ResidualGenerator",
     "Scores",
