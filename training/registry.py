@@ -216,7 +216,7 @@ def _register(build: Builder, learns: Learns, section: str, data: str) -> Builde
         return recipe if recipe.key else dataclasses.replace(recipe, key=key)
 
     title = text.partition("\n")[0]
-    source = source_of(text)
+    source = source_of(text) if section else Source()
     _ENTRIES[key] = Entry(key, title, text, tuple(knobs), named, learns, section, data, source)
     return named
 

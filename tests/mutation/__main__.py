@@ -1,0 +1,135 @@
+"""Counts how many wrong turns of the losses the tests notice.
+
+    python -m tests.mutation                      every paper and what papers are made of
+    python -m tests.mutation gan objectives       only these files
+    python -m tests.mutation --jobs 8 --json out.json
+
+Each file is changed in one place at a time: a sign turned, a term or factor dropped, real and fake
+swapped, a constant changed, an argument left out, another objective taken. Its own tests run
+against each such mutant; one that they do not notice survived. `equivalent.toml` lists mutants that
+no test could notice, each with its reason; they are left out of the count.
+
+Numbers among the defaults of a paper's arguments are left alone without `--knobs`.
+
+Exit codes: 0 the score reaches `--least`, 1 it does not, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.mutation.runner import Target, Verdict, examine, targets
+
+EQUIVALENT = Path(__file__).parent / "equivalent.toml"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.mutation",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a paper, or objectives …")
+    parser.add_argument("--jobs", type=int, default=1, help="mutants at once (default 1)")
+    parser.add_argument("--knobs", action="store_true", help="also change defaults of arguments")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything here as well")
+    parser.add_argument("--least", type=float, default=95.0, help="score to reach (default 95)")
+    given = parser.parse_args(arguments)
+    if given.jobs < 1:
+        parser.error("--jobs: give 1 or more")
+    try:
+        chosen = choose(targets(), given.names)
+        known = equivalents(EQUIVALENT)
+    except ValueError as error:
+        parser.error(str(error))
+    started = time.monotonic()
+    verdicts: list[Verdict] = []
+    for target in chosen:
+        here: list[Verdict] = []
+        for verdict in examine(
+            target, jobs=given.jobs, knobs=given.knobs, equivalent=known.get(target.source, {})
+        ):
+            here.append(verdict)
+            if verdict.outcome == "survived":
+                print(f"  survived: {target.source} {verdict.mutant.words}", flush=True)
+        verdicts += here
+        print(f"{target.source}: {line(here)}", flush=True)
+    whole = score(verdicts)
+    print(f"all: {line(verdicts)} in {time.monotonic() - started:.0f} s")
+    if given.json is not None:
+        given.json.write_text(json.dumps(as_json(chosen, verdicts), indent=2) + "\n")
+    return 0 if whole >= given.least else 1
+
+
+def choose(known: Sequence[Target], names: Sequence[str]) -> list[Target]:
+    """Return the targets of these names, all without any.
+
+    Raises:
+        ValueError: There is none of a name.
+    """
+    by_name = {Path(target.source).stem.replace("_", "-"): target for target in known}
+    for name in names:
+        if name.replace("_", "-") not in by_name:
+            raise ValueError(f"NAME: {name} is none of {', '.join(by_name)}")
+    asked = {name.replace("_", "-") for name in names} or set(by_name)
+    return [target for name, target in by_name.items() if name in asked]
+
+
+def equivalents(path: Path) -> dict[str, dict[str, str]]:
+    """Read which mutants cannot be noticed, by file and words, with the reason.
+
+    Raises:
+        ValueError: An entry has no reason.
+    """
+    with path.open("rb") as file:
+        entries: dict[str, dict[str, str]] = tomllib.load(file)
+    for source, mutants in entries.items():
+        for words, reason in mutants.items():
+            if not reason.strip():
+                raise ValueError(f"{path.name}: {source} {words!r} has no reason; write one")
+    return entries
+
+
+def score(verdicts: Sequence[Verdict]) -> float:
+    """Return the percentage of mutants that were noticed, 100 where there are none."""
+    counted = [each for each in verdicts if each.outcome != "broken"]
+    noticed = sum(each.outcome != "survived" for each in counted)
+    return 100.0 * noticed / len(counted) if counted else 100.0
+
+
+def line(verdicts: Sequence[Verdict]) -> str:
+    """Return the counts in one line."""
+    count = {name: sum(each.outcome == name for each in verdicts) for name in OUTCOMES}
+    return (
+        f"{score(verdicts):.1f} % noticed ("
+        + ", ".join(f"{number} {name}" for name, number in count.items())
+        + ")"
+    )
+
+
+OUTCOMES = ("killed", "timed out", "survived", "broken")
+
+
+def as_json(chosen: Sequence[Target], verdicts: Sequence[Verdict]) -> dict[str, object]:
+    """Return score, counts and every survivor as JSON values."""
+    files = {}
+    for target in chosen:
+        here = [each for each in verdicts if each.target == target]
+        files[target.source] = {
+            "score": round(score(here), 2),
+            "tests": list(target.tests),
+            **{name: sum(each.outcome == name for each in here) for name in OUTCOMES},
+            "survivors": [each.mutant.words for each in here if each.outcome == "survived"],
+        }
+    return {"score": round(score(verdicts), 2), "mutants": len(verdicts), "files": files}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
