@@ -119,7 +119,7 @@ def dissect(maps: Tensor, segments: Tensor, concepts: Sequence[str]) -> Dissecti
 
     Maps are enlarged to the pictures' side and thresholded. The threshold of a unit and a concept
     is the one of the highest information quality ratio I / H on the first half of the pictures;
-    the IoU is that of the second half (eq. 2).
+    the IoU is that of the second half (section 3.1).
 
     Args:
         maps: ``(n, units, h, w)`` features.
@@ -181,7 +181,7 @@ def _entropy(share: Tensor) -> Tensor:
 
 
 def ablated(units: Sequence[int]) -> Edit:
-    """Return the edit that switches units off at all places (eq. 3, left)."""
+    """Return the edit that switches units off at all places (section 3.2)."""
 
     def edit(features: Tensor) -> Tensor:
         changed = features.clone()
@@ -192,7 +192,7 @@ def ablated(units: Sequence[int]) -> Edit:
 
 
 def inserted(units: Sequence[int], values: Tensor, places: Tensor) -> Edit:
-    """Return the edit that sets units to constants at some places (eq. 3, right).
+    """Return the edit that sets units to constants at some places (section 3.2).
 
     Args:
         units: Which.
@@ -231,7 +231,7 @@ class Effect:
 
     @property
     def average_causal(self) -> Tensor:
-        """``(concepts,)``: switched on minus switched off (eq. 5)."""
+        """``(concepts,)``: switched on minus switched off, the paper's δ."""
         return self.on - self.off
 
     @property

@@ -18,7 +18,7 @@ SWITCHED = 8
 
 
 @claim(
-    paper="ablating 20 units removes most trees of LSUN churches (figure 4)",
+    paper="the more tree units are ablated, the fewer trees are left in LSUN churches (figure 4)",
     shows="switching off the units of a part removes it, and as many other units do not",
 )
 def gan_dissection(trial: Trial) -> Measured:
@@ -27,7 +27,7 @@ def gan_dissection(trial: Trial) -> Measured:
     Parts are told by a network that learned them from the renderer. The part is the one whose 8
     best units have the highest IoU. Compared are the 8 best units with 8 others by lot, on 500
     other pictures. The claim holds when the best remove more than half of the part's pixels, and at
-    least twice what the others remove. The effect is that of eq. 5, with the units switched on in
+    least twice what the others remove. The effect is the paper's δ, with the units switched on in
     the middle of the picture.
     """
     data = trial.data("birds:12000", resolution=SIDE)

@@ -16,7 +16,7 @@ KIMG = 100.0
 
 
 @claim(
-    paper="taken for real 40 % of the time, a plain GAN 10 %, by people on CIFAR-10 (section 5.2)",
+    paper="taken for real 40 % of the time, a plain GAN 10 %, by people on CIFAR-10 (abstract)",
     shows="the pyramid's detail is nearer to the data's than that of one scale at equal cost",
 )
 def lapgan(trial: Trial) -> Measured:

@@ -23,8 +23,8 @@ def gan_dissection(
 
     Bau, Zhu, Strobelt, Zhou, Tenenbaum, Freeman and Torralba, 2019, arXiv:1811.10597.
 
-    IoU of u and c = E |both r_u > t and s_c(x)| / E |either|, r_u enlarged     (eq. 2)
-    δ of U on c = E s_c(x with U on) - E s_c(x with U off)                     (eq. 5)
+    IoU of u and c = E |both r_u > t and s_c(x)| / E |either|, r_u enlarged        (3.1)
+    δ of U on c = E s_c(x with U on) - E s_c(x with U off)                        (3.2)
 
     An analysis of a trained generator. t is the threshold of the highest information quality
     ratio on other pictures. Units are switched off everywhere, or on at chosen places. This
