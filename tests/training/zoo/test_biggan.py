@@ -62,7 +62,7 @@ def test_the_orthogonal_term_is_of_the_learned_weights_by_hand() -> None:
         layer.weight.copy_(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
     nn.utils.parametrizations.spectral_norm(layer)
     # The rows' product is 1·3 + 2·4 = 11, twice, and the diagonal does not count.
-    assert float(orthogonality(layer)) == pytest.approx(2 * 11.0**2)
+    assert float(orthogonality(layer).detach()) == pytest.approx(2 * 11.0**2)
 
 
 def test_first_weights_are_orthogonal() -> None:
