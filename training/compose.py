@@ -50,6 +50,7 @@ def compose(
     augment: DiffAugment | None = None,
     after: Callable[[Networks, Update], None] | None = None,
     condition: Condition | None = None,
+    shown: Callable[[Networks, Batch], Batch] | None = None,
     batch_size: int = 64,
     ema: Ema | None = None,
     watched: tuple[str, ...] = (),
@@ -72,6 +73,8 @@ def compose(
         after: Called after each discriminator step, such as `clip_weights`.
         condition: From a batch to the embedding; None takes labels where the generator has a
             condition, else nothing.
+        shown: What of a batch the players are shown, such as pictures no finer than a growing
+            generator draws; None shows it as it is.
         batch_size: Samples a step over all processes.
         ema: Average of the generator's weights; None serves the last weights.
         watched: Losses that stop the run when they stay near zero.
@@ -89,6 +92,8 @@ def compose(
     drawers = [r for r in regularizers if r.player == "generator"]
 
     def play(players: Networks, batch: Batch, name: str) -> Play:
+        if shown is not None:
+            batch = shown(players, batch)
         embedding = chosen(batch)
         noise = batch.noise.normal(name, generator.noise_dim)
         drawn = cast(Drawn, players["generator"](embedding, noise))

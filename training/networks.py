@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 from t2i.networks import (
@@ -22,6 +24,15 @@ from t2i.networks.base import Critic, Joining, PictureGenerator
 from t2i.networks.residual import CriticNorm
 from training.errors import TrainingError
 from training.registry import Spec
+
+
+@contextmanager
+def fits() -> Iterator[None]:
+    """Turn what a network says of arguments that do not fit the data into a `TrainingError`."""
+    try:
+        yield
+    except ValueError as error:
+        raise TrainingError(str(error)) from error
 
 
 def usual_generator(

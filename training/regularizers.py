@@ -15,6 +15,7 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrize
 
 from training.augment import DiffAugment
 from training.recipe import Batch, Networks, Scores, Update
@@ -179,6 +180,17 @@ def dragan(weight: float = 10.0) -> GradientPenalty:
     return GradientPenalty(weight, name="dragan", at=perturbed_reals)
 
 
+@dataclass(frozen=True)
+class Drift(Regularizer):
+    """``E D(x)²`` of real samples: logits stay near zero. Karras et al., 1710.10196, appendix A."""
+
+    name: str = "drift"
+
+    def loss(self, play: Play) -> Tensor:
+        """Return the mean squared logit, a scalar."""
+        return play.real_scores.logits.square().mean()
+
+
 MIRROR_AND_SHIFT = DiffAugment(colour=False, cutout=False, flip=True)
 
 
@@ -262,19 +274,29 @@ class Orthogonal(Regularizer):
 
 
 def orthogonality(network: nn.Module) -> Tensor:
-    """Return the sum of squared inner products of different filters, a scalar."""
+    """Return the sum of squared inner products of different filters, a scalar.
+
+    Of weights that are normalised spectrally it takes the learned ones, before normalisation.
+    """
     terms = []
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
-            filters = module.weight.float().flatten(1)
+            filters = _learned(module).float().flatten(1)
         elif isinstance(module, nn.ConvTranspose2d):
-            filters = module.weight.float().transpose(0, 1).flatten(1)
+            filters = _learned(module).float().transpose(0, 1).flatten(1)
         else:
             continue
         with torch.autocast(filters.device.type, enabled=False):
             products = filters @ filters.t()
         terms.append((products - torch.diag(products.diagonal())).square().sum())
     return torch.stack(terms).sum()
+
+
+def _learned(module: nn.Module) -> Tensor:
+    weight = module.weight
+    if parametrize.is_parametrized(module, "weight"):
+        weight = cast(nn.ModuleDict, module.parametrizations)["weight"].original
+    return cast(Tensor, weight)
 
 
 @dataclass(frozen=True)

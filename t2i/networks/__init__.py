@@ -15,9 +15,13 @@ from t2i.networks.dcgan import DcganCritic, DcganGenerator
 from t2i.networks.discriminator import StageDiscriminator, StageScores
 from t2i.networks.fixed_point import FixedPoint
 from t2i.networks.generator import StageGenerator, StageOutput
+from t2i.networks.ladder import LadderCritic, LadderGenerator
+from t2i.networks.laplacian import LaplacianCritic, LaplacianGenerator
 from t2i.networks.levels import LevelGenerator
 from t2i.networks.mixture import MixtureGenerator
 from t2i.networks.mlp import MlpCritic, MlpGenerator
+from t2i.networks.progressive import ProgressiveCritic, ProgressiveGenerator
+from t2i.networks.recurrent import RecurrentGenerator
 from t2i.networks.residual import ResidualCritic, ResidualGenerator
 from t2i.networks.virtual_norm import VirtualNormGenerator
 
@@ -31,8 +35,15 @@ NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
     "BayesianGenerator": BayesianGenerator,
     "FixedPoint": FixedPoint,
     "MixtureGenerator": MixtureGenerator,
+    "LadderCritic": LadderCritic,
+    "LadderGenerator": LadderGenerator,
+    "LaplacianCritic": LaplacianCritic,
+    "LaplacianGenerator": LaplacianGenerator,
     "MlpCritic": MlpCritic,
     "MlpGenerator": MlpGenerator,
+    "ProgressiveCritic": ProgressiveCritic,
+    "ProgressiveGenerator": ProgressiveGenerator,
+    "RecurrentGenerator": RecurrentGenerator,
     "ResidualCritic": ResidualCritic,
     "ResidualGenerator": ResidualGenerator,
     "StageGenerator": StageGenerator,
@@ -63,12 +74,19 @@ __all__ = [
     "DcganGenerator",
     "Drawn",
     "FixedPoint",
+    "LadderCritic",
+    "LadderGenerator",
+    "LaplacianCritic",
+    "LaplacianGenerator",
     "LevelGenerator",
     "MixtureGenerator",
     "MlpAutoencoder",
     "MlpCritic",
     "MlpGenerator",
     "PictureGenerator",
+    "ProgressiveCritic",
+    "ProgressiveGenerator",
+    "RecurrentGenerator",
     "ResidualCritic",
     "ResidualGenerator",
     "Scores",

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from t2i.networks.conditional_norm import ConditionalBatchNorm2d
+
 Joining = Literal["concat", "projection"]
 
 
@@ -162,7 +164,11 @@ def normalize_spectrally(network: nn.Module) -> None:
     """Divide every convolution's and linear layer's weight by its largest singular value.
 
     Miyato et al., 2018, 1802.05957, section 2.1, one step of the power iteration a forward pass.
+    The gains and biases of a norm that follows the condition are none of these: they start at zero,
+    which has no largest singular value, and stay as they are.
     """
+    norms = [m for m in network.modules() if isinstance(m, ConditionalBatchNorm2d)]
+    gains = {inner for norm in norms for inner in norm.modules()}
     for module in list(network.modules()):
-        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear) and module not in gains:
             spectral_norm(module)
