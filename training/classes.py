@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from t2i.networks.base import Drawn, PictureGenerator, Scores
@@ -45,7 +45,12 @@ def draw(networks: Networks, batch: Batch, name: str, condition: Tensor | None =
 
 def class_logits(networks: Networks, samples: Tensor) -> Tensor:
     """Return ``(n, outputs)``: what the discriminator's second head says of samples."""
-    return cast(Scores, networks["discriminator"](samples)).class_logits
+    return class_logits_of(networks["discriminator"], samples)
+
+
+def class_logits_of(critic: nn.Module, samples: Tensor) -> Tensor:
+    """Return ``(n, outputs)``: what any critic's second head says of samples."""
+    return cast(Scores, critic(samples)).class_logits
 
 
 def not_fake(logits: Tensor) -> Tensor:
