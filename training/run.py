@@ -94,6 +94,7 @@ CHANGEABLE = {"kimg", "checkpoint_kimg", "grid_kimg", "out", "captions", "strict
 
 
 Exporter = Callable[[nn.Module, float], Path]
+Data = PictureData | Samples
 
 
 @dataclass(frozen=True)
@@ -110,13 +111,33 @@ class Prepared:
 
     recipe: Recipe
     stream: Stream
-    data: PictureData | Samples
-    sheet: Callable[[], Sheet]
+    data: Data
+    sheet: Callable[[], Sheet | None]
     leave: Exporter
 
 
+@dataclass(frozen=True)
+class Finished:
+    """A run that has come to its end.
+
+    Attributes:
+        left: Folder of the bundle, or of the generator; the run's own where it leaves neither.
+        trainer: Networks, averaged generator and checkpoints.
+        ready: What it was made of.
+    """
+
+    left: Path
+    trainer: Trainer
+    ready: Prepared
+
+
 def prepare(
-    entry: Entry, options: Options, knobs: Mapping[str, object], *, shown: bool
+    entry: Entry,
+    options: Options,
+    knobs: Mapping[str, object],
+    *,
+    shown: bool,
+    data: Data | None = None,
 ) -> Prepared:
     """Load data, encode captions where they are learned from, and build the recipe.
 
@@ -125,14 +146,15 @@ def prepare(
         options: The run's options.
         knobs: The recipe's arguments.
         shown: Show progress bars.
+        data: What to learn from; None loads what the options name.
     """
-    return _PREPARE[entry.learns](entry, options, knobs, shown)
+    loaded = _load(options, shown) if data is None else data
+    return _PREPARE[entry.learns](entry, options, knobs, shown, loaded)
 
 
 def _prepare_captions(
-    entry: Entry, options: Options, knobs: Mapping[str, object], shown: bool
+    entry: Entry, options: Options, knobs: Mapping[str, object], shown: bool, data: Data
 ) -> Prepared:
-    data = _load(options, shown)
     if not isinstance(data, PictureData) or not data.flat_captions:
         raise TrainingError(
             f"data {options.data}: has no captions; recipe {entry.key} learns from captions"
@@ -205,9 +227,8 @@ def _prepare_captions(
 
 
 def _prepare_samples(
-    entry: Entry, options: Options, knobs: Mapping[str, object], shown: bool
+    entry: Entry, options: Options, knobs: Mapping[str, object], shown: bool, data: Data
 ) -> Prepared:
-    data = _load(options, shown)
     torch.manual_seed(options.seed)
     recipe = entry.build(spec_of(data), **knobs)
     # Digits and writing have a right way round, and such data says so.
@@ -215,7 +236,9 @@ def _prepare_samples(
     stream = SampleStream(data, seed=options.seed, flip=flip)
 
     def leave(average: nn.Module, kimg: float) -> Path:
-        assert isinstance(average, PictureGenerator)
+        if not isinstance(average, PictureGenerator):
+            # Nothing can ask it for samples; its weights are in the checkpoints.
+            return options.out
         settings = _settings(options, knobs)
         if not isinstance(data, PictureData):
             folder = options.out / "generator"
@@ -235,16 +258,22 @@ def _prepare_samples(
         )
         return bundle
 
-    return Prepared(recipe, stream, data, lambda: sheet_of(recipe, data, seed=options.seed), leave)
+    def sheet() -> Sheet | None:
+        drawn = isinstance(recipe.networks["generator"], PictureGenerator)
+        return sheet_of(recipe, data, seed=options.seed) if drawn else None
+
+    return Prepared(recipe, stream, data, sheet, leave)
 
 
-_PREPARE: Mapping[Learns, Callable[[Entry, Options, Mapping[str, object], bool], Prepared]] = {
+_PREPARE: Mapping[
+    Learns, Callable[[Entry, Options, Mapping[str, object], bool, Data], Prepared]
+] = {
     "captions": _prepare_captions,
     "samples": _prepare_samples,
 }
 
 
-def _load(options: Options, shown: bool) -> PictureData | Samples:
+def _load(options: Options, shown: bool) -> Data:
     return load_data(
         options.data,
         resolution=options.resolution,
@@ -258,7 +287,7 @@ def _settings(options: Options, knobs: Mapping[str, object]) -> dict[str, object
     return {**asdict(replace(options, out=Path(options.out.name))), **knobs}
 
 
-def spec_of(data: PictureData | Samples, condition_dim: int = 0) -> Spec:
+def spec_of(data: Data, condition_dim: int = 0) -> Spec:
     """Return what recipes must know of the data.
 
     Args:
@@ -295,7 +324,7 @@ def _vocabulary(data: Samples) -> int:
     return len(getattr(data, "vocabulary", ())) or int(data.samples.max()) + 1
 
 
-def sheet_of(recipe: Recipe, data: PictureData | Samples, *, seed: int = 0) -> Sheet:
+def sheet_of(recipe: Recipe, data: Data, *, seed: int = 0) -> Sheet:
     """Return what shows a recipe's progress: a row a class, rows by seed, a plot, or lines of text.
 
     Args:
@@ -340,12 +369,43 @@ def run(
         TrainingError: The run cannot start, go on or be resumed.
         KeyboardInterrupt: It was stopped by a signal; a checkpoint was written.
     """
+
+    def told(trainer: Trainer, report: Report) -> None:
+        if on_report is not None:
+            on_report(report)
+
+    return conduct(entry, options, knobs, shown=shown, on_report=told).left
+
+
+def conduct(
+    entry: Entry,
+    options: Options,
+    knobs: Mapping[str, object],
+    *,
+    data: Data | None = None,
+    shown: bool = True,
+    on_report: Callable[[Trainer, Report], None] | None = None,
+) -> Finished:
+    """Train like `run`, and hand over what was trained.
+
+    Args:
+        entry: The recipe's entry in the zoo.
+        options: The run's options.
+        knobs: The recipe's arguments.
+        data: What to learn from; None loads what the options name.
+        shown: Show progress bars.
+        on_report: Called with the trainer and every report, on the main process.
+
+    Raises:
+        TrainingError: The run cannot start, go on or be resumed.
+        KeyboardInterrupt: It was stopped by a signal; a checkpoint was written.
+    """
     accelerator = accelerator_for(options.precision, options.out)
     main = accelerator.is_main_process
     with accelerator.main_process_first():
         if main:
             _remember(options, knobs, entry.key)
-        ready = prepare(entry, options, knobs, shown=shown and main)
+        ready = prepare(entry, options, knobs, shown=shown and main, data=data)
         if main and isinstance(ready.data, PictureData):
             write_skipped(ready.data, options.out)
     settings = Settings(
@@ -384,9 +444,10 @@ def run(
             advance(now - before, _words(report))
             before = now
             if on_report is not None:
-                on_report(report)
+                on_report(trainer, report)
             if report.kimg - drawn >= options.grid_kimg or report.kimg >= options.kimg:
-                sheet.save(average, options.out / "grids" / f"{round(report.kimg):06d}.png")
+                if sheet is not None:
+                    sheet.save(average, options.out / "grids" / f"{round(report.kimg):06d}.png")
                 ready.leave(average, trainer.kimg)
                 drawn = report.kimg
         if main:
@@ -394,7 +455,7 @@ def run(
     accelerator.end_training()
     if trainer.stopped:
         raise KeyboardInterrupt
-    return left
+    return Finished(left, trainer, ready)
 
 
 def _bundle_name(out: Path) -> str:

@@ -1,0 +1,75 @@
+"""What the claims on mixtures share: train, draw, count modes, plot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from training.claims.claim import Measured, Trial
+from training.claims.trial import draw
+from training.data.mixtures import MixtureData
+from training.metrics.mixtures import Modes, mixture_modes
+from training.plots import Series, save_plot, scatter_plot
+
+DRAWN = 10_000
+SHOWN = 2_000
+
+
+def train_and_count(
+    trial: Trial,
+    key: str,
+    name: str,
+    *,
+    kimg: float,
+    needed: int,
+    watch_kimg: float = 100.0,
+    **knobs: Any,
+) -> Measured:
+    """Train a paper on a mixture and count the modes that it covers, on the way and at the end.
+
+    Args:
+        trial: The seed.
+        key: The paper.
+        name: The mixture, such as ``grid25``.
+        kimg: Length in thousands of points.
+        needed: Modes that must be well covered at the end for the claim to hold.
+        watch_kimg: Distance of counts on the way.
+        **knobs: Arguments of the recipe.
+    """
+    data = trial.data(name)
+
+    def figures(generator: nn.Module) -> Mapping[str, float]:
+        return _figures(modes_of(generator, data, DRAWN // 100 if trial.quick else DRAWN))
+
+    trained = trial.train(key, data, kimg=kimg, watch=figures, watch_kimg=watch_kimg, **knobs)
+    last = trained.moments[-1].figures
+    covered = next(iter(last))
+    points = trained.draw(SHOWN, seed=1).numpy()
+    plot = scatter_plot(
+        [
+            Series("data", data.samples[:SHOWN, 0], data.samples[:SHOWN, 1], colour=6),
+            Series(key, points[:, 0], points[:, 1], colour=0),
+        ],
+        title=f"{key} on {name}, seed {trial.seed}",
+    )
+    path = save_plot(plot, trial.out / "points.png")
+    return Measured(
+        last, holds=last[covered] >= needed, pictures={"points": path}, best=trained.best(covered)
+    )
+
+
+def modes_of(generator: nn.Module, data: MixtureData, count: int, *, seed: int = 0) -> Modes:
+    """Count the modes of a mixture that a generator's points lie on."""
+    assert data.mixture is not None
+    points = draw(generator, count, seed=seed).numpy()
+    mixture = data.mixture
+    return mixture_modes(points, mixture.centres, mixture.deviation, weights=mixture.weights)
+
+
+def _figures(modes: Modes) -> dict[str, float]:
+    return {
+        f"modes_of_{modes.total}": float(modes.well_covered),
+        "high_quality_percent": 100 * modes.good,
+    }
