@@ -13,6 +13,7 @@ from t2i.networks.discriminator import StageDiscriminator, StageScores
 from t2i.networks.generator import StageGenerator, StageOutput
 from t2i.networks.mlp import MlpCritic, MlpGenerator
 from t2i.networks.residual import ResidualCritic, ResidualGenerator
+from t2i.networks.translation import PairCritic, Translator
 
 # The networks that a bundle may name. A bundle is data: it must not be able to name any class.
 NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
@@ -25,6 +26,7 @@ NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
     "ResidualGenerator": ResidualGenerator,
     "StageGenerator": StageGenerator,
     "StageDiscriminator": StageDiscriminator,
+    "Translator": Translator,
 }
 
 
@@ -46,6 +48,7 @@ __all__ = [
     "Drawn",
     "MlpCritic",
     "MlpGenerator",
+    "PairCritic",
     "PictureGenerator",
     "ResidualCritic",
     "ResidualGenerator",
@@ -54,5 +57,6 @@ __all__ = [
     "StageGenerator",
     "StageOutput",
     "StageScores",
+    "Translator",
     "build",
 ]

@@ -34,7 +34,7 @@ def acgan_age(
     E: min E ‖z - E(G(z, y))‖²; its answer z₀ = E(x) for a real picture is a start (section 2.2)
     z* = argmin_z ‖FR(x) - FR(G(z, y₀))‖ from z₀ by L-BFGS, FR a recogniser's embedding     (eq. 2)
 
-    The aged picture is G(z*, y) for the wanted y: see `training.latent_search`. Ages are the labels.
+    The aged picture is G(z*, y) for the wanted y: see `training.latent_search`. Labels are ages.
 
     Deviations: E meets fresh pairs (z, G(z, y)) in every step instead of a hundred thousand that
     are drawn once; by default it learns beside G, not after it. FR is whatever network the caller
