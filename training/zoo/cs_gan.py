@@ -35,8 +35,7 @@ def cs_gan(
     Yang, Chen, Wang and Xu, 2018, arXiv:1703.04887 (BR-CSGAN).
 
     L_D = -E log D(x, y*) - E log (1 - D(x, y)),   y ~ G(x)                   (section 3.2)
-    L_G = -E Σ_t R_t log G(y_t | y_<t, x),   R_t the mean reward of N sentences that G goes on
-    to write after y_≤t (Monte-Carlo rollouts), that of y itself at its end   (sections 3.3, 3.4)
+    L_G = -E Σ_t R_t log G(y_t | y_<t, x),   R_t the mean reward of N rollouts of G after y_≤t
     reward = λ (D(x, y) - b) + (1 - λ) BLEU(y, y*)
 
     G learns by likelihood first, then D, then both; a likelihood step on the true sentence (teacher
@@ -91,8 +90,8 @@ def cs_gan(
         loss = policy_loss(translator.logits(sources, written), written, rewards)
         return Losses(loss, {"G/policy": loss.detach(), "G/reward": rewards[:, -1].mean()})
 
-    adam, slow = Adam(learning_rate, betas=(0.9, 0.999)), Adam(policy_rate, betas=(0.9, 0.999))
     later = pretrain_kimg + critic_kimg
+    adam, slow = (Adam(rate, betas=(0.9, 0.999)) for rate in (learning_rate, policy_rate))
     return Recipe(
         key="",
         networks={

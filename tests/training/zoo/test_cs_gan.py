@@ -119,16 +119,15 @@ def test_the_policy_gradient_raises_words_that_are_rewarded_and_lowers_punished_
 
 
 def test_the_mean_policy_gradient_is_that_of_the_expected_reward() -> None:
-    # One word of three, rewards 1, 0, -1: by hand d/dl E R = p (R - E R).
-    logits = torch.tensor([0.2, -0.3, 0.5])
-    p, reward = logits.softmax(0), torch.tensor([1.0, 0.0, -1.0])
-    rows = logits.expand(3, 1, 3).clone().requires_grad_(True)
-    words = torch.tensor([[0], [1], [2]])
-    # Each word as often as it is drawn; padding is shifted out of the way.
-    chosen = rows.log_softmax(2).gather(2, words[..., None]).squeeze(2)
-    (-(p * reward * chosen.squeeze(1)).sum()).backward()
-    assert rows.grad is not None
-    torch.testing.assert_close(-rows.grad.sum(dim=(0, 1)), p * (reward - (p * reward).sum()))
+    # Words 3, 4, 5 with p = 1/2, 1/4, 1/4 and rewards 1, 0, -1, drawn as often as p says.
+    p, reward = torch.tensor([0.5, 0.25, 0.25]), torch.tensor([1.0, 0.0, -1.0])
+    logits = torch.cat([torch.full((3,), -60.0), p.log()]).requires_grad_(True)
+    words = torch.tensor([[3], [3], [4], [5]])
+    loss = policy_loss(logits.expand(4, 1, 6), words, reward[words - 3])
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert logits.grad is not None
+    # By hand: the slope of E R = 1/4 in each logit is p (R - E R).
+    torch.testing.assert_close(-logits.grad[3:], p * (reward - 0.25))
 
 
 def test_what_is_written_ends_once_and_is_followed_by_padding() -> None:
