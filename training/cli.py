@@ -21,9 +21,11 @@ Examples:
   t2i-train data check photos/              is my folder fit to train on?
   t2i-train run t2i --data photos/ --out runs/photos
   t2i-train eval runs/birds/bundle --data birds
+  t2i-train reproduce gan                   does the paper's claim hold here?
 
 \b
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped (a checkpoint was written).
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a claim did not hold, 130 stopped (a checkpoint was
+written).
 """
 
 
@@ -85,6 +87,12 @@ class _Recipes(click.Group):
         "data": ("training.data.cli", "data", "Look at data sets before training on them."),
         "eval": ("training.metrics.cli", "evaluate", "Measure a bundle."),
         "compare": ("training.metrics.compare", "compare", "Put runs side by side."),
+        "reproduce": (
+            "training.reproduce.cli",
+            "reproduce",
+            "Run the experiment that shows what a paper claims.",
+        ),
+        "zoo": ("training.reproduce.cli", "zoo", "List the recipes and what was measured."),
         "classifier": (
             "training.metrics.cli",
             "classifier",
@@ -96,20 +104,6 @@ class _Recipes(click.Group):
 def main() -> None:
     """Train text-to-image GANs on your own captioned pictures."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-
-
-@main.command("zoo")
-def zoo() -> None:
-    """List the recipes."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from training.registry import recipes
-
-    table = Table("recipe", "what it is")
-    for entry in recipes().values():
-        table.add_row(entry.key, entry.title)
-    Console().print(table)
 
 
 @main.group("run", cls=_Recipes)

@@ -116,6 +116,23 @@ class Knob:
 
 
 @dataclass(frozen=True)
+class Source:
+    """Where a recipe comes from, read from its docstring's "Authors, year, arXiv:1406.2661".
+
+    Attributes:
+        authors: As printed; empty when the docstring names no paper.
+        year: Of the first paper named; None when there is none.
+        arxiv: Numbers of all papers named, such as ``1406.2661``.
+        text: The whole sentence or two.
+    """
+
+    authors: str = ""
+    year: int | None = None
+    arxiv: tuple[str, ...] = ()
+    text: str = ""
+
+
+@dataclass(frozen=True)
 class Entry:
     """A registered recipe.
 
@@ -128,6 +145,7 @@ class Entry:
         learns: What of the data it learns from.
         section: Its section of the list of papers; empty for the house recipe.
         data: Data that it is shown on when none is named; empty for none.
+        source: Where it comes from, as the docstring says.
     """
 
     key: str
@@ -138,6 +156,7 @@ class Entry:
     learns: Learns = "captions"
     section: str = ""
     data: str = ""
+    source: Source = Source()
 
 
 _ENTRIES: dict[str, Entry] = {}
@@ -201,7 +220,8 @@ def _register(build: Builder, learns: Learns, section: str, data: str) -> Builde
         return recipe if recipe.key else dataclasses.replace(recipe, key=key)
 
     title = text.partition("\n")[0]
-    _ENTRIES[key] = Entry(key, title, text, tuple(knobs), named, learns, section, data)
+    source = source_of(text) if section else Source()
+    _ENTRIES[key] = Entry(key, title, text, tuple(knobs), named, learns, section, data, source)
     return named
 
 
@@ -222,6 +242,20 @@ def find_recipe(key: str) -> Entry:
     if key not in known:
         raise TrainingError(f"recipe {key!r} is not in the zoo; there are {', '.join(known)}")
     return known[key]
+
+
+def source_of(text: str) -> Source:
+    """Read a docstring's first paragraph that names a number of arXiv."""
+    for paragraph in text.split("\n\n"):
+        words = " ".join(paragraph.split())
+        numbers = re.findall(r"arXiv:(\d{4}\.\d{4,5})", words)
+        if not numbers:
+            continue
+        dated = re.search(r"^(.*?),? \(?((?:19|20)\d\d)\b", words)
+        # Without a year in words the number tells it: 1406.2661 is of June 2014.
+        year = int(dated.group(2)) if dated else 2000 + int(numbers[0][:2])
+        return Source(dated.group(1) if dated else "", year, tuple(numbers), words)
+    return Source()
 
 
 def _argument_help(text: str) -> dict[str, str]:

@@ -54,7 +54,7 @@ def train_and_count(
         ],
         title=f"{key} on {name}, seed {trial.seed}",
     )
-    path = save_plot(plot, trial.out / "points.png")
+    path = save_plot(plot, trial.out / f"{key}.png")
     return Measured(
         last, holds=last[covered] >= needed, pictures={"points": path}, best=trained.best(covered)
     )

@@ -7,7 +7,7 @@ from training.claims.modes import train_and_count
 
 
 @claim(
-    paper="no figure; the critic's surface is shown on the grid of 25 (figure 2)",
+    paper="no figure; the critic's surface on the grid of 25 is shown",
     shows="all 25 of 25 modes of the grid are covered",
 )
 def wgan_gp(trial: Trial) -> Measured:

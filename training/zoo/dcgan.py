@@ -19,6 +19,7 @@ def dcgan(
     noise_dim: int = 100,
     generator_width: int = 128,
     width: int = 64,
+    norm: bool = True,
     batch_size: int = 128,
 ) -> Recipe:
     """Deep convolutional GAN: the guidelines by which convolutional players hold each other.
@@ -40,12 +41,13 @@ def dcgan(
         noise_dim: Length of the noise.
         generator_width: Channels of G's last hidden layer; at 64 pixels the first has 1024.
         width: Channels of D's first layer.
+        norm: BatchNorm in both players; off to see what it is worth.
         batch_size: Pictures a step over all processes.
     """
     spec.expect("pictures")
     return compose(
-        generator=usual_generator(spec, noise_dim=noise_dim, width=generator_width),
-        discriminator=usual_critic(spec, width=width),
+        generator=usual_generator(spec, noise_dim=noise_dim, width=generator_width, norm=norm),
+        discriminator=usual_critic(spec, width=width, norm=norm),
         objective=non_saturating,
         optimizer=Adam(learning_rate, betas=(beta1, 0.999)),
         batch_size=batch_size,
