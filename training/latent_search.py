@@ -49,7 +49,7 @@ def preserve_identity(
         best[better] = noise.detach()[better]
         least = torch.where(better, apart.detach(), least)
         total = apart.sum()
-        (noise.grad,) = torch.autograd.grad(total, noise)
+        noise.grad = torch.autograd.grad(total, noise)[0].contiguous()
         return total.detach()
 
     search.step(closure)  # type: ignore[no-untyped-call]
