@@ -1,4 +1,4 @@
-"""What the claims on labelled pictures share: a judge, pictures by class, a critic as classifier."""
+"""What claims on labelled pictures share: a judge, pictures by class, critics as classifiers."""
 
 from __future__ import annotations
 
