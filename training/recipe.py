@@ -123,6 +123,7 @@ class Batch:
         labels: ``(n,)`` int64, -1 where a picture has no label; None when the data has none.
         captions: The captions' embeddings; None when the data has none.
         labelled: Rows that all have a label; None when the data has none.
+        sources: ``(n, s)`` int64 tokens that each sample is a translation of; None when it is none.
     """
 
     pictures: Tensor
@@ -132,6 +133,7 @@ class Batch:
     labels: Tensor | None = None
     captions: CaptionRows | None = None
     labelled: LabelledRows | None = None
+    sources: Tensor | None = None
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -162,6 +164,17 @@ class Batch:
         if self.labels is None:
             raise TrainingError("labels: the batch has none; train on data with labels")
         return self.labels
+
+    @property
+    def translated(self) -> Tensor:
+        """``(n, s)`` int64 tokens of the sentence that each sample is a translation of.
+
+        Raises:
+            TrainingError: The data holds no translations.
+        """
+        if self.sources is None:
+            raise TrainingError("sources: the batch has none; train on translations")
+        return self.sources
 
     def one_hot(self, classes: int) -> Tensor:
         """Return ``(n, classes)`` float32: 1 at the row's label; zeros where it has none.

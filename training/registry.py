@@ -33,6 +33,8 @@ class Spec:
         labelled: Number of samples that have a label.
         size: Number of samples.
         vocabulary: Number of different tokens; 0 for what is no text.
+        source_length: Tokens of a sentence that each sample is a translation of; 0 for none.
+        source_vocabulary: Number of different tokens of those.
         matcher: Frozen networks by which pictures and captions find each other; None where no
             captions are learned from, or the text encoder alone reads them.
     """
@@ -46,6 +48,8 @@ class Spec:
     labelled: int = 0
     size: int = 0
     vocabulary: int = 0
+    source_length: int = 0
+    source_vocabulary: int = 0
     matcher: Matcher | None = None
 
     def __post_init__(self) -> None:

@@ -306,6 +306,7 @@ def spec_of(data: Data, condition_dim: int = 0) -> Spec:
             size=len(data),
         )
     tokens = np.issubdtype(data.samples.dtype, np.integer)
+    sources = getattr(data, "sources", None)
     return Spec(
         resolution=0,
         condition_dim=condition_dim,
@@ -316,6 +317,8 @@ def spec_of(data: Data, condition_dim: int = 0) -> Spec:
         labelled=labelled,
         size=len(data.samples),
         vocabulary=_vocabulary(data) if tokens else 0,
+        source_length=0 if sources is None else int(sources.shape[1]),
+        source_vocabulary=len(getattr(data, "source_vocabulary", ())),
     )
 
 
@@ -341,7 +344,13 @@ def sheet_of(recipe: Recipe, data: Data, *, seed: int = 0) -> Sheet:
     if isinstance(data, PictureData):
         return PictureSheet(rows, data.label_names if dim and classes else (), seed=seed)
     if np.issubdtype(data.samples.dtype, np.integer):
-        return TokenSheet(tuple(getattr(data, "vocabulary", ())), rows, seed=seed)
+        vocabulary = tuple(getattr(data, "vocabulary", ()))
+        sources = getattr(data, "sources", None)
+        if sources is not None:
+            rows = torch.from_numpy(sources[:SHEET_ROWS]).float()
+        # Words want blanks between them, characters none.
+        blank = " " if any(len(token) > 1 for token in vocabulary[-1:]) else ""
+        return TokenSheet(vocabulary, rows, joined_by=blank, seed=seed)
     return ScatterSheet(data.samples, rows, seed=seed)
 
 

@@ -221,7 +221,10 @@ class SampleStream:
                 assert theirs is not None
                 labelled = LabelledRows(self._read(places, noise, "flip-too", device), theirs)
         kimg = number * size / 1000.0
-        return Batch(pictures, noise, kimg, number, labels, labelled=labelled)
+        sources = getattr(self.data, "sources", None)
+        if sources is not None:
+            sources = torch.from_numpy(sources[chosen]).to(device)
+        return Batch(pictures, noise, kimg, number, labels, labelled=labelled, sources=sources)
 
     def _read(self, chosen: Indices, noise: RowNoise, name: str, device: torch.device) -> Tensor:
         raw = np.ascontiguousarray(self._rows[chosen])

@@ -23,6 +23,7 @@ from t2i.networks.mlp import MlpCritic, MlpGenerator
 from t2i.networks.progressive import ProgressiveCritic, ProgressiveGenerator
 from t2i.networks.recurrent import RecurrentGenerator
 from t2i.networks.residual import ResidualCritic, ResidualGenerator
+from t2i.networks.translation import PairCritic, Translator
 from t2i.networks.virtual_norm import VirtualNormGenerator
 
 # The networks that a bundle may name. A bundle is data: it must not be able to name any class.
@@ -49,6 +50,7 @@ NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
     "StageGenerator": StageGenerator,
     "StageDiscriminator": StageDiscriminator,
     "VirtualNormGenerator": VirtualNormGenerator,
+    "Translator": Translator,
 }
 
 
@@ -83,6 +85,7 @@ __all__ = [
     "MlpAutoencoder",
     "MlpCritic",
     "MlpGenerator",
+    "PairCritic",
     "PictureGenerator",
     "ProgressiveCritic",
     "ProgressiveGenerator",
@@ -94,6 +97,7 @@ __all__ = [
     "StageGenerator",
     "StageOutput",
     "StageScores",
+    "Translator",
     "VirtualNormGenerator",
     "build",
 ]

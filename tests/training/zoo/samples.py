@@ -9,7 +9,9 @@ import numpy as np
 import torch
 
 from tests.training.conftest import squares
+from training.data.parallel import parallel_text
 from training.data.pictures import PictureData
+from training.data.samples import SampleData
 from training.errors import TrainingError
 from training.recipe import Recipe
 from training.registry import Entry
@@ -26,6 +28,9 @@ SMALL: dict[str, object] = {
     "n_dis": 2,
     "components": 2,
     "stage_kimg": 0.016,
+    "pretrain_kimg": 0.0,
+    "critic_kimg": 0.0,
+    "rollouts": 2,
 }
 
 
@@ -55,19 +60,19 @@ def small_knobs(entry: Entry, **changes: object) -> dict[str, object]:
     return {**{name: value for name, value in SMALL.items() if name in names}, **changes}
 
 
-Sample = PictureData | Points
+Sample = PictureData | Points | SampleData
 
 
 def sample_for(entry: Entry) -> Sample:
-    """The first kind of data that a paper takes: pictures, else points."""
-    for data in (squares(), ring()):
+    """The first kind of data that a paper takes: pictures, else points, else translations."""
+    for data in (squares(), ring(), parallel_text(count=64)):
         try:
             build_recipe(entry, data)
         except TrainingError:
             continue
         return data
     raise AssertionError(
-        f"{entry.key}: takes neither pictures nor points; add a sample of its kind"
+        f"{entry.key}: takes neither pictures nor points nor translations; add a sample of its kind"
     )
 
 
