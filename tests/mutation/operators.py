@@ -59,9 +59,16 @@ class Mutant:
     source: str
 
     @property
-    def words(self) -> str:
+    def name(self) -> str:
         """What was done, in one line."""
-        return f"line {self.line}: {self.what}: {self.before} -> {self.after}"
+        if self.what.endswith("= dropped"):
+            return f"{self.what}: {self.before.partition('(')[0]}(...)"
+        return f"{self.what}: {self.before} -> {self.after}"
+
+    @property
+    def words(self) -> str:
+        """The same with the line."""
+        return f"line {self.line}: {self.name}"
 
 
 def mutants(source: str, *, knobs: bool = False) -> list[Mutant]:
