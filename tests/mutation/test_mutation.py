@@ -134,7 +134,7 @@ print(runner.try_mutant(target, broken, seconds=100.0), "what cannot be imported
 
 def test_a_small_file_is_examined_for_real(tmp_path: Path) -> None:
     (tmp_path / "losses.py").write_text(
-        "def difference(a, b):\n    return a - b\n\n\ndef half(a):\n    return a / two\n\n\ntwo = 2\n"
+        "def difference(a, b):\n    return a - b\n\n\ndef half(a, two):\n    return a / two\n"
     )
     (tmp_path / "test_losses.py").write_text(
         "from losses import difference\n\n\ndef test_it():\n    assert difference(3, 2) == 1\n"
