@@ -66,6 +66,13 @@ def f(x: int = 3, *, y: float = 0.5) -> "a + b":
     }
 
 
+def test_arguments_that_are_handed_on_are_left_out_only_when_asked() -> None:
+    source = "x = f(width=width, objective=hinge)"
+    assert "objective= dropped: f(...)" in changes(source)
+    assert "width= dropped: f(...)" not in changes(source)
+    assert "width= dropped: f(...)" in changes(source, knobs=True)
+
+
 def test_a_mutant_differs_in_one_place_alone() -> None:
     source = "x = a + b\ny = a + b"
     found = [each for each in mutants(source) if each.what == "sign turned"]

@@ -166,7 +166,14 @@ def aggregate(key: str, seeds: Sequence[SeedResult]) -> Result:
                 f"claim {key}: seeds {first.seed} and {other.seed} measured different figures; "
                 "return the same names for every seed"
             )
-    data = {name: mark for each in seeds for name, mark in each.data.items()}
+    marks = {(name, mark) for each in seeds for name, mark in each.data.items()}
+    varied = {name for name, _ in marks if sum(other == name for other, _ in marks) > 1}
+    # Data that is drawn anew by each seed has a fingerprint for each.
+    data = {
+        f"{name} (seed {each.seed})" if name in varied else name: mark
+        for each in seeds
+        for name, mark in each.data.items()
+    }
     return Result(
         key=key,
         seeds=tuple(each.seed for each in seeds),
