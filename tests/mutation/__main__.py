@@ -9,8 +9,8 @@ swapped, a constant changed, an argument left out, another objective taken. Its 
 against each such mutant; one that they do not notice survived. `equivalent.toml` lists mutants that
 no test could notice, each with its reason; they are left out of the count.
 
-Without `--knobs` the defaults of arguments are left alone, and arguments that are only handed on under
-their own name (`width=width`): these are sizes and rates, not losses.
+Without `--knobs` the defaults of arguments are left alone, and arguments that are only handed on
+under their own name (`width=width`): these are sizes and rates, not losses.
 
 Exit codes: 0 the score reaches `--least`, 1 it does not, 2 wrong usage.
 """

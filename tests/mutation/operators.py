@@ -74,9 +74,9 @@ class Mutant:
 def mutants(source: str, *, knobs: bool = False) -> list[Mutant]:
     """Return every mutant of a file, each with one mistake.
 
-    Docstrings, annotations, imports, error messages and decorators are left alone; so are, unless
-    `knobs` asks for them, the defaults of arguments and arguments that are handed on under their own
-    name (``width=width``).
+    Docstrings, annotations, imports, error messages and decorators are left alone. So are, unless
+    `knobs` asks for them, the defaults of arguments and arguments that are handed on under their
+    own name (``width=width``).
 
     Args:
         source: The file's text.
