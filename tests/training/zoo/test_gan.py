@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from t2i.networks.mlp import Maxout
+from tests.training.conftest import squares
 from tests.training.zoo.moves import Scored, batch_of, losses_of
 from tests.training.zoo.samples import ring, spec_of
 from training.optimizers import SGD, Adam
@@ -30,6 +31,15 @@ def test_the_discriminator_has_maxout_units_and_the_generator_rectified_ones() -
     kinds = {name: {type(m) for m in net.modules()} for name, net in recipe.networks.items()}
     assert Maxout in kinds["discriminator"]
     assert nn.ReLU in kinds["generator"]
+    hidden = [m for m in recipe.networks["discriminator"].modules() if isinstance(m, Maxout)]
+    assert len(hidden) == 2
+
+
+def test_pictures_are_taken_as_vectors_of_their_own_length() -> None:
+    recipe = gan(spec_of(squares()), width=8, noise_dim=3)
+    drawn = recipe.networks["generator"](torch.zeros(2, 0), torch.zeros(2, 3)).pictures[-1]
+    assert drawn.shape == (2, 3, 16, 16)
+    assert recipe.networks["discriminator"](drawn).logits.shape == (2,)
 
 
 def test_a_momentum_asks_for_gradient_descent() -> None:
