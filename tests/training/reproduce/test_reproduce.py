@@ -158,6 +158,15 @@ def test_data_that_each_seed_draws_is_told_apart() -> None:
     assert found == {"same": "f", "drawn (seed 0)": "x", "drawn (seed 1)": "y"}
 
 
+def test_the_commit_is_that_of_the_measuring() -> None:
+    def seed(number: int, commit: str | None) -> SeedResult:
+        return SeedResult(number, {"a": 1.0}, {}, True, 1.0, {}, {}, commit)
+
+    assert aggregate("gan", [seed(0, "x"), seed(1, "x")]).commit == "x"
+    assert aggregate("gan", [seed(0, "x"), seed(1, "y")]).commit == "x, y"
+    assert aggregate("gan", [seed(0, None)]).commit is None
+
+
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A source tree of its own to record into."""
