@@ -9,7 +9,8 @@ swapped, a constant changed, an argument left out, another objective taken. Its 
 against each such mutant; one that they do not notice survived. `equivalent.toml` lists mutants that
 no test could notice, each with its reason; they are left out of the count.
 
-Numbers among the defaults of a paper's arguments are left alone without `--knobs`.
+Without `--knobs` the defaults of arguments are left alone, and arguments that are only handed on
+under their own name (`width=width`): these are sizes and rates, not losses.
 
 Exit codes: 0 the score reaches `--least`, 1 it does not, 2 wrong usage.
 """
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="a paper, or objectives …")
     parser.add_argument("--jobs", type=int, default=1, help="mutants at once (default 1)")
-    parser.add_argument("--knobs", action="store_true", help="also change defaults of arguments")
+    parser.add_argument("--knobs", action="store_true", help="also sizes and rates: see above")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything here as well")
     parser.add_argument("--least", type=float, default=95.0, help="score to reach (default 95)")
     given = parser.parse_args(arguments)

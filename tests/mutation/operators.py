@@ -59,25 +59,35 @@ class Mutant:
     source: str
 
     @property
-    def words(self) -> str:
+    def name(self) -> str:
         """What was done, in one line."""
-        return f"line {self.line}: {self.what}: {self.before} -> {self.after}"
+        if self.what.endswith("= dropped"):
+            return f"{self.what}: {self.before.partition('(')[0]}(...)"
+        return f"{self.what}: {self.before} -> {self.after}"
+
+    @property
+    def words(self) -> str:
+        """The same with the line."""
+        return f"line {self.line}: {self.name}"
 
 
 def mutants(source: str, *, knobs: bool = False) -> list[Mutant]:
     """Return every mutant of a file, each with one mistake.
 
-    Docstrings, annotations, imports, error messages and decorators are left alone; so are the
-    defaults of arguments unless `knobs` asks for them.
+    Docstrings, annotations, imports, error messages and decorators are left alone. So are, unless
+    `knobs` asks for them, the defaults of arguments and arguments that are handed on under their
+    own name (``width=width``).
 
     Args:
         source: The file's text.
-        knobs: Change numbers among the defaults of arguments as well.
+        knobs: Change the defaults of arguments, and leave out those that are handed on.
     """
     tree = ast.parse(source)
     found: dict[str, Mutant] = {}
     for node in _expressions(tree, knobs):
         for what, changed in _changes(node):
+            if what in _handed_on(node) and not knobs:
+                continue
             wrong = _replaced(tree, node, changed)
             text = ast.unparse(wrong)
             before, after = ast.unparse(node), ast.unparse(changed)
@@ -207,6 +217,15 @@ def _calls(node: ast.expr) -> Iterator[Change]:
                 if keyword.arg is not None:
                     left = [*keywords[:place], *keywords[place + 1 :]]
                     yield f"{keyword.arg}= dropped", ast.Call(function, arguments, left)
+
+
+def _handed_on(node: ast.expr) -> set[str]:
+    """Names of the mistakes that leave out an argument handed on under its own name."""
+    return {
+        f"{keyword.arg}= dropped"
+        for keyword in getattr(node, "keywords", ())
+        if isinstance(keyword.value, ast.Name) and keyword.value.id == keyword.arg
+    }
 
 
 def _choices(node: ast.expr) -> Iterator[Change]:

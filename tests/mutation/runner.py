@@ -1,21 +1,20 @@
 """Runs the tests of a file against its mutants, each in a process of its own.
 
-A process is forked from one that has the heavy libraries but nothing of this project, so a mutant
+A process is forked from one that has the libraries loaded but nothing of this project, so a mutant
 costs what its tests cost. The source tree is not touched: the wrong module is handed to the import.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib
 import os
 import signal
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -27,8 +26,10 @@ from typing import Literal
 from tests.mutation.operators import Mutant, mutants
 
 TREE = Path(__file__).parents[2]
-HEAVY = ("torch", "numpy", "pytest", "PIL", "accelerate", "safetensors.torch", "torchvision")
 OURS = ("training", "t2i", "server")
+LOADED = "loaded.txt"
+# Exit codes that pytest does not have.
+FAILED, BROKEN = 70, 71
 
 Outcome = Literal["killed", "timed out", "survived", "broken"]
 
@@ -127,63 +128,108 @@ def examine(
         target: The file.
         jobs: Mutants at once.
         knobs: Also change the defaults of arguments.
-        equivalent: Mutants that cannot be told from the original, by `Mutant.words`; left out.
+        equivalent: Mutants that cannot be told from the original, by name; left out.
         seconds: After which a mutant counts as noticed, since it hangs.
 
     Raises:
         ValueError: The tests do not pass on the file as it is.
     """
-    for name in HEAVY:
-        importlib.import_module(name)
     loaded = [name for name in sys.modules if name.partition(".")[0] in OURS]
     if loaded:
         raise ValueError(f"{loaded[0]} was imported before; mutants would not be seen")
     source = (TREE / target.source).read_text("utf-8")
     # As ast writes it, so that what is compared differs by the mistake alone.
     plain = Mutant(1, "nothing", "", "", ast.unparse(ast.parse(source)))
-    outcome = try_mutant(target, plain, seconds=10 * seconds)
-    if outcome != "survived":
-        raise ValueError(
-            f"{target.source}: its tests ({', '.join(target.tests)}) do not pass as they are"
-        )
+    with tempfile.TemporaryDirectory() as scratch:
+        note = Path(scratch) / LOADED
+        if try_mutant(target, plain, seconds=10 * seconds, note=note) != "survived":
+            raise ValueError(
+                f"{target.source}: its tests ({', '.join(target.tests)}) do not pass as they are"
+            )
+        _load(note.read_text("utf-8").split())
     known = equivalent or {}
-    wrong = [each for each in mutants(source, knobs=knobs) if each.words not in known]
-    with ThreadPoolExecutor(jobs) as pool:
-        outcomes = pool.map(lambda each: try_mutant(target, each, seconds=seconds), wrong)
-        for mutant, became in zip(wrong, outcomes, strict=True):
-            yield Verdict(target, mutant, became)
+    wrong = [each for each in mutants(source, knobs=knobs) if each.name not in known]
+    yield from _each(target, wrong, jobs, seconds)
 
 
-def try_mutant(target: Target, mutant: Mutant, *, seconds: float) -> Outcome:
-    """Run a file's tests against one mutant, in a process of its own."""
-    child = os.fork()
-    if child == 0:
-        # Whatever happens, this copy of the process must not go on with its parent's work.
-        code = 70
-        try:
-            code = _child(target, mutant)
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return _outcome(os.waitstatus_to_exitcode(status))
+def _each(target: Target, wrong: Sequence[Mutant], jobs: int, seconds: float) -> Iterator[Verdict]:
+    """Try mutants, so many at once, and yield them as they come to their end."""
+    waiting = list(reversed(wrong))
+    running: list[_Trying] = []
+    while waiting or running:
+        while waiting and len(running) < jobs:
+            running.append(_Trying(target, waiting.pop(), seconds))
         time.sleep(0.01)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return "timed out"
+        for trying in list(running):
+            outcome = trying.outcome()
+            if outcome is not None:
+                running.remove(trying)
+                yield Verdict(target, trying.mutant, outcome)
 
 
-def _outcome(code: int) -> Outcome:
-    if code == 0:
-        return "survived"
-    return "broken" if code == BROKEN else "killed"
+def _load(names: Sequence[str]) -> None:
+    """Import libraries that the tests have used, once for all processes to come."""
+    for name in names:
+        # Some only exist while others load them.
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
 
 
-BROKEN = 71
+def try_mutant(
+    target: Target, mutant: Mutant, *, seconds: float, note: Path | None = None
+) -> Outcome:
+    """Run a file's tests against one mutant, in a process of its own.
+
+    Args:
+        target: The file.
+        mutant: What to put in its place.
+        seconds: After which it is ended.
+        note: Where to write the names of the libraries that were loaded.
+    """
+    trying = _Trying(target, mutant, seconds, note)
+    while (outcome := trying.outcome()) is None:
+        time.sleep(0.01)
+    return outcome
+
+
+class _Trying:
+    """A process that runs a file's tests against a mutant."""
+
+    def __init__(
+        self, target: Target, mutant: Mutant, seconds: float, note: Path | None = None
+    ) -> None:
+        self.mutant = mutant
+        self._deadline = time.monotonic() + seconds
+        # What is not yet written would be written by both.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._child = os.fork()
+        if self._child == 0:
+            # Whatever happens, this copy of the process must not go on with its parent's work.
+            code = FAILED
+            try:
+                code = _child(target, mutant)
+                if note is not None:
+                    note.write_text("\n".join(_libraries()), "utf-8")
+            finally:
+                os._exit(code)
+
+    def outcome(self) -> Outcome | None:
+        """Return what became of it, None while it runs."""
+        done, status = os.waitpid(self._child, os.WNOHANG)
+        if done:
+            code = os.waitstatus_to_exitcode(status)
+            return "survived" if code == 0 else "broken" if code == BROKEN else "killed"
+        if time.monotonic() < self._deadline:
+            return None
+        os.kill(self._child, signal.SIGKILL)
+        os.waitpid(self._child, 0)
+        return "timed out"
+
+
+def _libraries() -> list[str]:
+    ours = (*OURS, "tests", "__main__", "__mp_main__")
+    return [name for name in sys.modules if name.partition(".")[0] not in ours]
 
 
 def _child(target: Target, mutant: Mutant) -> int:

@@ -32,6 +32,7 @@ class SeedResult:
         seconds: It took, over all its parts when it was interrupted.
         data: Fingerprints of the data sets by name.
         pictures: Files by name.
+        commit: Of the source tree it was measured with; None where there was none.
     """
 
     seed: int
@@ -41,6 +42,7 @@ class SeedResult:
     seconds: float
     data: Mapping[str, str]
     pictures: Mapping[str, Path]
+    commit: str | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,8 @@ class Result:
         seconds: All seeds together.
         data: Fingerprints of the data sets by name.
         command: That makes it again.
-        commit: Of the source tree it was made with; None where there is none.
+        commit: Of the source tree it was made with, several where seeds differ; None where there
+            is none.
         machine: Kind and cores.
         torch: Version.
     """
@@ -166,7 +169,14 @@ def aggregate(key: str, seeds: Sequence[SeedResult]) -> Result:
                 f"claim {key}: seeds {first.seed} and {other.seed} measured different figures; "
                 "return the same names for every seed"
             )
-    data = {name: mark for each in seeds for name, mark in each.data.items()}
+    marks = {(name, mark) for each in seeds for name, mark in each.data.items()}
+    varied = {name for name, _ in marks if sum(other == name for other, _ in marks) > 1}
+    # Data that is drawn anew by each seed has a fingerprint for each.
+    data = {
+        f"{name} (seed {each.seed})" if name in varied else name: mark
+        for each in seeds
+        for name, mark in each.data.items()
+    }
     return Result(
         key=key,
         seeds=tuple(each.seed for each in seeds),
@@ -176,7 +186,7 @@ def aggregate(key: str, seeds: Sequence[SeedResult]) -> Result:
         seconds=round(sum(each.seconds for each in seeds), 1),
         data=data,
         command=f"t2i-train reproduce {key} --seeds {','.join(str(each.seed) for each in seeds)}",
-        commit=commit(),
+        commit=", ".join(dict.fromkeys(each.commit for each in seeds if each.commit)) or None,
         machine=f"{platform.machine()}, {os.cpu_count()} cores",
         torch=torch.__version__,
     )

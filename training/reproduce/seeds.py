@@ -13,7 +13,7 @@ from t2i.files import write_atomically
 from training.claims.claim import Claim, Trial
 from training.errors import TrainingError
 from training.registry import find_recipe
-from training.reproduce.results import Result, SeedResult, aggregate
+from training.reproduce.results import Result, SeedResult, aggregate, commit
 
 MEASURED = "measured.json"
 ELAPSED = "seconds.txt"
@@ -80,6 +80,7 @@ def _measure(claim: Claim, trial: Trial) -> SeedResult:
     if path.is_file():
         return _read(path, trial, version)
     started, before = time.monotonic(), _elapsed(trial.out)
+    made_with = commit()
     try:
         measured = claim.measure(trial)
     finally:
@@ -94,6 +95,7 @@ def _measure(claim: Claim, trial: Trial) -> SeedResult:
         "holds": bool(measured.holds),
         "seconds": round(seconds, 3),
         "data": trial.used,
+        "commit": made_with,
         "pictures": {
             name: str(file.relative_to(trial.out)) for name, file in measured.pictures.items()
         },
@@ -113,6 +115,7 @@ def _read(path: Path, trial: Trial, version: str) -> SeedResult:
             seconds=kept["seconds"],
             data=kept["data"],
             pictures={name: trial.out / file for name, file in kept["pictures"].items()},
+            commit=kept["commit"],
         )
         made_by = kept["version"]
     except (OSError, ValueError, KeyError, AttributeError) as error:

@@ -149,6 +149,24 @@ def test_a_recorded_result_reads_as_it_was(claim: Claim, tmp_path: Path) -> None
         recorded(tmp_path / "results")
 
 
+def test_data_that_each_seed_draws_is_told_apart() -> None:
+    seeds = [
+        SeedResult(seed, {"a": 1.0}, {}, True, 1.0, {"same": "f", "drawn": mark}, {})
+        for seed, mark in ((0, "x"), (1, "y"))
+    ]
+    found = aggregate("gan", seeds).data
+    assert found == {"same": "f", "drawn (seed 0)": "x", "drawn (seed 1)": "y"}
+
+
+def test_the_commit_is_that_of_the_measuring() -> None:
+    def seed(number: int, commit: str | None) -> SeedResult:
+        return SeedResult(number, {"a": 1.0}, {}, True, 1.0, {}, {}, commit)
+
+    assert aggregate("gan", [seed(0, "x"), seed(1, "x")]).commit == "x"
+    assert aggregate("gan", [seed(0, "x"), seed(1, "y")]).commit == "x, y"
+    assert aggregate("gan", [seed(0, None)]).commit is None
+
+
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A source tree of its own to record into."""

@@ -5,6 +5,7 @@ import torch
 
 from tests.training.zoo.moves import Scored, batch_of, losses_of
 from tests.training.zoo.samples import ring, spec_of
+from training.optimizers import Adam
 from training.zoo.lsgan import lsgan
 
 SAMPLES = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
@@ -21,3 +22,8 @@ def test_losses_are_those_of_equation_2(codes: tuple[float, float, float]) -> No
     torch.testing.assert_close(losses["discriminator"].total.detach(), expected)
     expected = 0.5 * (mine - c).square().mean()
     torch.testing.assert_close(losses["generator"].total.detach(), expected)
+
+
+def test_both_players_take_adam() -> None:
+    phases = lsgan(spec_of(ring()), learning_rate=3e-4).phases
+    assert [p.optimizer for p in phases] == 2 * [Adam(3e-4, betas=(0.5, 0.999))]
