@@ -184,6 +184,6 @@ def test_a_claim_without_a_docstring_is_refused() -> None:
 
 
 def test_an_unknown_claim_names_those_there_are() -> None:
-    with pytest.raises(TrainingError, match=r"claim 'nobody' is not known; there are cgan, "):
+    with pytest.raises(TrainingError, match=r"claim 'nobody' is not known; there are ac-gan, "):
         find_claim("nobody")
     assert isinstance(claims()["gan"], Claim)
