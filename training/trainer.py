@@ -113,9 +113,11 @@ class Trainer:
         self.accelerator.ddp_handler = DistributedDataParallelKwargs(
             broadcast_buffers=False, find_unused_parameters=recipe.joins_late
         )
-        self._steps: dict[str, nn.Module] = {
-            phase.name: self.accelerator.prepare(_Step(phase, self.networks))
-            for phase in recipe.phases
+        # One a set of players, not one a phase: the wrappers of two phases would count each other's
+        # gradients, and where the phases use different weights wait for some that never come.
+        self._steps: dict[tuple[str, ...], nn.Module] = {
+            players: self.accelerator.prepare(_Step(players, self.networks))
+            for players in dict.fromkeys(phase.players for phase in recipe.phases)
         }
         self._health = Health(recipe.watched)
         self.stopped = False
@@ -229,7 +231,7 @@ class Trainer:
         """Take one optimiser step of one phase, over all micro-batches."""
         for name, network in self.networks.items():
             network.requires_grad_(name in phase.players)
-        step, optimizer = self._steps[phase.name], self._optimizers[phase.name]
+        step, optimizer = self._steps[phase.players], self._optimizers[phase.name]
         if phase.optimizer.schedule is not None:
             rate = phase.optimizer.learning_rate * phase.optimizer.schedule(batches[0].kimg)
             for group in optimizer.param_groups:
@@ -240,7 +242,7 @@ class Trainer:
             last = position == len(batches) - 1
             alone = contextlib.nullcontext() if last else self.accelerator.no_sync(step)
             with alone:
-                losses: Losses = step(batch)
+                losses: Losses = step(phase, batch)
                 self.accelerator.backward(losses.total / len(batches))
             for name, value in losses.parts.items():
                 share = value.detach().float() / len(batches)
@@ -360,18 +362,17 @@ def accelerator_for(precision: Precision, out: Path) -> Accelerator:
 
 
 class _Step(nn.Module):
-    """A phase's loss behind one forward.
+    """The losses of some players behind one forward.
 
     A data-parallel wrapper shares the gradients of the one forward that it sees. Wrapped like this
     a loss may call its network as often as it likes, several networks may learn together, and
     penalties may differentiate within.
     """
 
-    def __init__(self, phase: Phase, networks: Networks) -> None:
+    def __init__(self, players: tuple[str, ...], networks: Networks) -> None:
         super().__init__()
-        self._phase = phase
         self._networks = networks
-        self.learning = nn.ModuleDict({name: networks[name] for name in phase.players})
+        self.learning = nn.ModuleDict({name: networks[name] for name in players})
 
-    def forward(self, batch: Batch) -> Losses:
-        return self._phase.loss(self._networks, batch)
+    def forward(self, phase: Phase, batch: Batch) -> Losses:
+        return phase.loss(self._networks, batch)
