@@ -1,6 +1,8 @@
-"""Weights of boosting: which samples of the data a mixture misses."""
+"""Boosting: the stages of a growing mixture, and which samples of the data it misses."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -24,3 +26,31 @@ def missed(logits: Tensor, beta: float) -> Tensor:
     # Those that get weight come first, and are as many as stay under their own level.
     level = levels[(levels > (1.0 - beta) * ordered).nonzero().max()]
     return F.relu(level - (1.0 - beta) * h) / beta
+
+
+@dataclass(frozen=True)
+class Stages:
+    """When each component of a mixture is trained, in kimg; the last stage has no end.
+
+    Attributes:
+        count: Number of stages, one a component.
+        length: Length of a stage in kimg.
+        weighing: Share of each stage after the first in which the data is weighed first.
+    """
+
+    count: int
+    length: float
+    weighing: float
+
+    def at(self, kimg: float) -> int:
+        """Return the number of the stage, from 0."""
+        return min(int(kimg / self.length), self.count - 1)
+
+    def weighs(self, kimg: float) -> bool:
+        """Return whether the data is weighed now, and the newest component waits."""
+        stage = self.at(kimg)
+        return stage > 0 and kimg / self.length - stage < self.weighing
+
+    def learns(self, kimg: float) -> bool:
+        """Return whether the newest component learns now."""
+        return not self.weighs(kimg)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from t2i.networks.base import Drawn, PictureGenerator, Scores
+from t2i.networks.base import Scores
 from training.compose import Condition
-from training.recipe import Batch, Networks, one_hot
+from training.recipe import Networks, one_hot
 from training.regularizers import Play, Regularizer
 
 
@@ -22,25 +22,6 @@ def drawn_labels(classes: int) -> Condition:
         From a batch to ``(n, classes)`` one-hot rows.
     """
     return lambda batch: one_hot(batch.noise.integers("asked", classes), classes)
-
-
-def draw(networks: Networks, batch: Batch, name: str, condition: Tensor | None = None) -> Tensor:
-    """Draw as many samples as the batch has.
-
-    Args:
-        networks: The generator is among them.
-        batch: Gives the noise.
-        name: Of the noise; different names draw apart.
-        condition: ``(n, condition_dim)``; None draws without.
-
-    Returns:
-        ``(n, ...)`` samples, with gradient where it is on.
-    """
-    generator = cast(PictureGenerator, networks["generator"])
-    if condition is None:
-        condition = torch.zeros(len(batch), 0, device=batch.pictures.device)
-    noise = batch.noise.normal(name, generator.noise_dim)
-    return cast(Drawn, generator(condition, noise)).pictures[-1]
 
 
 def class_logits(networks: Networks, samples: Tensor) -> Tensor:
@@ -64,6 +45,13 @@ def not_fake(logits: Tensor) -> Tensor:
 def as_fake(logits: Tensor) -> Tensor:
     """Return the mean of -log p(fake), where fake is the last of the ``(n, K + 1)`` classes."""
     return -logits.log_softmax(dim=1)[:, -1].mean()
+
+
+def entropies(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Return H of the mean distribution and the mean H of each, scalars in nats, of ``(n, K)``."""
+    log_p = logits.log_softmax(dim=1)
+    log_mean = log_p.logsumexp(dim=0) - torch.tensor(float(len(logits))).log()
+    return -(log_mean.exp() * log_mean).sum(), -(log_p.exp() * log_p).sum(dim=1).mean()
 
 
 @dataclass(frozen=True)

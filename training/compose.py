@@ -21,6 +21,8 @@ from training.regularizers import Play, Regularizer
 
 # From a batch to the (n, condition_dim) that both players are given.
 Condition = Callable[[Batch], Tensor]
+# What a player pays, from all networks and a batch.
+Loss = Callable[[Networks, Batch], Losses]
 
 
 def unconditional(batch: Batch) -> Tensor:
@@ -36,6 +38,25 @@ def by_label(classes: int) -> Condition:
 def by_caption(batch: Batch) -> Tensor:
     """The embedding of a caption that is true of each real picture, ``(n, d)``."""
     return batch.right
+
+
+def draw(networks: Networks, batch: Batch, name: str, condition: Tensor | None = None) -> Tensor:
+    """Draw as many samples as the batch has.
+
+    Args:
+        networks: The generator is among them.
+        batch: Gives the noise.
+        name: Of the noise; different names draw apart.
+        condition: ``(n, condition_dim)``; None draws without.
+
+    Returns:
+        ``(n, ...)`` samples, with gradient where it is on.
+    """
+    generator = cast(PictureGenerator, networks["generator"])
+    if condition is None:
+        condition = unconditional(batch)
+    noise = batch.noise.normal(name, generator.noise_dim)
+    return cast(Drawn, generator(condition, noise)).pictures[-1]
 
 
 def compose(
@@ -150,6 +171,45 @@ def compose(
         watched=watched,
         joins_late=False,
         differentiates_twice=any(r.differentiates_twice for r in regularizers),
+    )
+
+
+def two_players(
+    *,
+    generator: nn.Module,
+    discriminator: nn.Module,
+    generator_loss: Loss,
+    discriminator_loss: Loss,
+    optimizer: Optimizer,
+    generator_optimizer: Optimizer | None = None,
+    batch_size: int = 64,
+    joins_late: bool = False,
+    differentiates_twice: bool = False,
+) -> Recipe:
+    """Compose a recipe of two players with losses of their own, a step of D and then one of G.
+
+    Args:
+        generator: Draws samples.
+        discriminator: Judges them.
+        generator_loss: The generator's loss on a batch.
+        discriminator_loss: The discriminator's.
+        optimizer: How they learn.
+        generator_optimizer: How the generator learns, where it differs.
+        batch_size: Samples a step over all processes.
+        joins_late: Some weights have no gradient in some steps.
+        differentiates_twice: A loss holds the gradient of a gradient.
+    """
+    return Recipe(
+        key="",
+        networks={"generator": generator, "discriminator": discriminator},
+        phases=(
+            Phase("discriminator", optimizer, discriminator_loss),
+            Phase("generator", generator_optimizer or optimizer, generator_loss),
+        ),
+        batch_size=batch_size,
+        ema=None,
+        joins_late=joins_late,
+        differentiates_twice=differentiates_twice,
     )
 
 

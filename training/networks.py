@@ -13,12 +13,15 @@ from t2i.networks import (
     DcganAutoencoder,
     DcganCritic,
     DcganGenerator,
+    LadderCritic,
+    LadderGenerator,
     LevelGenerator,
     MlpAutoencoder,
     MlpCritic,
     MlpGenerator,
     ResidualCritic,
     ResidualGenerator,
+    Translator,
 )
 from t2i.networks.base import Critic, Joining, PictureGenerator
 from t2i.networks.residual import CriticNorm
@@ -293,3 +296,99 @@ def began_autoencoder(spec: Spec, *, code_dim: int = 64, width: int = 64) -> Aut
         )
     except ValueError as error:
         raise TrainingError(str(error)) from error
+
+
+def ladder_generator(
+    spec: Spec,
+    *,
+    condition_dim: int = 0,
+    noise_dim: int = 128,
+    width: int = 64,
+    attention: int = 4,
+    shared_dim: int = 0,
+    hierarchical: bool = False,
+    orthogonal: bool = False,
+) -> PictureGenerator:
+    """Return the generator of SAGAN and BigGAN, spectrally normalised.
+
+    Args:
+        spec: What the data is.
+        condition_dim: Length of the embedding; 0 draws without a condition.
+        noise_dim: Length of the noise.
+        width: Channels of the last block; they double as the side halves.
+        attention: The picture's side over that of the features that attend; 0 leaves it out.
+        shared_dim: Length of one embedding of the condition for all blocks; 0 for one a block.
+        hierarchical: The noise goes in equal parts to the start and to each block.
+        orthogonal: First weights are orthogonal.
+
+    Raises:
+        TrainingError: The data is no pictures, or their side does not fit.
+    """
+    spec.expect("pictures")
+    with fits():
+        return LadderGenerator(
+            resolution=spec.resolution,
+            channels=spec.channels,
+            condition_dim=condition_dim,
+            noise_dim=noise_dim,
+            width=width,
+            attention=spec.resolution // attention if attention else 0,
+            shared_dim=shared_dim,
+            hierarchical=hierarchical,
+            spectral=True,
+            orthogonal=orthogonal,
+        )
+
+
+def ladder_critic(
+    spec: Spec,
+    *,
+    condition_dim: int = 0,
+    width: int = 64,
+    attention: int = 4,
+    orthogonal: bool = False,
+) -> Critic:
+    """Return the critic of SAGAN and BigGAN.
+
+    Args:
+        spec: What the data is.
+        condition_dim: Length of the embedding, which enters by projection; 0 for none.
+        width: Channels of the first block.
+        attention: The picture's side over that of the features that attend; 0 leaves it out.
+        orthogonal: First weights are orthogonal.
+
+    Raises:
+        TrainingError: The data is no pictures, or their side does not fit.
+    """
+    spec.expect("pictures")
+    with fits():
+        return LadderCritic(
+            resolution=spec.resolution,
+            channels=spec.channels,
+            condition_dim=condition_dim,
+            width=width,
+            attention=spec.resolution // attention if attention else 0,
+            orthogonal=orthogonal,
+        )
+
+
+def usual_translator(spec: Spec, *, width: int = 128) -> Translator:
+    """Return the recurrent translator with attention.
+
+    Args:
+        spec: What the data is: sentences with the ones that they translate.
+        width: Width of its layers.
+
+    Raises:
+        TrainingError: The data is of another kind, or no translations.
+    """
+    spec.expect("tokens")
+    if not spec.source_length:
+        raise TrainingError("data: holds no sources; give translations, such as parallel-text")
+    return Translator(
+        vocabulary=spec.vocabulary,
+        length=spec.sample_shape[0],
+        source_vocabulary=spec.source_vocabulary,
+        source_length=spec.source_length,
+        width=width,
+    )

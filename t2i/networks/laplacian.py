@@ -142,6 +142,21 @@ class LaplacianGenerator(PictureGenerator):
         details: Tensor = self.details[level - 1](low, embedding, noise)
         return low + details
 
+    def drawn_above(
+        self, pyramid: Sequence[Tensor], level: int, embedding: Tensor, noise: Tensor
+    ) -> Tensor:
+        """Draw one level ``(n, c, r, r)`` as if those below it were real pictures.
+
+        Args:
+            pyramid: Real pictures of all levels, coarse to fine.
+            level: 0 for the coarse picture, which has nothing below it, up to the finest.
+            embedding: ``(n, condition_dim)``.
+            noise: ``(n, parts[level])``.
+        """
+        if level == 0:
+            return self.coarse.draw(embedding, noise)
+        return self.refined(level, doubled(pyramid[level - 1]), embedding, noise)
+
     def forward(
         self, embedding: Tensor, noise: Tensor, conditioning_noise: Tensor | None = None
     ) -> Drawn:

@@ -97,3 +97,28 @@ def pick(log_chances: Tensor, uniform: Tensor) -> Tensor:
     # The last sum is 1 up to rounding, which must not make a level beyond the last.
     sums = log_chances.exp().cumsum(dim=-4).narrow(-4, 0, log_chances.shape[-4] - 1)
     return (uniform.unsqueeze(-4) >= sums).sum(dim=-4)
+
+
+def pick_several(log_chances: Tensor, uniform: Tensor) -> Tensor:
+    """Choose levels by the same probabilities several times.
+
+    Args:
+        log_chances: ``(n, levels, channels, r, r)`` log-probabilities.
+        uniform: ``(n, m · channels · r · r)`` numbers from 0 to 1.
+
+    Returns:
+        ``(n, m, channels, r, r)`` int64 numbers of levels.
+    """
+    chances = log_chances.unsqueeze(1)
+    return pick(chances, uniform.reshape(len(uniform), -1, *log_chances.shape[2:]))
+
+
+def log_likelihood(log_chances: Tensor, levels: Tensor) -> Tensor:
+    """Return ``(n, m)``: the log-probability of whole pictures, the sum over their pixels.
+
+    Args:
+        log_chances: ``(n, levels, channels, r, r)`` log-probabilities.
+        levels: ``(n, m, channels, r, r)`` int64 numbers of levels, m pictures a row.
+    """
+    spread = log_chances.unsqueeze(1).expand(-1, levels.shape[1], -1, -1, -1, -1)
+    return spread.gather(2, levels.unsqueeze(2)).flatten(2).sum(dim=2)

@@ -44,6 +44,11 @@ class MixtureGenerator(PictureGenerator):
         name = type(generator).__name__
         return cls(network=name, arguments=generator.config, components=components)
 
+    def share(self, count: int) -> None:
+        """Let the first ``count`` components, from 1, draw as often as one another."""
+        among = torch.arange(len(self.weights), device=self.weights.device) < count
+        self.weights.copy_(among / float(count))
+
     def component(self, number: int, embedding: Tensor, noise: Tensor) -> Tensor:
         """Draw with one component, from ``(n, noise_dim)`` whose last entry is not looked at."""
         part = cast(PictureGenerator, self.parts[number])

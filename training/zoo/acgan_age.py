@@ -7,7 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from training.classes import class_logits_of, draw, drawn_labels
+from training.classes import class_logits_of, drawn_labels
+from training.compose import draw
 from training.networks import usual_critic
 from training.optimizers import Adam
 from training.recipe import Batch, Losses, Networks, Phase, Recipe

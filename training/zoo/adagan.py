@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from t2i.networks.mixture import MixtureGenerator
-from training.boosting import missed
-from training.compose import unconditional
+from training.boosting import Stages, missed
+from training.compose import draw, unconditional
 from training.errors import TrainingError
 from training.networks import usual_critic, usual_generator
 from training.objectives import non_saturating
@@ -59,25 +59,20 @@ def adagan(
     optimizer = Adam(learning_rate, betas=(0.5, 0.999))
     part = usual_generator(spec, noise_dim=noise_dim, width=width)
     mixture = MixtureGenerator.of(part, components)
-
-    def stage(kimg: float) -> int:
-        return min(int(kimg / stage_kimg), components - 1)
-
-    def weighs(kimg: float) -> bool:
-        return stage(kimg) > 0 and kimg / stage_kimg - stage(kimg) < weighing
+    stages = Stages(components, stage_kimg, weighing)
 
     def drawn(networks: Networks, batch: Batch, name: str) -> Tensor:
         noise = batch.noise.normal(name, mixture.noise_dim)
         newest = cast(MixtureGenerator, networks["generator"])
-        return newest.component(stage(batch.kimg), unconditional(batch), noise).float()
+        return newest.component(stages.at(batch.kimg), unconditional(batch), noise).float()
 
     def judge(networks: Networks, batch: Batch) -> nn.Module:
-        return cast(nn.ModuleList, networks["discriminators"])[stage(batch.kimg)]
+        return cast(nn.ModuleList, networks["discriminators"])[stages.at(batch.kimg)]
 
     def weigher_loss(networks: Networks, batch: Batch) -> Losses:
-        d, noise = networks["weigher"], batch.noise.normal("mixture", mixture.noise_dim)
+        d = networks["weigher"]
         with torch.no_grad():
-            fake = networks["generator"](unconditional(batch), noise).pictures[-1]
+            fake = draw(networks, batch, "mixture")
         loss = non_saturating.discriminator_loss(d(batch.pictures).logits, d(fake).logits)
         return Losses(loss, {"D/weigher": loss.detach()})
 
@@ -86,7 +81,7 @@ def adagan(
         with torch.no_grad():
             fake = drawn(networks, batch, "discriminator")
             d = networks["weigher"](batch.pictures).logits
-            weights = missed(d, beta=1.0 / (stage(batch.kimg) + 1))
+            weights = missed(d, beta=1.0 / (stages.at(batch.kimg) + 1))
         real = (weights * F.softplus(-critic(batch.pictures).logits)).mean()
         loss = real + non_saturating.fake(critic(fake).logits)
         return Losses(loss, {"D/adversarial": loss.detach()})
@@ -97,11 +92,7 @@ def adagan(
         return Losses(loss, {"G/adversarial": loss.detach()})
 
     def join(networks: Networks, update: Update) -> None:
-        shares, newest = mixture.weights, stage(update.kimg)
-        shares.copy_((torch.arange(components, device=shares.device) <= newest) / (newest + 1.0))
-
-    def gan(kimg: float) -> bool:
-        return not weighs(kimg)
+        mixture.share(stages.at(update.kimg) + 1)
 
     critics = [usual_critic(spec, width=width) for _ in range(components + 1)]
     players = {"discriminators": nn.ModuleList(critics[1:]), "weigher": critics[0]}
@@ -109,9 +100,9 @@ def adagan(
         key="",
         networks={"generator": mixture, **players},
         phases=(
-            Phase("weigher", optimizer, weigher_loss, active=weighs),
-            Phase("discriminators", optimizer, discriminator_loss, active=gan),
-            Phase("generator", optimizer, generator_loss, after=join, active=gan),
+            Phase("weigher", optimizer, weigher_loss, active=stages.weighs),
+            Phase("discriminators", optimizer, discriminator_loss, active=stages.learns),
+            Phase("generator", optimizer, generator_loss, after=join, active=stages.learns),
         ),
         batch_size=batch_size,
         ema=None,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.classes import as_fake, class_logits, draw, drawn_labels
+from training.classes import as_fake, class_logits, drawn_labels
+from training.compose import draw, two_players
 from training.networks import usual_critic, usual_generator
 from training.optimizers import Adam
-from training.recipe import Batch, Losses, Networks, Phase, Recipe
+from training.recipe import Batch, Losses, Networks, Recipe
 from training.registry import Spec, register
 
 
@@ -64,19 +65,14 @@ def am_gan(
         loss = F.cross_entropy(logits, target)
         return Losses(loss, {"G/adversarial": loss.detach()})
 
-    adam = Adam(learning_rate, betas=(0.5, 0.999))
-    return Recipe(
-        key="",
-        networks={
-            "generator": usual_generator(
-                spec, condition_dim=condition_dim, noise_dim=noise_dim, width=width, norm=norm
-            ),
-            "discriminator": usual_critic(spec, outputs=classes + 1, width=width, norm=norm),
-        },
-        phases=(
-            Phase("discriminator", adam, discriminator_loss),
-            Phase("generator", adam, generator_loss),
+    return two_players(
+        generator=usual_generator(
+            spec, condition_dim=condition_dim, noise_dim=noise_dim, width=width, norm=norm
         ),
+        discriminator=usual_critic(spec, outputs=classes + 1, width=width, norm=norm),
+        generator_loss=generator_loss,
+        discriminator_loss=discriminator_loss,
+        optimizer=Adam(learning_rate, betas=(0.5, 0.999)),
         batch_size=batch_size,
-        ema=None,
+        joins_late=True,
     )

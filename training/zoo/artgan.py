@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import cast
-
-from torch import Tensor, nn
 from torch.nn import functional as F
 
-from t2i.networks import DcganGenerator
-from training.classes import as_fake, class_logits, draw, drawn_labels
+from training.classes import as_fake, class_logits, drawn_labels
+from training.compose import draw, two_players
 from training.networks import usual_critic, usual_generator
 from training.optimizers import RMSProp
-from training.recipe import Batch, Losses, Networks, Phase, Recipe, Scores
+from training.recipe import Batch, Losses, Networks, Recipe
 from training.registry import Spec, register
+from training.shared_autoencoder import reconstructed
 
 
 @register(section="C", data="cifar10")
@@ -72,38 +68,14 @@ def artgan(
         parts = {"G/adversarial": adversarial.detach(), "G/reconstruction": squares.detach()}
         return Losses(total, parts)
 
-    rms = RMSProp(learning_rate, decay=0.9)
-    return Recipe(
-        key="",
-        networks={
-            "generator": usual_generator(
-                spec, condition_dim=classes, noise_dim=noise_dim, width=width, norm=norm
-            ),
-            "discriminator": usual_critic(spec, outputs=classes + 1, width=width, norm=norm),
-        },
-        phases=(
-            Phase("discriminator", rms, discriminator_loss),
-            Phase("generator", rms, generator_loss),
+    return two_players(
+        generator=usual_generator(
+            spec, condition_dim=classes, noise_dim=noise_dim, width=width, norm=norm
         ),
+        discriminator=usual_critic(spec, outputs=classes + 1, width=width, norm=norm),
+        generator_loss=generator_loss,
+        discriminator_loss=discriminator_loss,
+        optimizer=RMSProp(learning_rate, decay=0.9),
         batch_size=batch_size,
-        ema=None,
+        joins_late=True,
     )
-
-
-def reconstructed(networks: Networks, pictures: Tensor) -> Tensor:
-    """Return ``Dec(Enc(x))`` of ``(n, c, r, r)``: D's features through G's convolutions."""
-    features = cast(Scores, networks["discriminator"](pictures)).features
-    decoder = cast(DcganGenerator, networks["generator"])
-    with _statistics_kept(decoder):
-        return cast(Tensor, decoder.body(features.reshape(-1, *decoder.start_shape))).float()
-
-
-@contextmanager
-def _statistics_kept(network: nn.Module) -> Iterator[None]:
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    yield
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum

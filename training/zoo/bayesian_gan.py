@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from t2i.networks.bayesian import BayesianGenerator
-from training.compose import unconditional
+from training.compose import two_players, unconditional
 from training.errors import TrainingError
 from training.networks import usual_critic, usual_generator
 from training.objectives import non_saturating
 from training.optimizers import Adam
-from training.recipe import Batch, Losses, Networks, Phase, Recipe
+from training.recipe import Batch, Losses, Networks, Recipe
 from training.registry import Spec, register
 
 
@@ -91,15 +91,11 @@ def bayesian_gan(
         parts = {"G/likelihood": likelihood.detach(), "G/divergence": kl.detach()}
         return Losses(kl - likelihood, parts)
 
-    optimizer = Adam(learning_rate, betas=(0.5, 0.999))
-    return Recipe(
-        key="",
-        networks={"generator": posterior, "discriminator": usual_critic(spec, width=width)},
-        phases=(
-            Phase("discriminator", optimizer, discriminator_loss),
-            Phase("generator", optimizer, generator_loss),
-        ),
+    return two_players(
+        generator=posterior,
+        discriminator=usual_critic(spec, width=width),
+        generator_loss=generator_loss,
+        discriminator_loss=discriminator_loss,
+        optimizer=Adam(learning_rate, betas=(0.5, 0.999)),
         batch_size=batch_size,
-        ema=None,
-        joins_late=False,
     )

@@ -5,26 +5,16 @@ from __future__ import annotations
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from t2i.networks.base import Drawn, Scores
-from training.compose import unconditional
+from t2i.networks.base import Scores
+from training.balance import Balance
+from training.compose import draw
 from training.errors import TrainingError
 from training.networks import began_autoencoder, began_generator
 from training.optimizers import Adam, halved
 from training.recipe import Batch, Losses, Networks, Phase, Recipe, Update
 from training.registry import Spec, register
-
-
-class Balance(nn.Module):
-    """k_t, and the error on real samples that its next move needs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.k: Tensor
-        self.real: Tensor
-        self.register_buffer("k", torch.zeros(()))
-        self.register_buffer("real", torch.zeros(()))
 
 
 @register(section="A", data="mnist")
@@ -72,41 +62,35 @@ def began(
         raise TrainingError(f"gamma: is {gamma}; give 0 to 1")
     generator = began_generator(spec, noise_dim=noise_dim, width=width)
     critic = began_autoencoder(spec, code_dim=code_dim, width=width)
+    balance = Balance(gamma, k_rate)
 
     def energy(networks: Networks, samples: Tensor) -> Tensor:
         return -cast(Scores, networks["discriminator"](samples)).logits.mean()
 
-    def drawn(networks: Networks, batch: Batch, name: str) -> Tensor:
-        noise = batch.noise.normal(name, noise_dim)
-        return cast(Drawn, networks["generator"](unconditional(batch), noise)).pictures[-1]
-
     def discriminator_loss(networks: Networks, batch: Batch) -> Losses:
         with torch.no_grad():
-            samples = drawn(networks, batch, "discriminator")
+            samples = draw(networks, batch, "discriminator")
         real, fake = energy(networks, batch.pictures), energy(networks, samples)
         k = cast(Balance, networks["balance"]).k.clone()
         parts = {"D/real": real.detach(), "D/fake": fake.detach(), "D/k": k}
         return Losses(real - k * fake, parts)
 
     def generator_loss(networks: Networks, batch: Batch) -> Losses:
-        fake = energy(networks, drawn(networks, batch, "generator"))
-        real = cast(Balance, networks["balance"]).real
-        measure = real + (gamma * real - fake.detach()).abs()
+        fake = energy(networks, draw(networks, batch, "generator"))
+        measure = cast(Balance, networks["balance"]).measure(fake.detach())
         return Losses(fake, {"G/fake": fake.detach(), "G/global_measure": measure})
 
     def remember(networks: Networks, update: Update) -> None:
         cast(Balance, networks["balance"]).real.copy_(update.parts["D/real"])
 
     def rebalance(networks: Networks, update: Update) -> None:
-        balance = cast(Balance, networks["balance"])
-        moved = balance.k + k_rate * (gamma * balance.real - update.parts["G/fake"])
-        balance.k.copy_(moved.clamp(0.0, 1.0))
+        cast(Balance, networks["balance"]).move(update.parts["G/fake"])
 
     schedule = halved(halve_kimg) if halve_kimg else None
     adam = Adam(learning_rate, betas=(0.5, 0.999), schedule=schedule)
     return Recipe(
         key="",
-        networks={"generator": generator, "discriminator": critic, "balance": Balance()},
+        networks={"generator": generator, "discriminator": critic, "balance": balance},
         phases=(
             Phase("discriminator", adam, discriminator_loss, after=remember),
             Phase("generator", adam, generator_loss, after=rebalance),

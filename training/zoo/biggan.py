@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 
-from t2i.networks import LadderCritic, LadderGenerator
 from training.compose import compose
 from training.ema import Ema
-from training.networks import fits
+from training.networks import ladder_critic, ladder_generator
 from training.objectives import hinge
 from training.optimizers import Adam
 from training.recipe import Recipe
@@ -64,33 +63,22 @@ def biggan(
     """
     spec.expect("pictures")
     classes = spec.classes()
-    side = spec.resolution // attention if attention else 0
-    with fits():
-        generator = LadderGenerator(
-            resolution=spec.resolution,
-            channels=spec.channels,
-            condition_dim=classes,
-            noise_dim=noise_dim,
-            width=generator_width,
-            attention=side,
-            shared_dim=shared_dim,
-            hierarchical=True,
-            spectral=True,
-            orthogonal=True,
-        )
-        critic = LadderCritic(
-            resolution=spec.resolution,
-            channels=spec.channels,
-            condition_dim=classes,
-            width=width,
-            attention=side,
-            orthogonal=True,
-        )
     # Steps until half of the average is new, in pictures shown.
     half_life = math.log(0.5) / math.log(ema_decay) * n_dis * batch_size / 1000.0
     return compose(
-        generator=generator,
-        discriminator=critic,
+        generator=ladder_generator(
+            spec,
+            condition_dim=classes,
+            noise_dim=noise_dim,
+            width=generator_width,
+            attention=attention,
+            shared_dim=shared_dim,
+            hierarchical=True,
+            orthogonal=True,
+        ),
+        discriminator=ladder_critic(
+            spec, condition_dim=classes, width=width, attention=attention, orthogonal=True
+        ),
         objective=hinge,
         optimizer=Adam(discriminator_lr, betas=(0.0, 0.999)),
         generator_optimizer=Adam(generator_lr, betas=(0.0, 0.999)),

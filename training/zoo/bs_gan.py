@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from t2i.networks.base import Scores
-from t2i.networks.levels import LevelGenerator, pick
-from training.compose import compose
+from t2i.networks.levels import LevelGenerator, log_likelihood, pick_several
+from training.compose import compose, two_players
 from training.errors import TrainingError
 from training.networks import level_generator, usual_critic, usual_generator
 from training.objectives import boundary_seeking
 from training.optimizers import Adam
-from training.recipe import Batch, Losses, Networks, Phase, Recipe
+from training.recipe import Batch, Losses, Networks, Recipe
 from training.registry import Spec, register
 
 
@@ -72,12 +72,11 @@ def bs_gan(
         return cast(Scores, networks["discriminator"](samples)).logits
 
     def drawn(networks: Networks, batch: Batch, name: str, each: int) -> tuple[Tensor, Tensor]:
-        """Log-chances (n, 1, levels, c, r, r) and the levels (n, each, c, r, r) drawn by them."""
+        """Log-chances (n, levels, c, r, r) and the levels (n, each, c, r, r) drawn by them."""
         drawer = cast(LevelGenerator, networks["generator"])
-        chances = drawer.log_chances(batch.noise.normal(name, noise_dim)).unsqueeze(1)
-        size = batch.pictures[0].numel()
-        chosen = batch.noise.uniform(f"{name}-draws", each * size)
-        return chances, pick(chances.detach(), chosen.reshape(-1, each, *batch.pictures.shape[1:]))
+        chances = drawer.log_chances(batch.noise.normal(name, noise_dim))
+        chosen = batch.noise.uniform(f"{name}-draws", each * batch.pictures[0].numel())
+        return chances, pick_several(chances.detach(), chosen)
 
     def discriminator_loss(networks: Networks, batch: Batch) -> Losses:
         drawer = cast(LevelGenerator, networks["generator"])
@@ -94,21 +93,16 @@ def bs_gan(
         with torch.no_grad():
             samples = cast(LevelGenerator, networks["generator"]).values(chosen).flatten(0, 1)
             weights = logits(networks, samples).reshape(-1, draws).softmax(dim=1)
-        spread = chances.expand(-1, draws, -1, -1, -1, -1)
-        likelihood = spread.gather(2, chosen.unsqueeze(2)).flatten(2).sum(dim=2)
-        total = -(weights * likelihood).sum(dim=1).mean()
+        total = -(weights * log_likelihood(chances, chosen)).sum(dim=1).mean()
         # Of M draws, as many count as if they weighed the same.
         counted = weights.square().sum(dim=1).reciprocal().mean()
         return Losses(total, {"G/adversarial": total.detach(), "G/draws_that_count": counted})
 
-    return Recipe(
-        key="",
-        networks={"generator": generator, "discriminator": critic},
-        phases=(
-            Phase("discriminator", adam, discriminator_loss),
-            Phase("generator", adam, generator_loss),
-        ),
+    return two_players(
+        generator=generator,
+        discriminator=critic,
+        generator_loss=generator_loss,
+        discriminator_loss=discriminator_loss,
+        optimizer=adam,
         batch_size=batch_size,
-        ema=None,
-        joins_late=False,
     )

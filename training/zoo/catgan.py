@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
 from torch.nn import functional as F
 
-from training.classes import class_logits, draw
+from training.classes import class_logits, entropies
+from training.compose import draw, two_players
 from training.errors import TrainingError
 from training.networks import usual_critic, usual_generator
 from training.optimizers import Adam
-from training.recipe import Batch, Losses, Networks, Phase, Recipe
+from training.recipe import Batch, Losses, Networks, Recipe
 from training.registry import Spec, register
 
 
@@ -71,24 +70,12 @@ def catgan(
         use, doubt = entropies(class_logits(networks, draw(networks, batch, "generator")))
         return Losses(doubt - use, {"G/use": use.detach(), "G/doubt": doubt.detach()})
 
-    adam = Adam(learning_rate, betas=(0.5, 0.999))
-    return Recipe(
-        key="",
-        networks={
-            "generator": usual_generator(spec, noise_dim=noise_dim, width=width, norm=norm),
-            "discriminator": usual_critic(spec, outputs=categories, width=width, norm=norm),
-        },
-        phases=(
-            Phase("discriminator", adam, discriminator_loss),
-            Phase("generator", adam, generator_loss),
-        ),
+    return two_players(
+        generator=usual_generator(spec, noise_dim=noise_dim, width=width, norm=norm),
+        discriminator=usual_critic(spec, outputs=categories, width=width, norm=norm),
+        generator_loss=generator_loss,
+        discriminator_loss=discriminator_loss,
+        optimizer=Adam(learning_rate, betas=(0.5, 0.999)),
         batch_size=batch_size,
-        ema=None,
+        joins_late=True,
     )
-
-
-def entropies(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Return H of the mean distribution and the mean H of each, scalars in nats, of ``(n, K)``."""
-    log_p = logits.log_softmax(dim=1)
-    log_mean = log_p.logsumexp(dim=0) - torch.tensor(float(len(logits))).log()
-    return -(log_mean.exp() * log_mean).sum(), -(log_p.exp() * log_p).sum(dim=1).mean()

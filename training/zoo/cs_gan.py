@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from t2i.networks.translation import PAD, PairCritic, Translator
-from training.errors import TrainingError
+from training.networks import usual_translator
 from training.optimizers import Adam
 from training.recipe import Batch, Losses, Networks, Phase, Recipe
 from training.registry import Spec, register
@@ -56,9 +56,10 @@ def cs_gan(
         width: Width of both players.
         batch_size: Pairs a step over all processes.
     """
-    spec.expect("tokens")
-    if not spec.source_length:
-        raise TrainingError("data: holds no sources; give translations, such as parallel-text")
+    generator = usual_translator(spec, width=width)
+    discriminator = PairCritic(
+        vocabulary=spec.vocabulary, source_vocabulary=spec.source_vocabulary, width=width
+    )
 
     def likelihood(networks: Networks, batch: Batch) -> Losses:
         logits = _translator(networks).logits(batch.translated, batch.pictures)
@@ -94,18 +95,7 @@ def cs_gan(
     adam, slow = (Adam(rate, betas=(0.9, 0.999)) for rate in (learning_rate, policy_rate))
     return Recipe(
         key="",
-        networks={
-            "generator": Translator(
-                vocabulary=spec.vocabulary,
-                length=spec.sample_shape[0],
-                source_vocabulary=spec.source_vocabulary,
-                source_length=spec.source_length,
-                width=width,
-            ),
-            "discriminator": PairCritic(
-                vocabulary=spec.vocabulary, source_vocabulary=spec.source_vocabulary, width=width
-            ),
-        },
+        networks={"generator": generator, "discriminator": discriminator},
         phases=(
             Phase("discriminator", adam, critic, active=lambda kimg: kimg >= pretrain_kimg),
             Phase("generator", slow, policy, active=lambda kimg: kimg >= later, name="policy"),

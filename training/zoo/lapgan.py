@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from t2i.networks import LaplacianCritic, LaplacianGenerator
-from t2i.networks.laplacian import doubled, gaussian_pyramid
+from t2i.networks.laplacian import gaussian_pyramid
 from training.compose import by_label, unconditional
 from training.networks import fits
 from training.objectives import non_saturating
@@ -82,9 +82,7 @@ def lapgan(
         g = cast(LaplacianGenerator, networks["generator"])
         embedding, pyramid = condition(batch), gaussian_pyramid(batch.pictures, levels)
         noise = batch.noise.normal(f"{player}/{level}", g.parts[level])
-        if level == 0:
-            return pyramid[0], g.coarse.draw(embedding, noise)
-        return pyramid[level], g.refined(level, doubled(pyramid[level - 1]), embedding, noise)
+        return pyramid[level], g.drawn_above(pyramid, level, embedding, noise)
 
     def phases(level: int) -> tuple[Phase, Phase]:
         side = generator.resolutions[level]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from training.compose import unconditional
+from training.compose import draw, unconditional
 from training.networks import usual_critic, usual_generator
 from training.objectives import non_saturating
 from training.optimizers import Adam
@@ -56,15 +56,10 @@ def mode_reg_gan(
     """
     optimizer = Adam(learning_rate, betas=(0.5, 0.999))
 
-    def decoded(networks: Networks, batch: Batch, code: Tensor) -> Tensor:
+    def rebuilt(networks: Networks, batch: Batch) -> Tensor:
+        code = networks["encoder"](batch.pictures).class_logits
         samples: Tensor = networks["generator"](unconditional(batch), code).pictures[-1]
         return samples
-
-    def drawn(networks: Networks, batch: Batch, name: str) -> Tensor:
-        return decoded(networks, batch, batch.noise.normal(name, noise_dim))
-
-    def rebuilt(networks: Networks, batch: Batch) -> Tensor:
-        return decoded(networks, batch, networks["encoder"](batch.pictures).class_logits)
 
     def told_apart(networks: Networks, judge: str, real: Tensor, fake: Tensor) -> Losses:
         critic = networks[judge]
@@ -76,7 +71,7 @@ def mode_reg_gan(
 
     def discriminator_loss(networks: Networks, batch: Batch) -> Losses:
         with torch.no_grad():
-            fake = drawn(networks, batch, "discriminator")
+            fake = draw(networks, batch, "discriminator")
             real = rebuilt(networks, batch) if manifold_diffusion else batch.pictures
         return told_apart(networks, "discriminator", real, fake)
 
@@ -94,7 +89,7 @@ def mode_reg_gan(
         return Losses(total, {"G/reconstruction": apart.detach(), "G/modes": near.detach()})
 
     def generator_loss(networks: Networks, batch: Batch) -> Losses:
-        loss = liked(networks, "discriminator", drawn(networks, batch, "generator"))
+        loss = liked(networks, "discriminator", draw(networks, batch, "generator"))
         return Losses(loss, {"G/adversarial": loss.detach()})
 
     def regularised_loss(networks: Networks, batch: Batch) -> Losses:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 
-from torch import Tensor
-
 from t2i.networks import ProgressiveCritic, ProgressiveGenerator
-from t2i.networks.progressive import as_grown, doublings_of
+from t2i.networks.progressive import doublings_of
 from training.compose import compose
 from training.ema import Ema
+from training.growth import growing, shown_as_grown
 from training.networks import fits
 from training.objectives import wasserstein
 from training.optimizers import Adam
-from training.recipe import Batch, Networks, Recipe, Update
+from training.recipe import Recipe, Update
 from training.registry import Spec, register
 from training.regularizers import Drift, GradientPenalty
 
@@ -68,17 +67,7 @@ def progan(
     with fits():
         generator = ProgressiveGenerator(noise_dim=noise_dim, **side)
         critic = ProgressiveCritic(deviation=deviation, **side)
-    top = doublings_of(spec.resolution)
-
-    def grow(networks: Networks, update: Update) -> None:
-        level = level_at(update.kimg, stage_kimg, top) if grows else float(top)
-        for player in ("generator", "discriminator"):
-            level_of(networks, player).fill_(level)
-
-    def shown(networks: Networks, batch: Batch) -> Batch:
-        level = float(level_of(networks, "discriminator"))
-        return dataclasses.replace(batch, pictures=as_grown(batch.pictures, level))
-
+    grow = growing(stage_kimg, top=doublings_of(spec.resolution), grows=grows)
     grow({"generator": generator, "discriminator": critic}, Update(0.0, 0, {}))
     recipe = compose(
         generator=generator,
@@ -88,21 +77,9 @@ def progan(
         n_dis=n_dis,
         regularizers=[GradientPenalty(penalty), Drift(drift)],
         after=grow,
-        shown=shown,
+        shown=shown_as_grown,
         batch_size=batch_size,
         ema=Ema(ema_half_life),
     )
     # What is not grown yet has no gradient.
     return dataclasses.replace(recipe, joins_late=True)
-
-
-def level_of(networks: Networks, player: str) -> Tensor:
-    """The buffer that says how far a player has grown, in doublings of the side."""
-    return networks[player].get_buffer("level")
-
-
-def level_at(kimg: float, stage_kimg: float, top: int) -> float:
-    """Return how far players have grown after so many kimg: whole doublings plus the fade's α."""
-    stages = max(0.0, kimg / stage_kimg - 1.0)
-    grown, within = divmod(stages, 2.0)
-    return min(float(top), grown + min(1.0, within))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from t2i.networks import LadderCritic, LadderGenerator
 from training.compose import compose
-from training.networks import fits
+from training.networks import ladder_critic, ladder_generator
 from training.objectives import hinge
 from training.optimizers import Adam
 from training.recipe import Recipe
@@ -53,27 +52,15 @@ def sagan(
     """
     spec.expect("pictures")
     classes = spec.classes() if labels else 0
-    side = spec.resolution // attention if attention else 0
-    with fits():
-        generator = LadderGenerator(
-            resolution=spec.resolution,
-            channels=spec.channels,
+    return compose(
+        generator=ladder_generator(
+            spec,
             condition_dim=classes,
             noise_dim=noise_dim,
             width=generator_width,
-            attention=side,
-            spectral=True,
-        )
-        critic = LadderCritic(
-            resolution=spec.resolution,
-            channels=spec.channels,
-            condition_dim=classes,
-            width=width,
-            attention=side,
-        )
-    return compose(
-        generator=generator,
-        discriminator=critic,
+            attention=attention,
+        ),
+        discriminator=ladder_critic(spec, condition_dim=classes, width=width, attention=attention),
         objective=hinge,
         optimizer=Adam(discriminator_lr, betas=(0.0, 0.9)),
         generator_optimizer=Adam(generator_lr, betas=(0.0, 0.9)),

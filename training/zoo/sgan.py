@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from torch.nn import functional as F
 
-from training.classes import as_fake, class_logits, draw, not_fake
+from training.classes import as_fake, class_logits, not_fake
+from training.compose import draw, two_players
 from training.errors import TrainingError
 from training.networks import usual_critic, usual_generator
 from training.optimizers import Adam
-from training.recipe import Batch, Losses, Networks, Phase, Recipe
+from training.recipe import Batch, Losses, Networks, Recipe
 from training.registry import Spec, register
 
 
@@ -66,17 +67,12 @@ def sgan(
         loss = -as_fake(logits) if saturating else not_fake(logits)
         return Losses(loss, {"G/adversarial": loss.detach()})
 
-    adam = Adam(learning_rate, betas=(0.5, 0.999))
-    return Recipe(
-        key="",
-        networks={
-            "generator": usual_generator(spec, noise_dim=noise_dim, width=width, norm=norm),
-            "discriminator": usual_critic(spec, outputs=classes + 1, width=width, norm=norm),
-        },
-        phases=(
-            Phase("discriminator", adam, discriminator_loss),
-            Phase("generator", adam, generator_loss),
-        ),
+    return two_players(
+        generator=usual_generator(spec, noise_dim=noise_dim, width=width, norm=norm),
+        discriminator=usual_critic(spec, outputs=classes + 1, width=width, norm=norm),
+        generator_loss=generator_loss,
+        discriminator_loss=discriminator_loss,
+        optimizer=Adam(learning_rate, betas=(0.5, 0.999)),
         batch_size=batch_size,
-        ema=None,
+        joins_late=True,
     )

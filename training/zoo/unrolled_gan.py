@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from t2i.networks import MlpCritic, MlpGenerator
-from training.compose import unconditional
+from training.compose import draw, two_players
 from training.errors import TrainingError
 from training.networks import usual_critic, usual_generator
 from training.objectives import minimax
 from training.optimizers import Adam, linear_decay
-from training.recipe import Batch, Losses, Networks, Phase, Recipe
+from training.recipe import Batch, Losses, Networks, Recipe
 from training.registry import Spec, register
 from training.unroll import UnrolledAdam, Weights, gradient_descent, scored_with, unroll
 
@@ -69,20 +69,15 @@ def unrolled_gan(
     schedule = linear_decay(decay_kimg / 2, decay_kimg) if decay_kimg else None
     optimizer = UnrolledAdam(learning_rate, (0.5, 0.999), schedule)
 
-    def drawn(networks: Networks, batch: Batch, name: str) -> Tensor:
-        noise = batch.noise.normal(name, noise_dim)
-        fake: Tensor = networks["generator"](unconditional(batch), noise).pictures[-1]
-        return fake
-
     def discriminator_loss(networks: Networks, batch: Batch) -> Losses:
         with torch.no_grad():
-            fake = drawn(networks, batch, "discriminator")
+            fake = draw(networks, batch, "discriminator")
         real_logits = networks["discriminator"](batch.pictures).logits
         loss = minimax.discriminator_loss(real_logits, networks["discriminator"](fake).logits)
         return Losses(loss, {"D/adversarial": loss.detach()})
 
     def generator_loss(networks: Networks, batch: Batch) -> Losses:
-        fake, player = drawn(networks, batch, "generator"), networks["discriminator"]
+        fake, player = draw(networks, batch, "generator"), networks["discriminator"]
 
         def minus_f(weights: Weights) -> Tensor:
             real_logits = scored_with(player, weights, batch.pictures).logits
@@ -95,15 +90,13 @@ def unrolled_gan(
             value = -minus_f(unroll(player, minus_f, unrolled, rule))
         return Losses(value, {"G/adversarial": value.detach()})
 
-    return Recipe(
-        key="",
-        networks={"generator": generator, "discriminator": critic},
-        phases=(
-            Phase("discriminator", optimizer, discriminator_loss),
-            Phase("generator", Adam(generator_rate, (0.5, 0.999), schedule), generator_loss),
-        ),
+    return two_players(
+        generator=generator,
+        discriminator=critic,
+        generator_loss=generator_loss,
+        discriminator_loss=discriminator_loss,
+        optimizer=optimizer,
         batch_size=batch_size,
-        ema=None,
-        joins_late=False,
+        generator_optimizer=Adam(generator_rate, (0.5, 0.999), schedule),
         differentiates_twice=True,
     )

@@ -114,7 +114,7 @@ def test_the_weigher_learns_at_the_start_of_each_stage_but_the_first() -> None:
     for kimg, expected in ((0.0, False), (0.9, False), (1.1, True), (1.3, False), (7.0, False)):
         for phase, wanted in ((weigher, expected), (critics, not expected)):
             assert phase.active is not None and phase.active(kimg) == wanted
-    assert generator.active is critics.active
+    assert generator.active == critics.active
 
 
 def test_components_join_the_mixture_with_equal_shares(tmp_path: Path) -> None:

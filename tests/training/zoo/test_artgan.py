@@ -10,7 +10,8 @@ from tests.training.zoo.told import Told
 from training.classes import drawn_labels
 from training.errors import TrainingError
 from training.recipe import Batch, Recipe
-from training.zoo.artgan import artgan, reconstructed
+from training.shared_autoencoder import reconstructed
+from training.zoo.artgan import artgan
 
 LABELS = torch.tensor([0, 1, 2, 0])
 

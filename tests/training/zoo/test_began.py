@@ -8,9 +8,10 @@ from t2i.networks import BeganAutoencoder, BeganGenerator
 from tests.training.conftest import squares
 from tests.training.zoo.moves import Scored, batch_of, losses_of
 from tests.training.zoo.samples import ring, spec_of
+from training.balance import Balance
 from training.errors import TrainingError
 from training.recipe import Recipe, Update
-from training.zoo.began import Balance, began
+from training.zoo.began import began
 
 SAMPLES = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
 

@@ -6,8 +6,9 @@ import torch
 from tests.training.zoo.moves import Scored, batch_of, losses_of
 from tests.training.zoo.samples import ring, spec_of
 from training.errors import TrainingError
+from training.ranking import Earlier
 from training.recipe import Recipe, Update
-from training.zoo.gogan import Earlier, gogan
+from training.zoo.gogan import gogan
 
 SAMPLES = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
 

@@ -8,10 +8,11 @@ from tests.training.conftest import squares
 from tests.training.zoo.moves import Scored, batch_of, losses_of
 from tests.training.zoo.samples import ring, spec_of
 from training.errors import TrainingError
+from training.growth import level_of
 from training.optimizers import Adam
 from training.recipe import Recipe, Update
 from training.registry import Spec
-from training.zoo.progan import level_at, level_of, progan
+from training.zoo.progan import progan
 
 
 def small(**changes: object) -> Recipe:
@@ -66,11 +67,6 @@ def test_only_what_is_grown_learns() -> None:
         if weight.grad is not None and name.startswith(("blocks", "to_picture"))
     }
     assert learning == {"blocks0", "to_picture1"}
-
-
-def test_the_level_stays_then_fades_then_stays() -> None:
-    levels = [level_at(kimg, 10.0, 2) for kimg in (0, 9, 10, 15, 20, 29, 30, 35, 40, 900)]
-    assert levels == pytest.approx([0, 0, 0, 0.5, 1, 1, 1, 1.5, 2, 2])
 
 
 def test_each_discriminator_step_moves_both_players_to_the_level_of_its_kimg() -> None:
