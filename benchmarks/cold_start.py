@@ -1,7 +1,7 @@
 """How long `t2i generate` takes from cold, and where the time goes. Prints one JSON object.
 
-    python benchmarks/cold_start.py
-    python benchmarks/cold_start.py --model runs/flowers/bundle --runs 5
+    python -m benchmarks.cold_start
+    python -m benchmarks.cold_start --model runs/flowers/bundle --runs 5
 
 Each run is a new process. `seconds` is wall-clock time and `cpu_seconds` processor time of all its
 threads; on a machine that does other work at the same time only the latter can be compared. The
@@ -96,7 +96,7 @@ def main() -> None:
     print(
         json.dumps(
             {
-                "command": f"python benchmarks/cold_start.py --model {options.model}",
+                "command": f"python -m benchmarks.cold_start --model {options.model}",
                 "seconds": [round(seconds, 2) for seconds, _, _ in runs],
                 "median_seconds": round(statistics.median(s for s, _, _ in runs), 2),
                 "cpu_seconds": [round(cpu, 2) for _, cpu, _ in runs],

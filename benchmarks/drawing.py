@@ -1,6 +1,6 @@
 """How fast a bundle draws in this process, beside the raw forward pass of its generator.
 
-    python benchmarks/drawing.py [--bundle default] [--seconds 5]
+    python -m benchmarks.drawing [--bundle default] [--seconds 5]
 
 Prints JSON: milliseconds a caption takes to encode; milliseconds a picture takes alone and in a
 call for eight and sixteen, through `Pipeline.draw`; the raw forward pass of the same generator on

@@ -1,7 +1,7 @@
 """What the server adds to the drawing itself, and how soon it is ready. Prints one JSON object.
 
-    python benchmarks/serving.py
-    python benchmarks/serving.py --model runs/flowers/bundle --requests 500 --clients 32
+    python -m benchmarks.serving
+    python -m benchmarks.serving --model runs/flowers/bundle --requests 500 --clients 32
 
 Overhead of a request is the time that its client waits less the time that the server spent in
 encoder and generator. The ideal rate is that of `Pipeline.draw` in the server's place, alone on the

@@ -1,6 +1,6 @@
 """How often a wrong caption is true all the same, and what drawing one costs. Prints JSON.
 
-    python benchmarks/wrong_captions.py [--birds 1500] [--draws 20000] [--seed 0]
+    python -m benchmarks.wrong_captions [--birds 1500] [--draws 20000] [--seed 0]
 
 The illustrated birds know which captions are true of which pictures. That is hidden from the rule,
 which then goes by the embeddings alone, as it does for a folder without labels; afterwards the

@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 LEAK = 0.2
+# From this side on, one transposed convolution beats doubling and convolving (at 32 pixels it takes
+# six tenths of the time); below it the transposed kernels of CPUs are several times slower.
+FOLD_FROM = 16
 # A leaky ReLU of unit-variance input has standard deviation sqrt((1 + leak²) / 2).
 LEAKY_GAIN = math.sqrt(2.0 / (1.0 + LEAK**2))
 
@@ -108,9 +111,10 @@ class StyledConvolution(nn.Module):
         # The gain goes into what is multiplied anyway: a leaky ReLU commutes with positive factors.
         norm, bias = (LEAKY_GAIN * norm).to(x.dtype), (LEAKY_GAIN * self.bias).to(x.dtype)
         x = x * scale.to(x.dtype)[:, :, None, None]
-        if self.upsample:
+        if self.upsample and x.shape[-1] >= FOLD_FROM:
             x = F.conv_transpose2d(x, doubling_kernel(self.weight), stride=2, padding=1)
         else:
+            x = F.interpolate(x, scale_factor=2.0, mode="nearest") if self.upsample else x
             x = F.conv2d(x, self.weight, padding=1)
         x = torch.addcmul(bias[None, :, None, None], x, norm[:, :, None, None])
         return F.leaky_relu(x, LEAK)

@@ -33,7 +33,7 @@ def t2i(
     unconditional_weight: float = 1.0,
     matching_weight: float = 1.0,
     generator_matching_weight: float = 0.25,
-    agreement_weight: float = 1.0,
+    agreement_weight: float = 2.0,
     hard_wrong: float = 0.5,
     temperature: float = 0.1,
     mode_seeking_weight: float = 0.2,
