@@ -42,8 +42,7 @@ class PictureNetwork(nn.Module):
     """A picture's code.
 
     Parts move with the pose, so the network learns where to look: `places` maps of weights over
-    each of its two deeper resolutions, and what is seen there makes up the code. On illustrated
-    birds its loss falls twice as fast by steps as with the features of fixed places.
+    each of its two deeper resolutions, and what is seen there makes up the code.
 
     Args:
         code_dim: Length of the code.

@@ -66,7 +66,7 @@ def usual_generator(
             noise_dim=noise_dim,
             width=2 * width,
         )
-    try:
+    with fits():
         return DcganGenerator(
             resolution=spec.resolution,
             channels=spec.channels,
@@ -75,8 +75,6 @@ def usual_generator(
             width=width,
             norm=norm,
         )
-    except ValueError as error:
-        raise TrainingError(str(error)) from error
 
 
 def usual_critic(
@@ -113,7 +111,7 @@ def usual_critic(
             width=2 * width,
             spectral=spectral,
         )
-    try:
+    with fits():
         return DcganCritic(
             resolution=spec.resolution,
             channels=spec.channels,
@@ -124,8 +122,6 @@ def usual_critic(
             norm=norm,
             spectral=spectral,
         )
-    except ValueError as error:
-        raise TrainingError(str(error)) from error
 
 
 def usual_autoencoder(
@@ -145,12 +141,10 @@ def usual_autoencoder(
     spec.expect("points", "pictures")
     if spec.kind == "points":
         return MlpAutoencoder(sample_shape=spec.sample_shape, width=2 * width, code_dim=code_dim)
-    try:
+    with fits():
         return DcganAutoencoder(
             resolution=spec.resolution, channels=spec.channels, width=width, norm=norm
         )
-    except ValueError as error:
-        raise TrainingError(str(error)) from error
 
 
 def residual_generator(
@@ -168,7 +162,7 @@ def residual_generator(
         TrainingError: The data is no pictures, or their side is not 4 to 7 doubled.
     """
     spec.expect("pictures")
-    try:
+    with fits():
         return ResidualGenerator(
             resolution=spec.resolution,
             channels=spec.channels,
@@ -176,8 +170,6 @@ def residual_generator(
             noise_dim=noise_dim,
             width=width,
         )
-    except ValueError as error:
-        raise TrainingError(str(error)) from error
 
 
 def residual_critic(
@@ -205,7 +197,7 @@ def residual_critic(
         TrainingError: The data is no pictures, or their side is not 4 to 7 doubled.
     """
     spec.expect("pictures")
-    try:
+    with fits():
         return ResidualCritic(
             resolution=spec.resolution,
             channels=spec.channels,
@@ -216,8 +208,6 @@ def residual_critic(
             norm=norm,
             pooling=pooling,
         )
-    except ValueError as error:
-        raise TrainingError(str(error)) from error
 
 
 def level_generator(
@@ -239,7 +229,7 @@ def level_generator(
     if levels < 2:
         raise TrainingError(f"levels: is {levels}; give 2 or more")
     spec.expect("pictures")
-    try:
+    with fits():
         return LevelGenerator(
             resolution=spec.resolution,
             channels=spec.channels,
@@ -248,8 +238,6 @@ def level_generator(
             width=width,
             norm=norm,
         )
-    except ValueError as error:
-        raise TrainingError(str(error)) from error
 
 
 def began_generator(spec: Spec, *, noise_dim: int = 64, width: int = 64) -> PictureGenerator:
@@ -266,12 +254,10 @@ def began_generator(spec: Spec, *, noise_dim: int = 64, width: int = 64) -> Pict
     spec.expect("points", "pictures")
     if spec.kind == "points":
         return usual_generator(spec, noise_dim=noise_dim, width=width)
-    try:
+    with fits():
         return BeganGenerator(
             resolution=spec.resolution, channels=spec.channels, noise_dim=noise_dim, width=width
         )
-    except ValueError as error:
-        raise TrainingError(str(error)) from error
 
 
 def began_autoencoder(spec: Spec, *, code_dim: int = 64, width: int = 64) -> Autoencoder:
@@ -290,12 +276,10 @@ def began_autoencoder(spec: Spec, *, code_dim: int = 64, width: int = 64) -> Aut
         return MlpAutoencoder(
             sample_shape=spec.sample_shape, width=2 * width, code_dim=code_dim, exponent=1
         )
-    try:
+    with fits():
         return BeganAutoencoder(
             resolution=spec.resolution, channels=spec.channels, code_dim=code_dim, width=width
         )
-    except ValueError as error:
-        raise TrainingError(str(error)) from error
 
 
 def ladder_generator(

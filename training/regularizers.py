@@ -7,6 +7,7 @@ and bfloat16 keeps three digits of it.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -68,7 +69,7 @@ class Play:
 
 
 @dataclass(frozen=True)
-class Regularizer:
+class Regularizer(ABC):
     """A term of one player's loss; a subclass implements `loss`.
 
     Attributes:
@@ -88,15 +89,15 @@ class Regularizer:
     per_sample: ClassVar[bool] = False
     differentiates_twice: ClassVar[bool] = False
 
+    @abstractmethod
     def loss(self, play: Play) -> Tensor:
         """Return the scalar before the weight."""
-        raise NotImplementedError
 
     def state(self) -> nn.Module | None:
         """Return a new module whose buffers hold what the term remembers; None for nothing."""
         return None
 
-    def after(self, state: nn.Module, update: Update) -> None:
+    def after(self, state: nn.Module, update: Update) -> None:  # noqa: B027 - few terms need it
         """Move the state after an update of the player."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
@@ -50,7 +51,7 @@ class Scores(NamedTuple):
         return self.classes
 
 
-class PictureGenerator(nn.Module):
+class PictureGenerator(nn.Module, ABC):
     """Base of generators that a bundle may hold; a subclass implements `draw`.
 
     Args:
@@ -77,9 +78,9 @@ class PictureGenerator(nn.Module):
         self.resolutions = tuple(resolutions)
         self.config: dict[str, object] = dict(config)
 
+    @abstractmethod
     def draw(self, embedding: Tensor, noise: Tensor) -> Tensor:
         """Map ``(n, condition_dim)`` and ``(n, noise_dim)`` to ``(n, c, r, r)`` in [-1, 1]."""
-        raise NotImplementedError
 
     def forward(
         self, embedding: Tensor, noise: Tensor, conditioning_noise: Tensor | None = None
@@ -93,7 +94,7 @@ class PictureGenerator(nn.Module):
         return torch.cat([noise, embedding.to(noise.dtype)], dim=1)
 
 
-class Critic(nn.Module):
+class Critic(nn.Module, ABC):
     """Base of critics; a subclass implements `look`, from pictures to features.
 
     A condition enters in one of two ways: ``concat`` puts it beside the input, a plane an entry
@@ -133,9 +134,9 @@ class Critic(nn.Module):
         del self.score, self.head, self.project
         return self
 
+    @abstractmethod
     def look(self, pictures: Tensor) -> Tensor:
         """Map pictures, with the planes of a concatenated condition, to ``(n, feature_dim)``."""
-        raise NotImplementedError
 
     def forward(self, pictures: Tensor, embedding: Tensor | None = None) -> Scores:
         """Score ``(n, c, r, r)`` pictures, or other samples, under ``(n, condition_dim)``.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -142,3 +144,29 @@ def test_no_picture_is_refused() -> None:
 def test_numbers_out_of_range_are_named(field: str, arguments: tuple[int, int, int, int]) -> None:
     with pytest.raises(InvalidInput, match=f"^{field}: "):
         stream().batch(*arguments)
+
+
+class Neighbours:
+    """A picture's own captions are true of it; the nearer a caption's picture, the more so."""
+
+    def holds(self, pictures: np.ndarray, captions: np.ndarray) -> np.ndarray:
+        return np.asarray(captions // 3 == pictures)
+
+    def agreement(self, pictures: np.ndarray, captions: np.ndarray) -> np.ndarray:
+        return (1.0 / (1.0 + np.abs(pictures[:, None] - captions // 3))).astype(np.float32)
+
+
+@pytest.mark.parametrize(("share", "near"), [(0.0, 0.2), (0.5, 0.65), (1.0, 1.0)])
+def test_the_asked_share_of_wrong_captions_is_almost_true(share: float, near: float) -> None:
+    data = dataclasses.replace(numbered(40), truth=Neighbours())
+    wrong = WrongCaptions(data, np.zeros((len(data.flat_captions), 1), np.float32))
+    batch = PictureBatches(data, wrong, hard_wrong=share).batch(0, 400)
+    assert batch.wrong is not None
+    apart = np.abs(batch.wrong // 3 - batch.pictures)
+    assert (apart > 0).all()
+    assert (apart <= 3).mean() == pytest.approx(near, abs=0.15)
+
+
+def test_a_share_of_hard_captions_beyond_one_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="hard_wrong"):
+        PictureBatches(numbered(4), hard_wrong=1.5)
