@@ -9,11 +9,16 @@ DAMSM does in AttnGAN (1711.10485), with whole captions instead of words.
 Random captions of other pictures are told apart by head and setting alone. So each picture also
 meets captions that are almost true of it, as CLIP meets sentences with one changed word in NegCLIP
 (2210.01936).
+
+Matching finds a colour long before it finds the part that wears it. Where the data know attributes
+or labels of their pictures, both networks also learn to tell those from their codes, and the
+generator is told how far its pictures show what their captions say. Labels served the text encoder
+of GAN-CLS in the same way (structured joint embedding, 1605.05395).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +33,7 @@ from t2i.networks.blocks import Standardize
 from t2i.networks.captions import CaptionNetwork
 from training.data.pictures import PictureData
 from training.data.wrong_captions import WrongCaptions
+from training.errors import TrainingError
 from training.progress import progress_bar
 from training.tokens import TokenStates
 
@@ -36,6 +42,8 @@ SEEN_CAPTIONS, SEEN_HARD = 5, 8
 SHIFT = 4
 CODES_AT_ONCE = 512
 SHORTEST_SCHEDULE = 20
+# A caption says what its code tells as surely as this; the rest it leaves open.
+SURE = 0.9
 
 
 class PictureNetwork(nn.Module):
@@ -91,14 +99,47 @@ def _looked_at(x: Tensor, places: Tensor) -> Tensor:
     return torch.einsum("nkp,ncp->nkc", weights, x.flatten(2)).flatten(1)
 
 
+class AttributeReader(nn.Module):
+    """Tells attributes from a code.
+
+    Args:
+        code_dim: Length of the code.
+        sizes: How many values each attribute can take; there may be none.
+    """
+
+    def __init__(self, code_dim: int, sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(nn.Linear(code_dim, size) for size in sizes)
+
+    def forward(self, codes: Tensor) -> list[Tensor]:
+        """Map ``(n, code_dim)`` to logits ``(n, size)``, one tensor an attribute."""
+        return [head(codes).float() for head in self.heads]
+
+    def loss(self, codes: Tensor, values: Tensor) -> Tensor:
+        """Cross-entropy of the attributes that are known.
+
+        Args:
+            codes: ``(n, code_dim)``.
+            values: ``(n, n_attributes)``, -1 where a value is not known.
+
+        Returns:
+            Scalar, in nats, mean over all that is known; 0 where nothing is.
+        """
+        total = codes.new_zeros(())
+        for logits, value in zip(self(codes), values.t(), strict=True):
+            total = total + F.cross_entropy(logits, value, ignore_index=-1, reduction="sum")
+        return total / (values >= 0).sum().clamp(min=1)
+
+
 class Matcher(nn.Module):
     """A picture network and a head over caption codes, whose outputs can be compared.
 
     Args:
         code_dim: Length of the captions' codes, and of what is compared.
+        attribute_sizes: How many values each attribute can take that is known of the pictures.
     """
 
-    def __init__(self, code_dim: int = 256) -> None:
+    def __init__(self, code_dim: int = 256, attribute_sizes: Sequence[int] = ()) -> None:
         super().__init__()
         self.pictures = PictureNetwork(code_dim)
         self.standardize = Standardize(code_dim)
@@ -106,6 +147,8 @@ class Matcher(nn.Module):
             nn.Linear(code_dim, 2 * code_dim), nn.GELU(), nn.Linear(2 * code_dim, code_dim)
         )
         self.log_scale = nn.Parameter(torch.tensor(3.0))
+        self.shown_attributes = AttributeReader(code_dim, attribute_sizes)
+        self.said_attributes = AttributeReader(code_dim, attribute_sizes)
 
     @property
     def scale(self) -> Tensor:
@@ -150,6 +193,41 @@ class Matcher(nn.Module):
         target = torch.arange(len(seen), device=seen.device)
         among_captions = F.cross_entropy(torch.cat([logits, beside], dim=1), target)
         return 0.5 * (among_captions + F.cross_entropy(logits.t(), target))
+
+    def attribute_loss(self, seen: Tensor, codes: Tensor, values: Tensor) -> Tensor:
+        """Cross-entropy of telling what is known from pictures, and from their captions.
+
+        Args:
+            seen: ``(n, code_dim)`` codes of pictures.
+            codes: ``(m, code_dim)`` codes of captions, for each picture ``m / n`` in a row.
+            values: ``(n, n_attributes)`` of the pictures, -1 where a value is not known.
+
+        Returns:
+            Scalar, in nats a known attribute.
+        """
+        said = values.repeat_interleave(len(codes) // len(values), dim=0)
+        shown = self.shown_attributes.loss(seen.float(), values)
+        return shown + self.said_attributes.loss(self.standardize(codes), said)
+
+    def misses(self, seen: Tensor, codes: Tensor) -> Tensor:
+        """How far pictures miss the attributes that their captions state.
+
+        Args:
+            seen: ``(n, code_dim)`` codes of pictures.
+            codes: ``(n, code_dim)`` codes of the captions that they were drawn for.
+
+        Returns:
+            Scalar: cross-entropy in nats, summed over the attributes that a caption surely states,
+            mean over pictures; 0 where no attributes are known.
+        """
+        seen = seen.float()
+        total = seen.new_zeros(())
+        said, shown = self.said_attributes(self.standardize(codes)), self.shown_attributes(seen)
+        for stated, drawn in zip(said, shown, strict=True):
+            sure, value = stated.softmax(dim=1).max(dim=1)
+            missed = F.cross_entropy(drawn, value, reduction="none")
+            total = total + (missed * (sure > SURE)).mean()
+        return total
 
 
 class _Residual(nn.Module):
@@ -236,22 +314,28 @@ def fit_caption_network(
         return network.eval()
     pictures = PictureNetwork(code_dim).to(memory_format=torch.channels_last)
     log_scale = nn.Parameter(torch.tensor(2.5))
-    learned = [*network.parameters(), *pictures.parameters(), log_scale]
+    known, sizes = data.known
+    shown_attributes, said_attributes = (AttributeReader(code_dim, sizes) for _ in range(2))
+    networks = (network, pictures, shown_attributes, said_attributes)
+    learned = [log_scale, *(each for part in networks for each in part.parameters())]
     batches = _Batches(data, truth, batch_size, READ_CAPTIONS, READ_HARD, seed)
 
     def loss() -> Tensor:
-        shown, captions, true = batches.draw()
-        states, present = tokens.batch(captions)
+        chosen, captions, true = batches.draw()
+        shown, states, present = batches.pictures(chosen), *tokens.batch(captions)
         # On CPUs the backward of the flash kernel is many times slower than plain products.
         with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-            seen, read = pictures(shown), network(states, present)
-        return several_captions_loss(
-            F.normalize(seen.float(), dim=1),
-            F.normalize(read.float(), dim=1),
+            seen, read = (code.float() for code in (pictures(shown), network(states, present)))
+        matching = several_captions_loss(
+            F.normalize(seen, dim=1),
+            F.normalize(read, dim=1),
             batches.owner,
             true,
             log_scale.exp().clamp(max=50.0),
         )
+        owners = data.caption_owners[captions]
+        telling = shown_attributes.loss(seen, torch.from_numpy(known[chosen]))
+        return matching + telling + said_attributes.loss(read, torch.from_numpy(known[owners]))
 
     _optimize(learned, loss, steps, learning_rate, "Learning to read captions", progress)
     _save(network, path)
@@ -287,19 +371,31 @@ def fit_matcher(
         The matcher, frozen.
     """
     torch.manual_seed(seed)
-    matcher = Matcher(codes.shape[1]).to(memory_format=torch.channels_last)
+    known, sizes = data.known
+    matcher = Matcher(codes.shape[1], sizes).to(memory_format=torch.channels_last)
     if path.is_file():
-        matcher.load_state_dict(load_file(path))
+        try:
+            matcher.load_state_dict(load_file(path))
+        except RuntimeError as error:
+            raise TrainingError(
+                f"{path}: this matcher was learned from data with other attributes or captions' "
+                "codes of another length; remove it, and it is learned anew"
+            ) from error
         return matcher.eval().requires_grad_(False)
     matcher.standardize.fit(torch.from_numpy(np.array(codes)))
     batches = _Batches(data, truth, batch_size, SEEN_CAPTIONS, SEEN_HARD, seed)
 
     def loss() -> Tensor:
-        shown, captions, true = batches.draw()
+        chosen, captions, true = batches.draw()
+        read, values = torch.from_numpy(codes[captions]), torch.from_numpy(known[chosen])
         with torch.autocast("cpu", torch.bfloat16):
-            seen = F.normalize(matcher.pictures(shown).float(), dim=1)
-            said = matcher.directions(torch.from_numpy(codes[captions]))
-        return several_captions_loss(seen, said, batches.owner, true, matcher.scale)
+            seen = matcher.pictures(batches.pictures(chosen)).float()
+            said = matcher.directions(read)
+        matching = several_captions_loss(
+            F.normalize(seen, dim=1), said, batches.owner, true, matcher.scale
+        )
+        own = read[: len(batches.owner)]
+        return matching + matcher.attribute_loss(seen, own, values)
 
     learned = list(matcher.parameters())
     _optimize(learned, loss, steps, learning_rate, "Learning to see what captions say", progress)
@@ -328,8 +424,8 @@ class _Batches:
         self._rng = np.random.default_rng(seed)
         self.owner = torch.arange(size).repeat_interleave(own)
 
-    def draw(self) -> tuple[Tensor, NDArray[np.int64], Tensor]:
-        """Return pictures, numbers of captions, and which captions are true of which pictures."""
+    def draw(self) -> tuple[NDArray[np.int64], NDArray[np.int64], Tensor]:
+        """Return numbers of pictures and of captions, and which captions are true of which."""
         rng = self._rng
         chosen = rng.integers(0, len(self._data), self._size)
         owners = np.repeat(chosen, self._own)
@@ -337,9 +433,10 @@ class _Batches:
         hard = self._truth.draw_hard(np.repeat(chosen, self._hard), rng)
         captions = np.concatenate([own, hard])
         true = torch.from_numpy(self._truth.true_pairs(chosen, captions))
-        return self._pictures(chosen), captions, true
+        return chosen, captions, true
 
-    def _pictures(self, chosen: NDArray[np.int64]) -> Tensor:
+    def pictures(self, chosen: NDArray[np.int64]) -> Tensor:
+        """Return pictures ``(n, 3, r, r)`` in [-1, 1], moved and mirrored at random."""
         raw = np.ascontiguousarray(self._data.pictures[chosen])
         flips = self._rng.random(len(raw)) < 0.5
         raw[flips] = raw[flips, :, ::-1]

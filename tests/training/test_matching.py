@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ from torch.nn import functional as F
 
 from tests.training.conftest import COLOURS, squares
 from training.data.wrong_captions import WrongCaptions
+from training.errors import TrainingError
 from training.matching import (
+    AttributeReader,
     Matcher,
     PictureNetwork,
     fit_caption_network,
@@ -84,6 +87,53 @@ def test_disagreement_teaches_the_pictures_and_no_frozen_network() -> None:
     assert all(parameter.grad is None for parameter in matcher.parameters())
 
 
+def reader_of(*weights: list[list[float]]) -> AttributeReader:
+    """A reader whose logits are the code times given weights ``(size, code_dim)``."""
+    reader = AttributeReader(2, [len(rows) for rows in weights])
+    for head, rows in zip(reader.heads, weights, strict=True):
+        assert isinstance(head, nn.Linear)
+        head.weight.data.copy_(torch.tensor(rows))
+        head.bias.data.zero_()
+    return reader
+
+
+FIRST, BOTH = [[1.0, 0.0], [0.0, 0.0]], [[0.0, 1.0], [1.0, 0.0], [0.0, 0.0]]
+
+
+def test_attributes_that_nobody_knows_do_not_count() -> None:
+    reader = reader_of(FIRST, BOTH)
+    codes = torch.tensor([[math.log(3.0), 0.0], [0.0, math.log(2.0)]])
+    values = torch.tensor([[0, -1], [-1, 0]])
+    expected = (math.log(4.0 / 3.0) + math.log(4.0 / 2.0)) / 2
+    assert reader.loss(codes, values).item() == pytest.approx(expected)
+    assert reader.loss(codes, torch.full((2, 2), -1)).item() == 0.0
+    assert AttributeReader(2, ()).loss(codes, torch.empty(2, 0, dtype=torch.long)).item() == 0.0
+
+
+def test_a_picture_misses_what_its_caption_surely_states_and_nothing_else() -> None:
+    matcher = Matcher(code_dim=2, attribute_sizes=(2, 3))
+    matcher.shown_attributes = reader_of(FIRST, BOTH)
+    matcher.said_attributes = reader_of(FIRST, BOTH)
+    # The first caption states value 0 of the first attribute and 1 of the second; the second
+    # caption leaves both open.
+    codes = torch.tensor([[20.0, 0.0], [0.1, 0.1]])
+    seen = torch.tensor([[0.0, math.log(2.0)], [5.0, 5.0]])
+    first, second = math.log(2.0), math.log(4.0)
+    assert matcher.misses(seen, codes).item() == pytest.approx((first + second) / 2)
+    assert Matcher(code_dim=2).misses(seen, codes).item() == 0.0
+
+
+def test_each_caption_of_a_picture_is_asked_for_its_attributes() -> None:
+    matcher = Matcher(code_dim=2, attribute_sizes=(2,))
+    matcher.shown_attributes = reader_of(FIRST)
+    matcher.said_attributes = reader_of(FIRST)
+    seen, values = torch.tensor([[math.log(3.0), 0.0], [0.0, 0.0]]), torch.tensor([[0], [1]])
+    codes = torch.tensor([[0.0, 0.0], [math.log(3.0), 0.0], [0.0, 0.0], [math.log(3.0), 0.0]])
+    shown = (math.log(4 / 3) + math.log(2)) / 2
+    said = (math.log(2) + math.log(4 / 3) + math.log(2) + math.log(4)) / 4
+    assert matcher.attribute_loss(seen, codes, values).item() == pytest.approx(shown + said)
+
+
 def test_maps_have_the_shapes_that_are_told_and_end_in_the_same_code() -> None:
     network = PictureNetwork(code_dim=5, width=4).eval()
     pictures = torch.rand(2, 3, 64, 64)
@@ -156,5 +206,12 @@ def test_a_matcher_learns_which_captions_a_picture_shows(tmp_path: Path) -> None
     cosines = seen @ matcher.directions(torch.from_numpy(codes)).t()
     assert np.array_equal(labels[cosines.argmax(dim=1).numpy()], data.labels)
     assert not any(parameter.requires_grad for parameter in matcher.parameters())
+    (told,) = matcher.shown_attributes(matcher.pictures(shown))
+    assert np.array_equal(told.argmax(dim=1).numpy(), data.labels)
+    (told,) = matcher.said_attributes(matcher.standardize(torch.from_numpy(codes)))
+    assert np.array_equal(told.argmax(dim=1).numpy(), labels)
     again = fit_matcher(data, codes, truth, path, steps=25, batch_size=12, progress=False)
     assert torch.equal(again.pictures(shown), matcher.pictures(shown))
+    other = replace(data, labels=None, label_names=())
+    with pytest.raises(TrainingError, match="other attributes"):
+        fit_matcher(other, codes, truth, path, progress=False)

@@ -96,6 +96,9 @@ class PictureData:
         skipped: files that were left out, and why.
         mirrors: whether a picture mirrored left to right could be one of the data set; not so for
             digits and writing.
+        attributes: `(n, n_attributes)` number of each picture's value of each attribute, -1 where
+            nobody knows; None when the data set has no attributes.
+        attribute_sizes: how many values each attribute can take.
     """
 
     name: str
@@ -108,6 +111,8 @@ class PictureData:
     files: tuple[str, ...] = ()
     skipped: tuple[Fault, ...] = ()
     mirrors: bool = True
+    attributes: NDArray[np.int8] | None = None
+    attribute_sizes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse parts that do not belong together.
@@ -147,6 +152,12 @@ class PictureData:
                     f"give numbers from -1 to {len(self.label_names) - 1}",
                 )
 
+        shape = (shape[0], len(self.attribute_sizes))
+        if self.attributes is not None and self.attributes.shape != shape:
+            raise InvalidInput(
+                "attributes", self.attributes.shape, "has the wrong shape", f"give {shape}"
+            )
+
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}({self.name!r}, {len(self)} pictures of "
@@ -177,6 +188,23 @@ class PictureData:
     def classes(self) -> int:
         """Number of classes; 0 when the data set has no labels."""
         return len(self.label_names)
+
+    @property
+    def known(self) -> tuple[NDArray[np.int64], tuple[int, ...]]:
+        """What is known of the pictures beside their captions: attributes, and their label.
+
+        Returns:
+            `(n, k)` int64, -1 where it is not known, and how many values each of the k can take;
+            k is 0 when nothing is known.
+        """
+        columns = [np.empty((len(self), 0), np.int64)]
+        sizes = self.attribute_sizes
+        if self.attributes is not None:
+            columns.append(self.attributes.astype(np.int64))
+        if self.labels is not None:
+            columns.append(self.labels[:, None])
+            sizes = (*sizes, self.classes)
+        return np.concatenate(columns, axis=1), sizes
 
     @cached_property
     def caption_starts(self) -> NDArray[np.int64]:

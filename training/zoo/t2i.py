@@ -34,6 +34,7 @@ def t2i(
     matching_weight: float = 1.0,
     generator_matching_weight: float = 0.25,
     agreement_weight: float = 2.0,
+    attribute_weight: float = 1.0,
     hard_wrong: float = 0.5,
     temperature: float = 0.1,
     mode_seeking_weight: float = 0.2,
@@ -51,9 +52,11 @@ def t2i(
     et al., 2021, arXiv:2101.04702, eq. 4 and 6): the discriminator learns codes that match real
     pictures with their captions, the generator is asked to be matched. A frozen matcher, learned
     before, also tells the generator how well its picture agrees with the caption (DAMSM of AttnGAN,
-    Xu et al., 2018, arXiv:1711.10485). What is matched best is what is most usual, so the
-    mode-seeking term (Mao et al., 2019, arXiv:1903.05628) keeps variety. Half of the wrong captions
-    are almost true: random ones are told apart by their coarsest word.
+    Xu et al., 2018, arXiv:1711.10485) and, where the data know attributes of their pictures, how
+    far it shows those that the caption states (as AC-GAN does with classes, Odena et al., 2017,
+    arXiv:1610.09585). What is matched best is what is most usual, so the mode-seeking term (Mao et
+    al., 2019, arXiv:1903.05628) keeps variety. Half of the wrong captions are almost true: random
+    ones are told apart by their coarsest word.
 
     Besides a critic of pixels at each stage there are critics of the matcher's feature maps
     (Projected GANs, Sauer et al., 2021, arXiv:2111.01007); sums run over both.
@@ -62,6 +65,7 @@ def t2i(
                     + matching_weight · NCE(real, right)
     L_G = Σ_stages  −D(fake) − D(fake, right) + generator_matching_weight · NCE(fake, right)
                     + agreement_weight · DAMSM(fake, right, wrong)   at the last stage
+                    + attribute_weight · CE(attributes that right states, fake)   there too
                     + mode_seeking_weight · |z₁ − z₂| / |fake(z₁) − fake(z₂)|
                     + kl_weight · KL(N(μ, σ²) ‖ N(0, 1))
 
@@ -80,6 +84,8 @@ def t2i(
         generator_matching_weight: Weight of being matched in the generator. At 1 its pictures are
             soon matched better than real ones, at the cost of looks and variety.
         agreement_weight: Weight of agreeing with the caption in the eyes of the frozen matcher.
+        attribute_weight: Weight of showing the attributes that the caption states, in the eyes of
+            the frozen matcher; without effect where the data know neither attributes nor labels.
         hard_wrong: Share of wrong captions that are almost true of their picture.
         temperature: Divides the cosines of matching codes.
         mode_seeking_weight: Weight of the term that makes noise matter.
@@ -184,17 +190,19 @@ def t2i(
             mode_seeking_loss(p[:half], p[half:], noise[:half], noise[half:])
             for p in output.pictures
         )
-        agreement = torch.zeros((), device=captions.device)
+        agreement = attributes = torch.zeros((), device=captions.device)
         if len(seen):
             wrong = batch.wrong[:half].repeat(2, 1)
             matcher = cast(Matcher, players["matcher"])
             agreement = matcher.disagreement(seen, captions, wrong, also_true)
+            attributes = matcher.misses(seen, captions)
         kl = conditioning_kl(output.mu, output.log_sigma)
         return Losses(
             unconditional_weight * alone
             + paired
             + generator_matching_weight * matching
             + agreement_weight * agreement
+            + attribute_weight * attributes
             + mode_seeking_weight * seeking
             + kl_weight * kl,
             {
@@ -202,6 +210,7 @@ def t2i(
                 "G/pair": paired.detach() / len(every),
                 "G/matching": matching.detach() / len(every),
                 "G/agreement": agreement.detach(),
+                "G/attributes": attributes.detach(),
                 "G/seeking": seeking.detach() / len(every),
                 "G/kl": kl.detach(),
             },

@@ -27,7 +27,7 @@ from rich.progress import (
 )
 
 from t2i.errors import InvalidInput
-from training.data.birds.attributes import SPLITS, Bird, Split, codes_of, sample_bird
+from training.data.birds.attributes import ATTRIBUTES, SPLITS, Bird, Split, codes_of, sample_bird
 from training.data.birds.captions import Caption, describe
 from training.data.birds.drawing import render
 from training.data.decoded import cache_root
@@ -219,6 +219,7 @@ def _load(folder: Path, fingerprint: str) -> BirdData:
         truth=BirdTruth(attributes, claims),
         attributes=attributes,
         claims=claims,
+        attribute_sizes=tuple(len(values) for values in ATTRIBUTES.values()),
     )
 
 
