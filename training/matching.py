@@ -217,17 +217,20 @@ class Matcher(nn.Module):
             codes: ``(n, code_dim)`` codes of the captions that they were drawn for.
 
         Returns:
-            Scalar: cross-entropy in nats, summed over the attributes that a caption surely states,
-            mean over pictures; 0 where no attributes are known.
+            Scalar: cross-entropy in nats, mean over the captions that surely state an attribute,
+            then over the attributes that any of them states: a mark that one caption in twenty
+            names counts as much as the colour that most name. 0 where nothing is stated.
         """
         seen = seen.float()
-        total = seen.new_zeros(())
+        total, attributes = seen.new_zeros(()), seen.new_zeros(())
         said, shown = self.said_attributes(self.standardize(codes)), self.shown_attributes(seen)
         for stated, drawn in zip(said, shown, strict=True):
-            sure, value = stated.softmax(dim=1).max(dim=1)
+            likely, value = stated.softmax(dim=1).max(dim=1)
+            sure = (likely > SURE).float()
             missed = F.cross_entropy(drawn, value, reduction="none")
-            total = total + (missed * (sure > SURE)).mean()
-        return total
+            total = total + (missed * sure).sum() / sure.sum().clamp(min=1.0)
+            attributes = attributes + sure.max()
+        return total / attributes.clamp(min=1.0)
 
 
 class _Residual(nn.Module):

@@ -34,7 +34,7 @@ def t2i(
     matching_weight: float = 1.0,
     generator_matching_weight: float = 0.25,
     agreement_weight: float = 2.0,
-    attribute_weight: float = 1.0,
+    attribute_weight: float = 3.0,
     hard_wrong: float = 0.5,
     temperature: float = 0.1,
     mode_seeking_weight: float = 0.2,
