@@ -43,7 +43,7 @@ SHIFT = 4
 CODES_AT_ONCE = 512
 SHORTEST_SCHEDULE = 20
 # A caption says what its code tells as surely as this; the rest it leaves open.
-SURE = 0.9
+SURE = 0.8
 
 
 class PictureNetwork(nn.Module):
@@ -105,15 +105,21 @@ class AttributeReader(nn.Module):
     Args:
         code_dim: Length of the code.
         sizes: How many values each attribute can take; there may be none.
+        hidden: Width of a layer between code and attributes; 0 for none. A caption leaves most
+            attributes open, and that cannot be told apart from a guess by a linear map.
     """
 
-    def __init__(self, code_dim: int, sizes: Sequence[int]) -> None:
+    def __init__(self, code_dim: int, sizes: Sequence[int], hidden: int = 0) -> None:
         super().__init__()
-        self.heads = nn.ModuleList(nn.Linear(code_dim, size) for size in sizes)
+        self.enter = nn.Sequential()
+        if hidden:
+            self.enter.extend([nn.Linear(code_dim, hidden), nn.GELU()])
+        self.heads = nn.ModuleList(nn.Linear(hidden or code_dim, size) for size in sizes)
 
     def forward(self, codes: Tensor) -> list[Tensor]:
         """Map ``(n, code_dim)`` to logits ``(n, size)``, one tensor an attribute."""
-        return [head(codes).float() for head in self.heads]
+        x = self.enter(codes)
+        return [head(x).float() for head in self.heads]
 
     def loss(self, codes: Tensor, values: Tensor) -> Tensor:
         """Cross-entropy of the attributes that are known.
@@ -148,7 +154,7 @@ class Matcher(nn.Module):
         )
         self.log_scale = nn.Parameter(torch.tensor(3.0))
         self.shown_attributes = AttributeReader(code_dim, attribute_sizes)
-        self.said_attributes = AttributeReader(code_dim, attribute_sizes)
+        self.said_attributes = AttributeReader(code_dim, attribute_sizes, hidden=2 * code_dim)
 
     @property
     def scale(self) -> Tensor:
