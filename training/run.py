@@ -29,7 +29,8 @@ from training.errors import TrainingError
 from training.export import export_bundle, statistics_of
 from training.export_samples import export_pictures, save_generator
 from training.grids import Grid
-from training.matching import Matcher, fit_caption_network, fit_matcher, read_captions
+from training.matcher import Matcher
+from training.matching import fit_caption_network, fit_matcher, read_captions
 from training.progress import progress_bar
 from training.recipe import Recipe
 from training.registry import Entry, Learns, Spec

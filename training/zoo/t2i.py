@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from t2i.networks import StageDiscriminator, StageGenerator, StageOutput, StageScores
 from training.ema import Ema
 from training.errors import TrainingError
-from training.matching import Matcher
+from training.matcher import Matcher
 from training.objectives import conditioning_kl, hinge, matching_loss, mode_seeking_loss
 from training.recipe import Adam, Batch, Losses, Networks, Phase, Recipe
 from training.registry import Spec, register
