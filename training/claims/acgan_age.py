@@ -24,7 +24,8 @@ AGE = "size"
 
 
 @claim(
-    paper="82.9 % of faces pass for the same person after the search, 53.2 % before (table 1)",
+    paper="as remembered, unverified: 82.9 % of faces pass for the same person after the search, "
+    "53.2 % before",
     shows="pictures drawn after the search resemble the original more than before it",
 )
 def acgan_age(trial: Trial) -> Measured:

@@ -7,7 +7,7 @@ from training.claims.judged import SHOWN, accuracy_percent, drawn_by_class, judg
 
 
 @claim(
-    paper="no figure of accuracy; pictures of artists, genres and CIFAR-10 classes (section 4)",
+    paper="no figure of accuracy; pictures of artists, genres and CIFAR-10 classes",
     shows="more pictures are of the class asked for than cgan's at the same budget",
 )
 def artgan(trial: Trial) -> Measured:

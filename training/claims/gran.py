@@ -16,7 +16,7 @@ STEPS = (1, 3, 5)
 
 
 @claim(
-    paper="GRAN3 and GRAN5 win most battles against GRAN1 (section 5)",
+    paper="as remembered, unverified: GRAN3 and GRAN5 win most battles against GRAN1",
     shows="pictures drawn in five steps are nearer to held-out digits than those of one",
 )
 def gran(trial: Trial) -> Measured:
