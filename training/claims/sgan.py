@@ -8,8 +8,8 @@ from training.claims.claim import Measured, Trial, claim
 from training.claims.critics import error_percent, fit_alone
 from training.claims.pictures import show_rows
 from training.metrics.features import as_bytes
+from training.prepare import spec_of
 from training.registry import find_recipe
-from training.run import spec_of
 
 LABELS = 100
 
