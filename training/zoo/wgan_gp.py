@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from t2i.networks import TextCritic, TextGenerator
-from t2i.networks.base import Critic, PictureGenerator
 from training.architectures import players_of
 from training.compose import compose, shown_one_hot
-from training.networks import usual_critic, usual_generator
 from training.objectives import wasserstein
 from training.optimizers import Adam, linear_decay
 from training.recipe import Recipe
@@ -61,18 +58,8 @@ def wgan_gp(
         architecture: Of pictures: residual, dcgan, constant, mlp, bare, gated, tanh or deep.
         batch_size: Samples a step over all processes.
     """
-    generator: PictureGenerator
-    critic: Critic
-    shown = None
-    if spec.kind == "tokens":
-        size = {"length": spec.sample_shape[0], "vocabulary": spec.vocabulary, "width": width}
-        generator, critic = TextGenerator(noise_dim=noise_dim, **size), TextCritic(**size)
-        shown = shown_one_hot(spec.vocabulary)
-    elif spec.kind == "points":
-        generator = usual_generator(spec, noise_dim=noise_dim, width=width)
-        critic = usual_critic(spec, width=width, norm=False)
-    else:
-        generator, critic = players_of(architecture, spec, noise_dim=noise_dim, width=width)
+    generator, critic = players_of(architecture, spec, noise_dim=noise_dim, width=width)
+    shown = shown_one_hot(spec.vocabulary) if spec.kind == "tokens" else None
     schedule = linear_decay(0.0, decay_kimg) if decay_kimg else None
     return compose(
         generator=generator,
