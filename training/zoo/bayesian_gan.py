@@ -68,7 +68,7 @@ def bayesian_gan(
         width: Channels of DCGAN's outer layer; points have twice as many hidden units.
         batch_size: Samples a step over all processes.
     """
-    if min(samples, draws) < 1 or prior <= 0 or probes < 0:
+    if samples < 1 or draws < 1 or prior <= 0 or probes < 0:
         given = f"{samples}, {draws}, {prior}, {probes}"
         raise TrainingError(
             f"samples, draws, prior, probes: are {given}; give more than 0, and probes 0 or more"
