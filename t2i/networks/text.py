@@ -1,4 +1,4 @@
-"""Generator and critic of short texts, a character a place (WGAN-GP, 1704.00028, section 5.3)."""
+"""Generator and critic of short texts, a character a place (WGAN-GP, 1704.00028, section 5.5)."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def wgan_gp(
     `gated` units, `tanh` units, and 101 layers (`deep`). `residual` is that of appendix F.
 
     Texts of characters are drawn as chances of each place's character, against one-hot real ones
-    (section 5.3): `--data characters`. The authors' code takes width 512, beta1 1/2, 10 steps of D.
+    (section 5.5): `--data characters`. The authors' code takes width 512, beta1 1/2, 10 steps of D.
 
     Deviations: points take linear layers. DCGAN's convolutions are 4 wide, the deep critic halves
     by averages. The decay to zero of appendix F is off unless asked for. The texts are Python's
