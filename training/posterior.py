@@ -33,7 +33,7 @@ class Posterior:
     """
 
     samples: int
-    probes: int = 0
+    probes: int
 
     def shares(self, networks: Networks, batch: Batch, name: str) -> list[Share]:
         """Draw a fake for each real sample, each share with weights of its own.
@@ -45,9 +45,9 @@ class Posterior:
         """
         generator = cast(BayesianGenerator, networks["generator"])
         noise = batch.noise.normal(name, generator.noise_dim)
-        reals, noises = batch.pictures.chunk(self.samples), noise.chunk(self.samples)
         found = []
-        for real, z in zip(reals, noises, strict=True):
+        for rows in torch.arange(len(noise)).chunk(self.samples):
+            real, z = batch.pictures[rows], noise[rows]
             weights = generator.weights()
             fake = generator.with_weights(weights, z[:, :0], z).float()
             code = z[:, :0]
