@@ -101,6 +101,7 @@ def targets() -> list[Target]:
         "training/unroll.py": ("test_unroll.py",),
         "training/historical.py": ("test_historical.py",),
         "training/boosting.py": ("zoo/test_adagan.py",),
+        "training/posterior.py": ("zoo/test_bayesian_gan.py",),
         "training/supervised.py": ("zoo/test_improved_gan.py",),
     }
     found = []

@@ -10,7 +10,7 @@ from t2i.networks import DcganCritic, DcganGenerator, MlpCritic, MlpGenerator
 from tests.training.test_trainer import weights
 from tests.training.zoo.samples import ring, trainer_of
 from training.augment import DiffAugment
-from training.compose import by_label, compose
+from training.compose import by_label, compose, shown_one_hot
 from training.errors import TrainingError
 from training.objectives import Relativistic, hinge, non_saturating, wasserstein
 from training.optimizers import SGD, Adam, RMSProp, linear_decay
@@ -318,3 +318,12 @@ def test_every_sample_is_shown_once_an_epoch() -> None:
     stream = SampleStream(data, seed=1)
     shown = torch.cat([stream.batches(i, 20, 1, CPU)[0].pictures for i in range(3)])
     assert torch.equal(shown.sort(dim=0).values, torch.from_numpy(data.samples).sort(0).values)
+
+
+def test_tokens_are_shown_as_one_hot_rows_and_nothing_else_is_changed() -> None:
+    tokens = torch.tensor([[0, 2], [1, 1]])
+    before = dataclasses.replace(batch(n=2), pictures=tokens)
+    after = shown_one_hot(3)({}, before)
+    expected = [[[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], [[0.0, 1.0, 0.0], [0.0, 1.0, 0.0]]]
+    torch.testing.assert_close(after.pictures, torch.tensor(expected))
+    assert (after.noise, after.labels) == (before.noise, before.labels)
