@@ -73,6 +73,12 @@ PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ),
     ),
 }
+# Tests of the table of what papers state, one a paper; the last is the slowest.
+OF_EACH = (
+    "test_defaults_are_those_that_are_stated",
+    "test_players_learn_as_stated_and_once_a_round",
+    "test_each_argument_shows_where_it_should_and_nowhere_else",
+)
 
 Outcome = Literal["killed", "timed out", "survived", "broken"]
 
@@ -144,10 +150,17 @@ def targets() -> list[Target]:
     found = []
     for source, (names, only) in PARTS.items():
         found.append(Target(source, tuple(f"tests/training/{name}" for name in names), only))
+    zoo = "tests/training/zoo"
+    table = (TREE / zoo / "stated.py").read_text("utf-8")
     for path in sorted((TREE / "training" / "zoo").glob("*.py")):
-        test = f"tests/training/zoo/test_{path.stem}.py"
-        if not path.stem.startswith("_") and (TREE / test).is_file():
-            found.append(Target(f"training/zoo/{path.name}", (test,)))
+        tests = [f"{zoo}/test_{path.stem}.py"]
+        key = path.stem.replace("_", "-")
+        if path.stem.startswith("_") or not (TREE / tests[0]).is_file():
+            continue
+        if f'"{key}": Stated(' in table:
+            first, second, last = (f"{zoo}/test_stated.py::{name}[{key}]" for name in OF_EACH)
+            tests = [first, second, *tests, last]
+        found.append(Target(f"training/zoo/{path.name}", tuple(tests)))
     return found
 
 

@@ -169,7 +169,14 @@ STATED: dict[str, Stated] = {
             "width": 96,
             "batch_size": 64,
         },
-        shows={**D_ALONE, "attention": BOTH, "shared_dim": at(G), "batch_size": at(BATCH, AVERAGE)},
+        # The half-life of the average follows from its decay a step and what a step shows.
+        shows={
+            **D_ALONE,
+            "attention": BOTH,
+            "shared_dim": at(G),
+            "n_dis": at("phase discriminator", AVERAGE),
+            "batch_size": at(BATCH, AVERAGE),
+        },
         instead={"ema_decay": 0.99},
     ),
     "bilinear-game": Stated(
@@ -177,6 +184,7 @@ STATED: dict[str, Stated] = {
         {"alternating": False, "history": 0.0, "rate": 0.1, "start": 1.0, "batch_size": 1},
         shows={
             "rate": at(PHASES),
+            "start": BOTH,
             "alternating": at(PHASES),
             "history": at("generator_history", "discriminator_history"),
         },
@@ -227,6 +235,7 @@ STATED: dict[str, Stated] = {
         both(adam(2e-4)),
         {**DCGAN, "learning_rate": 2e-4, "beta1": 0.5, "generator_width": 128, "batch_size": 128},
         shows={**D_ALONE, "beta1": at(PHASES)},
+        instead={"beta1": 0.25},
     ),
     "ebgan": Stated(
         both(adam(1e-3)),
@@ -286,7 +295,7 @@ STATED: dict[str, Stated] = {
             "generator_width": 64,
             "batch_size": 100,
         },
-        shows={**D_ALONE, "hidden_dim": at(G)},
+        shows={**D_ALONE, "hidden_dim": at(G), "steps": at(G)},
     ),
     "improved-gan": Stated(
         both(adam(3e-3)),
@@ -343,10 +352,16 @@ STATED: dict[str, Stated] = {
             "generator_width": 64,
             "dropout": 0.5,
         },
-        shows={**D_ALONE, "levels": at(G, D, PHASES), "dropout": at(D)},
+        shows={
+            **D_ALONE,
+            "levels": at(G, D, "phase discriminator-4", "phase generator-4"),
+            "dropout": at(D),
+        },
         instead={"levels": 1},
     ),
-    "lsgan": Stated(both(adam(1e-3)), {**DCGAN, "a": 0.0, "b": 1.0, "c": 1.0, "learning_rate": 1e-3}),
+    "lsgan": Stated(
+        both(adam(1e-3)), {**DCGAN, "a": 0.0, "b": 1.0, "c": 1.0, "learning_rate": 1e-3}
+    ),
     "mode-reg-gan": Stated(
         {"discriminator": adam(2e-4), "generator+encoder": adam(2e-4)},
         {
@@ -357,7 +372,9 @@ STATED: dict[str, Stated] = {
             "learning_rate": 2e-4,
         },
         shows={
-            "manifold_diffusion": at("manifold_discriminator", PHASES),
+            "manifold_diffusion": at(
+                "manifold_discriminator", "phase manifold_discriminator", "phase generator"
+            ),
             "noise_dim": at(G, "encoder"),
             "width": at(G, D, "encoder"),
         },
@@ -392,7 +409,7 @@ STATED: dict[str, Stated] = {
             "generator_width": 64,
         },
         shows={**D_ALONE, "attention": BOTH},
-        instead={"attention": 8},
+        instead={"attention": 2},
     ),
     "sgan": Stated(both(adam(2e-4)), {**DCGAN, "saturating": False, "learning_rate": 2e-4}),
     "sngan": Stated(

@@ -19,7 +19,7 @@ from tests.training.zoo.samples import (
 )
 from tests.training.zoo.stated import AVERAGE, BATCH, LOSSES, PHASES, STATED, USUALLY
 from training.recipe import Phase, Recipe
-from training.registry import Entry, Knob, find_recipe, recipes
+from training.registry import Knob, find_recipe, recipes
 
 MOMENTS = (0.0, 0.003, 0.008, 0.013, 0.016, 0.02, 0.024, 0.032, 0.05, 1.0, 100.0)
 ROUNDS = 3
