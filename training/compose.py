@@ -264,6 +264,11 @@ def _check(
             raise TrainingError(f"{regularizer.name}: every is {regularizer.every}; give 1 or more")
         if names.count(regularizer.name) > 1:
             raise TrainingError(f"{regularizer.name}: is given twice; add up the weights")
+        if regularizer.reads_classes and getattr(discriminator, "head", None) is None:
+            raise TrainingError(
+                f"{regularizer.name}: reads the critic's second head, and this critic has none; "
+                "build the critic with outputs=N, one a class or a number to tell"
+            )
         tie = _what_ties(discriminator)
         if regularizer.per_sample and tie:
             raise TrainingError(

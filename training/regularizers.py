@@ -80,6 +80,7 @@ class Regularizer(ABC):
         player: Whose loss it belongs to.
         per_sample: It needs a critic that scores each sample alone, so no BatchNorm.
         differentiates_twice: It holds the gradient of a gradient.
+        reads_classes: It needs a critic with a second head.
     """
 
     weight: float
@@ -88,6 +89,7 @@ class Regularizer(ABC):
     player: ClassVar[str] = "discriminator"
     per_sample: ClassVar[bool] = False
     differentiates_twice: ClassVar[bool] = False
+    reads_classes: ClassVar[bool] = False
 
     @abstractmethod
     def loss(self, play: Play) -> Tensor:
