@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -138,24 +139,29 @@ def run_job(
     with folder.locked():
         if job.restart:
             folder.restart()
-        source = _source(job)
-        with ThreadPoolExecutor(1, thread_name_prefix="t2i-survey") as reading:
-            # Reading a long input and loading a model take seconds each: both at once.
-            surveyed = reading.submit(survey, source, job.input_format)
-            drawer = open_drawer()
-        try:
-            return _run(job, folder, source, surveyed.result(), drawer, progress)
-        finally:
-            drawer.close()
+        with _source(job) as source:
+            with ThreadPoolExecutor(1, thread_name_prefix="t2i-survey") as reading:
+                # Reading a long input and loading a model take seconds each: both at once.
+                surveyed = reading.submit(survey, source, job.input_format)
+                drawer = open_drawer()
+            try:
+                return _run(job, folder, source, surveyed.result(), drawer, progress)
+            finally:
+                drawer.close()
 
 
-def _source(job: Job) -> Path:
-    """Return the input's file; a stream's has no name to last before its rows are found to fit."""
+@contextmanager
+def _source(job: Job) -> Iterator[Path]:
+    """Give the input's file; a stream's has no lasting name before its rows are found to fit."""
     if isinstance(job.source, Path):
-        return job.source
+        yield job.source
+        return
     path = temporary_name(_copy(job))
-    spool(job.source, path)
-    return path
+    try:
+        spool(job.source, path)
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _copy(job: Job) -> Path:
