@@ -68,7 +68,16 @@ def on_a_bare_machine(code: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     "module",
-    ["t2i", "t2i.client", "t2i.conditions", "t2i.errors", "t2i.files", "t2i.protocol", "t2i.cli"],
+    [
+        "t2i",
+        "t2i.batch.job",
+        "t2i.cli",
+        "t2i.client",
+        "t2i.conditions",
+        "t2i.errors",
+        "t2i.files",
+        "t2i.protocol",
+    ],
 )
 def test_the_base_installation_imports(module: str) -> None:
     done = on_a_bare_machine(
@@ -89,7 +98,10 @@ def test_the_client_works_in_the_base_installation() -> None:
     assert "cannot reach 127.0.0.1:1" in done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["generate", "--help"], ["models", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["batch", "--help"], ["generate", "--help"], ["models", "--help"]],
+)
 def test_the_command_teaches_in_the_base_installation(arguments: list[str]) -> None:
     done = on_a_bare_machine(f"from t2i.cli import main\nmain({arguments!r}, prog_name='t2i')")
     assert done.returncode == 0, done.stderr
