@@ -115,6 +115,19 @@ def test_drawing_in_the_base_installation_names_the_extra_to_install() -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_batch_job_in_the_base_installation_needs_nothing_but_a_service(tmp_path: Path) -> None:
+    (tmp_path / "c.txt").write_text("a bird\n")
+    job = ["batch", str(tmp_path / "c.txt"), "--out", str(tmp_path / "out")]
+    here = on_a_bare_machine(f"from t2i.cli import main\nmain({job})")
+    assert here.returncode == 2
+    assert "t2i[inference]" in here.stderr and "--server" in here.stderr
+    there = on_a_bare_machine(
+        f"from t2i.cli import main\nmain({[*job, '--server', '127.0.0.1:1']})"
+    )
+    assert there.returncode == 2
+    assert "cannot reach 127.0.0.1:1" in there.stderr and "Traceback" not in there.stderr
+
+
 @pytest.mark.parametrize(
     ("room", "arguments", "extra"),
     [("server", [], "t2i[server]"), ("training", ["run", "--help"], "t2i[training]")],

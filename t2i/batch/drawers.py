@@ -28,9 +28,9 @@ _PIXELS_AT_ONCE = 1 << 22
 # What the service takes in a request, and how many requests of one shard are under way.
 _IN_A_REQUEST = 16
 _REQUESTS = 8
-# A job is patient: other callers of the service go first.
+# A job is patient: other callers of the service go first, and a service may be started again.
 _TIMEOUT_S = 600.0
-_RETRIES = 20
+_RETRIES = 10_000
 
 
 class Drawer(Protocol):

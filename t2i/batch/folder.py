@@ -90,12 +90,9 @@ class JobFolder:
         """
         if (self.path / JOB).exists() and not {"input", "model", "options"} <= self._job().keys():
             raise BatchError(f"{self.path / JOB}: is of no batch job; give another --out")
-        # First what says that there is a job: a half-removed one must not be gone on with.
-        for name in (JOB, *MANIFESTS, FAILURES, SHEET):
-            (self.path / name).unlink(missing_ok=True)
-        for name in _OWN_FOLDERS:
-            if (self.path / name).is_dir():
-                shutil.rmtree(self.path / name)
+        self._clear()
+        # Last: until then it tells truly of which job the rest is.
+        (self.path / JOB).unlink(missing_ok=True)
 
     def begin(self, plan: Plan, survey: Survey) -> None:
         """Take note of what the pictures are of, or check that it is what it was.
@@ -112,6 +109,8 @@ class JobFolder:
                     f"{self.path}: the pictures here are of another job: {', '.join(changed)}; "
                     "give another --out, or --restart to remove them and begin anew"
                 )
+        if known is None:
+            self._clear()
         for name in _OWN_FOLDERS:
             (self.path / name).mkdir(exist_ok=True)
         if known is None:
@@ -162,6 +161,14 @@ class JobFolder:
                 f"{self.path}: holds {shown(min(foreign or names))} and no batch job; give an "
                 "empty folder, or one that is not there yet"
             )
+
+    def _clear(self) -> None:
+        for name in (*MANIFESTS, FAILURES, SHEET):
+            (self.path / name).unlink(missing_ok=True)
+        # Records before shards: what is told to be finished must be there.
+        for name in reversed(_OWN_FOLDERS):
+            if (self.path / name).is_dir():
+                shutil.rmtree(self.path / name)
 
     def _clear_temporary(self) -> None:
         """Remove what killed runs had begun."""

@@ -14,6 +14,7 @@ from typing import BinaryIO, Protocol
 
 from t2i.batch import parquet
 from t2i.batch.drawers import Drawer
+from t2i.batch.errors import BatchError
 from t2i.batch.folder import FAILURES, SHEET, JobFolder
 from t2i.batch.plan import Plan, Shard, ShardFormat, shards
 from t2i.batch.records import InputFormat, Record, Survey, read_records, spool, survey
@@ -187,6 +188,7 @@ def _run(
         truncation=job.truncation,
         conditioning_truncation=job.conditioning_truncation,
     )
+    before = source.stat()
     # The first row before the first note: an input that cannot be read leaves no job behind.
     records = _peeked(read_records(source, job.input_format))
     folder.begin(plan, surveyed)
@@ -196,6 +198,12 @@ def _run(
     began = time.perf_counter()
     found, drawn = _draw_missing(plan, folder, records, drawer, progress)
     seconds = time.perf_counter() - began
+    after = source.stat() if isinstance(job.source, Path) else before
+    if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+        raise BatchError(
+            f"{source}: was changed while its rows were drawn; leave it alone, and begin anew with "
+            "--restart"
+        )
     reports = sorted([*found, *drawn], key=lambda report: report.shard)
     manifest = None if drawn else manifest_of(job.out)
     if manifest is None:

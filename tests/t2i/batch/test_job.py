@@ -175,6 +175,30 @@ def test_a_restart_leaves_what_a_new_folder_would_have(
     assert tree(tmp_path / "out") == tree(tmp_path / "new")
 
 
+def test_what_is_left_of_a_half_removed_job_is_not_gone_on_with(
+    run: Callable[..., Summary], tmp_path: Path
+) -> None:
+    run()
+    (tmp_path / "out" / "job.json").unlink()
+    run(seed=1)
+    run(seed=1, out=tmp_path / "new")
+    assert tree(tmp_path / "out") == tree(tmp_path / "new")
+
+
+def test_an_input_that_changes_meanwhile_is_noticed(
+    run: Callable[..., Summary], source: Path, tmp_path: Path
+) -> None:
+    class Changing(Squares):
+        def draw(self, asks: Any) -> Any:
+            with source.open("a") as file:
+                file.write("\n")
+            return super().draw(asks)
+
+    with pytest.raises(BatchError, match="was changed while its rows were drawn"):
+        run(Changing())
+    assert not (tmp_path / "out" / "manifest.jsonl").exists()
+
+
 @pytest.mark.parametrize("names", [["holiday.png"], ["shards/mine.tar"], ["job.json"]])
 def test_a_folder_of_something_else_is_left_alone(
     run: Callable[..., Summary], tmp_path: Path, names: list[str]

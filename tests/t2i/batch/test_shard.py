@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -133,6 +134,12 @@ def test_a_row_counts_when_its_last_picture_is_written(out: Path) -> None:
         PLAN, shard(*ROWS), Squares().draw, out, at_once=2, drawn=lambda *c: counted.append(c)
     )
     assert counted == [(1, 0), (0, 2), (2, 2)]
+
+
+def test_plan_and_shard_can_be_sent_to_another_process(out: Path) -> None:
+    plan, rows = pickle.loads(pickle.dumps((PLAN, shard(*ROWS))))
+    assert (plan, rows) == (PLAN, shard(*ROWS))
+    assert draw_shard(plan, rows, Squares().draw, out).pictures == 4
 
 
 def test_a_shard_without_a_row_to_draw_is_a_shard_all_the_same(out: Path) -> None:
