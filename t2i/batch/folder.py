@@ -82,15 +82,14 @@ class JobFolder:
         finally:
             os.close(descriptor)
 
-    def restart(self) -> None:
-        """Remove all that an earlier job left here, and nothing else.
-
-        Raises:
-            BatchError: if what looks like a job is of something else.
-        """
-        if (self.path / JOB).exists() and not {"input", "model", "options"} <= self._job().keys():
-            raise BatchError(f"{self.path / JOB}: is of no batch job; give another --out")
-        self._clear()
+    def clear(self) -> None:
+        """Remove all that an earlier job left here, and nothing else."""
+        for name in (*MANIFESTS, FAILURES, SHEET):
+            (self.path / name).unlink(missing_ok=True)
+        # Records before shards: what is told to be finished must be there.
+        for name in reversed(_OWN_FOLDERS):
+            if (self.path / name).is_dir():
+                shutil.rmtree(self.path / name)
         # Last: until then it tells truly of which job the rest is.
         (self.path / JOB).unlink(missing_ok=True)
 
@@ -110,7 +109,7 @@ class JobFolder:
                     "give another --out, or --restart to remove them and begin anew"
                 )
         if known is None:
-            self._clear()
+            self.clear()
         for name in _OWN_FOLDERS:
             (self.path / name).mkdir(exist_ok=True)
         if known is None:
@@ -153,22 +152,18 @@ class JobFolder:
         if not self.path.is_dir():
             raise BatchError(f"{self.path}: is a file; give a folder as --out")
         names = {path.name for path in self.path.iterdir()}
+        if JOB in names:
+            if {"input", "model", "options"} <= self._job().keys():
+                return
+            raise BatchError(f"{self.path / JOB}: is of no batch job; give another --out")
         # Of a run that was killed before it took note of its job there is at least the lock.
         own = {LOCK, FAILURES, SHEET, *MANIFESTS, *_OWN_FOLDERS}
         foreign = {name for name in names - own if not name.startswith(("input.", "."))}
-        if names and JOB not in names and (foreign or LOCK not in names):
+        if names and (foreign or LOCK not in names):
             raise BatchError(
                 f"{self.path}: holds {shown(min(foreign or names))} and no batch job; give an "
                 "empty folder, or one that is not there yet"
             )
-
-    def _clear(self) -> None:
-        for name in (*MANIFESTS, FAILURES, SHEET):
-            (self.path / name).unlink(missing_ok=True)
-        # Records before shards: what is told to be finished must be there.
-        for name in reversed(_OWN_FOLDERS):
-            if (self.path / name).is_dir():
-                shutil.rmtree(self.path / name)
 
     def _clear_temporary(self) -> None:
         """Remove what killed runs had begun."""

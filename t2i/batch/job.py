@@ -94,7 +94,7 @@ class Summary:
 
 
 class Progress(Protocol):
-    """Is told how far a job has come; called by several threads."""
+    """Is told how far a job has come; called by several threads. What it raises stops the job."""
 
     def begin(self, rows: int) -> None:
         """The input has so many rows, or a few less."""
@@ -137,18 +137,15 @@ def run_job(
     progress = progress or _Silence()
     if "parquet" in (job.format, job.input_format):
         parquet.check_installed()
-    with folder.locked():
-        if job.restart:
-            folder.restart()
-        with _source(job) as source:
-            with ThreadPoolExecutor(1, thread_name_prefix="t2i-survey") as reading:
-                # Reading a long input and loading a model take seconds each: both at once.
-                surveyed = reading.submit(survey, source, job.input_format)
-                drawer = open_drawer()
-            try:
-                return _run(job, folder, source, surveyed.result(), drawer, progress)
-            finally:
-                drawer.close()
+    with folder.locked(), _source(job) as source:
+        with ThreadPoolExecutor(1, thread_name_prefix="t2i-survey") as reading:
+            # Reading a long input and loading a model take seconds each: both at once.
+            surveyed = reading.submit(survey, source, job.input_format)
+            drawer = open_drawer()
+        try:
+            return _run(job, folder, source, surveyed.result(), drawer, progress)
+        finally:
+            drawer.close()
 
 
 @contextmanager
@@ -191,6 +188,9 @@ def _run(
     before = source.stat()
     # The first row before the first note: an input that cannot be read leaves no job behind.
     records = _peeked(read_records(source, job.input_format))
+    if job.restart:
+        # Not before input and model are there: pictures are not removed for a typing error.
+        folder.clear()
     folder.begin(plan, surveyed)
     if not isinstance(job.source, Path):
         source.replace(_copy(job))

@@ -199,6 +199,24 @@ def test_an_input_that_changes_meanwhile_is_noticed(
     assert not (tmp_path / "out" / "manifest.jsonl").exists()
 
 
+def test_a_restart_that_cannot_begin_removes_nothing(
+    run: Callable[..., Summary], source: Path, tmp_path: Path
+) -> None:
+    run()
+    before = tree(tmp_path / "out")
+
+    def typing_error() -> Squares:
+        raise T2IError("there is no such model")
+
+    job = Job(source=source, input_format="jsonl", out=tmp_path / "out", restart=True)
+    with pytest.raises(T2IError, match="no such model"):
+        run_job(job, typing_error)
+    source.write_text("text,text\n")
+    with pytest.raises(InvalidInput, match="header"):
+        run_job(replace(job, input_format="csv"), Squares)
+    assert tree(tmp_path / "out") == before
+
+
 @pytest.mark.parametrize("names", [["holiday.png"], ["shards/mine.tar"], ["job.json"]])
 def test_a_folder_of_something_else_is_left_alone(
     run: Callable[..., Summary], tmp_path: Path, names: list[str]
