@@ -166,7 +166,10 @@ def _described(pa: Any) -> list[tuple[str, Any]]:
 
 
 def _flat(described: Mapping[str, object]) -> dict[str, object]:
-    return {**described, "condition": json.dumps(described["condition"], ensure_ascii=False)}
+    condition = described["condition"]
+    if condition is not None:
+        condition = json.dumps(condition, ensure_ascii=False)
+    return {**described, "condition": condition}
 
 
 def _table(pa: Any, rows: list[dict[str, object]], schema: Any) -> Any:

@@ -239,20 +239,31 @@ def _id(value: object) -> str:
 
 def _kind_of(value: object, model: Model) -> tuple[str, object]:
     """Return kind and value of what stands in the column `condition`."""
+    given = _object(value)
+    if len(given) == 1 and next(iter(given)) in _KINDS:
+        return next(iter(given.items()))
     if isinstance(value, str):
         # Words are of the kind that the model takes, of several of text.
         kinds = [kind for kind in _KINDS if kind in model.conditions] or ["text"]
         return kinds[0], value
-    if isinstance(value, Mapping):
-        given = {kind: told for kind, told in value.items() if told is not None}
-        if len(given) == 1 and next(iter(given)) in _KINDS:
-            return next(iter(given.items()))
     raise InvalidInput(
         "condition",
         value,
         f"{shown(value)} is no condition",
         f"give words, or an object with one of {', '.join(_KINDS)}",
     )
+
+
+def _object(value: object) -> dict[str, object]:
+    """Return an object without its nulls; in a cell of CSV or Parquet it is written as JSON."""
+    if isinstance(value, str) and value.startswith("{"):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return {}
+    if not isinstance(value, Mapping):
+        return {}
+    return {name: told for name, told in value.items() if told is not None}
 
 
 def _in_words(kind: str, value: str, model: Model) -> Condition | None:

@@ -14,6 +14,8 @@ from pathlib import Path
 from PIL import Image
 
 from t2i.attributes import Attribute
+from t2i.batch.parquet import read_rows
+from t2i.batch.reports import manifest_of
 from t2i.batch.shard import Ask
 from t2i.client import ModelInfo
 from t2i.codes import CodePart
@@ -89,6 +91,16 @@ def write_rows(path: Path, rows: Sequence[object]) -> Path:
 def told(path: Path) -> list[dict[str, object]]:
     """The lines of a file of JSON Lines."""
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def manifest(out: Path) -> list[dict[str, object]]:
+    """The lines of a job's manifest, in whichever form it is."""
+    path = manifest_of(out)
+    assert path is not None
+    if path.suffix == ".jsonl":
+        return told(path)
+    rows = [dict(values) for _, values in read_rows(path)]
+    return [row | {"condition": json.loads(row["condition"] or "null")} for row in rows]
 
 
 def tree(out: Path) -> dict[str, bytes]:

@@ -13,7 +13,7 @@ from t2i.client import CancelledError, NotFoundError, UnavailableError
 from t2i.conditions import Text
 from t2i.pipeline import Pipeline
 from t2i.protocol.v1 import conditions_pb2
-from tests.t2i.batch.squares import told, tree, write_rows
+from tests.t2i.batch.squares import manifest, told, tree, write_rows
 from tests.t2i.client import faulty_service
 from tests.t2i.client.faulty_service import Hang, Refusal, Service, colour, serving
 from tests.t2i.small_bundle import save_conditioned
@@ -47,7 +47,7 @@ def test_a_job_draws_what_generate_draws(pipeline: Pipeline, tmp_path: Path, at_
     job = Job(source=source, input_format="jsonl", out=tmp_path / "out", format="folder",
               rows_per_shard=3)  # fmt: skip
     summary = run_job(job, lambda: drawer)
-    pictures = told(summary.manifest)
+    pictures = manifest(summary.out)
     assert [(p["id"], p["index"]) for p in pictures] == [
         ("a", 0), ("a", 1), ("b", 0), ("c", 0), ("d", 0),
     ]  # fmt: skip
@@ -82,15 +82,13 @@ def test_every_kind_of_model_can_be_asked(name: str, rows: list[object], tmp_pat
     bad = {3} | ({2} if name == "plumage" else set())
     assert {f["row"] for f in told(summary.failures)} == bad
     # What the manifest tells of a picture draws it again.
-    again = write_rows(tmp_path / "again.jsonl", told(summary.manifest))
+    again = write_rows(tmp_path / "again.jsonl", manifest(summary.out))
     repeated = run_job(
         Job(source=again, input_format="jsonl", out=tmp_path / "again"),
         lambda: PipelineDrawer(pipeline),
     )
     assert repeated.pictures == summary.pictures == 3 - len(bad)
-    assert [p["seed"] for p in told(repeated.manifest)] == [
-        p["seed"] for p in told(summary.manifest)
-    ]
+    assert [p["seed"] for p in manifest(repeated.out)] == [p["seed"] for p in manifest(summary.out)]
 
 
 def test_a_service_is_asked_for_each_condition_with_its_seeds(service: Service) -> None:
@@ -166,7 +164,7 @@ def test_here_and_there_the_rows_and_their_seeds_are_the_same(
         )
     )
     described = [
-        [(p["id"], p["index"], p["seed"], p["condition"]) for p in told(summary.manifest)]
+        [(p["id"], p["index"], p["seed"], p["condition"]) for p in manifest(summary.out)]
         for summary in (here, there)
     ]
     assert described[0] == described[1]

@@ -17,8 +17,9 @@ import pytest
 from PIL import Image
 
 from t2i.batch import BatchError, FolderBusy, Job, JobChanged, Summary, run_job
+from t2i.batch.reports import manifest_of
 from t2i.errors import InvalidInput, T2IError
-from tests.t2i.batch.squares import BIRDS, Squares, told, tree, write_rows
+from tests.t2i.batch.squares import BIRDS, Squares, manifest, told, tree, write_rows
 
 ROOT = Path(__file__).resolve().parents[3]
 ROWS = [{"text": f"bird {n}", "count": n % 3 + 1} for n in range(40)]
@@ -47,7 +48,7 @@ def test_every_row_is_drawn_once(run: Callable[..., Summary], tmp_path: Path) ->
     assert (summary.rows, summary.failed, summary.pictures, summary.shards) == (40, 0, PICTURES, 6)
     assert summary.drawn_pictures == PICTURES and summary.failures is None
     assert model.closed
-    drawn = told(summary.manifest)
+    drawn = manifest(summary.out)
     assert [(p["row"], p["index"]) for p in drawn] == [
         (row, index) for row in range(1, 41) for index in range(ROWS[row - 1]["count"])
     ]
@@ -63,8 +64,8 @@ def test_a_picture_does_not_depend_on_the_shard_in_which_its_row_falls(
     run: Callable[..., Summary], tmp_path: Path
 ) -> None:
     def drawn(name: str, **options: Any) -> list[Any]:
-        manifest = told(run(out=tmp_path / name, format="folder", **options).manifest)
-        return [(p["id"], p["index"], (tmp_path / name / p["file"]).read_bytes()) for p in manifest]
+        out = run(out=tmp_path / name, format="folder", **options).out
+        return [(p["id"], p["index"], (out / p["file"]).read_bytes()) for p in manifest(out)]
 
     assert drawn("a", rows_per_shard=1) == drawn("b", rows_per_shard=11) == drawn("c")
 
@@ -196,7 +197,7 @@ def test_an_input_that_changes_meanwhile_is_noticed(
 
     with pytest.raises(BatchError, match="was changed while its rows were drawn"):
         run(Changing())
-    assert not (tmp_path / "out" / "manifest.jsonl").exists()
+    assert manifest_of(tmp_path / "out") is None
 
 
 def test_a_restart_that_cannot_begin_removes_nothing(
@@ -279,14 +280,14 @@ def test_all_bad_rows_and_no_others_are_in_the_failures(
     assert [(f["line"], f["id"], f["field"]) for f in told(summary.failures)] == [
         (8, "8", "text"), (120, "120", "seed"), (299, "b", "condition"),
     ]  # fmt: skip
-    assert {p["row"] for p in told(summary.manifest)} == set(range(1, 301)) - set(bad)
+    assert {p["row"] for p in manifest(summary.out)} == set(range(1, 301)) - set(bad)
 
 
 def test_a_job_of_no_rows_is_done_at_once(run: Callable[..., Summary], source: Path) -> None:
     source.write_text("\n")
     summary = run()
     assert (summary.rows, summary.pictures, summary.sheet, summary.failures) == (0, 0, None, None)
-    assert summary.manifest.read_bytes() == b""
+    assert manifest(summary.out) == []
 
 
 def test_an_input_that_cannot_be_read_leaves_no_job(
@@ -312,7 +313,7 @@ def test_a_model_that_fails_stops_the_job_and_the_next_run_goes_on(
     model = Failing()
     with pytest.raises(T2IError, match="the lamp is out"):
         run(model)
-    assert model.closed and not (tmp_path / "out" / "manifest.jsonl").exists()
+    assert model.closed and manifest_of(tmp_path / "out") is None
     assert 0 < run().drawn_pictures < PICTURES
     run(out=tmp_path / "undisturbed")
     assert tree(tmp_path / "out") == tree(tmp_path / "undisturbed")
@@ -391,7 +392,7 @@ def test_killed_at_random_the_rows_are_all_there_once_and_every_file_is_the_same
     assert (status, done.stderr) == (0, "") and killed >= 2
     summary = run(format=form, rows_per_shard=4)
     assert (summary.drawn_pictures, summary.pictures) == (0, PICTURES)
-    assert len({(p["row"], p["index"]) for p in told(summary.manifest)}) == PICTURES
+    assert len({(p["row"], p["index"]) for p in manifest(summary.out)}) == PICTURES
     run(format=form, rows_per_shard=4, out=tmp_path / "undisturbed")
     assert tree(tmp_path / "out") == tree(tmp_path / "undisturbed")
 

@@ -91,6 +91,16 @@ def test_every_way_to_write_a_condition(
     assert again.condition == condition, "what is told of a picture can be asked for again"
 
 
+@pytest.mark.parametrize("form", ["csv", "parquet", "text"])
+def test_an_object_in_a_cell_is_json(form: str) -> None:
+    told = '{"attributes": {"crown": "red", "size": 0.5}}'
+    content = told.encode() if form == "text" else {"condition": told}
+    assert read(content, PLUMAGE, form).condition == Attributes({"crown": "red", "size": 0.5})
+    words = "{a bird}"
+    content = words.encode() if form == "text" else {"condition": words}
+    assert read(content, BIRDS, form).condition == Text(words)
+
+
 @pytest.mark.parametrize(
     ("model", "given", "field", "reason"),
     [
