@@ -13,8 +13,11 @@ from torch import Tensor
 from t2i import __version__
 from t2i.bundle import Bundle
 from t2i.encoders import CaptionEncoder, TextEncoder, caption_statistics, encode_dataset
-from t2i.networks import StageGenerator
+from t2i.networks import PictureGenerator, StageGenerator
 from training.data.pictures import PictureData
+
+# What draws captions: all that a pipeline asks of a generator, and arguments to build it again.
+CaptionedGenerator = PictureGenerator | StageGenerator
 
 # Captions beyond this many add nothing to what is kept of them.
 _STATISTICS_CAPTIONS = 4_000
@@ -35,7 +38,7 @@ where they come from and under which licence.
 ## Training
     {command}
 
-Weights are the exponential moving average of the generator. Settings:
+Settings:
 
 ```json
 {settings}
@@ -69,7 +72,7 @@ def export_bundle(
     *,
     name: str,
     recipe: str,
-    generator: StageGenerator,
+    generator: CaptionedGenerator,
     encoder: TextEncoder,
     statistics: Mapping[str, Tensor],
     data: PictureData,
@@ -82,7 +85,7 @@ def export_bundle(
         folder: Where to; an older bundle there is replaced.
         name: Its name.
         recipe: Key of the recipe.
-        generator: The generator with averaged weights.
+        generator: The generator as it is to be served.
         encoder: The encoder that it was trained with.
         statistics: What `statistics_of` tells of the training captions.
         data: What it was trained on.

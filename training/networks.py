@@ -11,6 +11,8 @@ from t2i.networks import (
     BeganAutoencoder,
     BeganGenerator,
     DcganAutoencoder,
+    DcganCaptionCritic,
+    DcganCaptionGenerator,
     DcganCritic,
     DcganGenerator,
     LadderCritic,
@@ -376,3 +378,66 @@ def usual_translator(spec: Spec, *, width: int = 128) -> Translator:
         source_length=spec.source_length,
         width=width,
     )
+
+
+def caption_generator(
+    spec: Spec, *, noise_dim: int = 100, code_dim: int = 128, width: int = 128
+) -> PictureGenerator:
+    """Return DCGAN's generator with a caption's code beside the noise.
+
+    Args:
+        spec: What the data is.
+        noise_dim: Length of the noise.
+        code_dim: Length of the caption's code.
+        width: Channels of the last hidden layer.
+
+    Raises:
+        TrainingError: The data has no captions, or its side is not 4 to 7 doubled.
+    """
+    condition_dim = spec.captioned()
+    with fits():
+        return DcganCaptionGenerator(
+            resolution=spec.resolution,
+            channels=spec.channels,
+            condition_dim=condition_dim,
+            code_dim=code_dim,
+            noise_dim=noise_dim,
+            width=width,
+        )
+
+
+def caption_critic(
+    spec: Spec,
+    *,
+    resolution: int | None = None,
+    condition_dim: int | None = None,
+    code_dim: int = 128,
+    width: int = 64,
+    kernel: int = 1,
+    alone: bool = False,
+) -> DcganCaptionCritic:
+    """Return DCGAN's critic of pairs of picture and caption.
+
+    Args:
+        spec: What the data is.
+        resolution: Side of the pictures; None for the data's.
+        condition_dim: Length of what stands for a caption; None for its embedding's.
+        code_dim: Length of the caption's code; 0 takes it as it is.
+        width: Channels of the first layer.
+        kernel: Side of the convolution over picture and caption.
+        alone: Have a second score, of the picture without any caption.
+
+    Raises:
+        TrainingError: The data has no captions, or the side is not 4 to 7 doubled.
+    """
+    embedding_dim = spec.captioned()
+    with fits():
+        return DcganCaptionCritic(
+            resolution=spec.resolution if resolution is None else resolution,
+            channels=spec.channels,
+            condition_dim=embedding_dim if condition_dim is None else condition_dim,
+            code_dim=code_dim,
+            width=width,
+            kernel=kernel,
+            alone=alone,
+        )

@@ -57,6 +57,18 @@ class Objective:
         """Return ``generator(fake)``."""
         return self.generator(fake)
 
+    def matching_aware_loss(self, right: Tensor, wrong: Tensor, fake: Tensor) -> Tensor:
+        """Return the loss of a discriminator that judges pairs of picture and caption.
+
+        Reed et al., 2016, 1605.05396, algorithm 1: ``real(right) + ½ (fake(wrong) + fake(fake))``.
+
+        Args:
+            right: Logits of real pictures with captions that are true of them.
+            wrong: Logits of real pictures with captions that are not.
+            fake: Logits of generated pictures with the captions that they were drawn for.
+        """
+        return self.real(right) + 0.5 * (self.fake(wrong) + self.fake(fake))
+
 
 @dataclass(frozen=True)
 class Relativistic:

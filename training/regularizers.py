@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from training.augment import DiffAugment
-from training.recipe import Batch, Networks, Scores, Update
+from training.recipe import Batch, Drawn, Networks, Scores, Update
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Play:
         condition: ``(n, condition_dim)`` of real and fake samples alike.
         noise: ``(n, noise_dim)`` that the fakes were drawn from.
         augment: What the critic sees its input through, or None.
+        wrong: ``(n, condition_dim)`` that is not true of the real samples, where pairs are judged.
+        drawn: All that the generator said with its fakes, or None.
     """
 
     networks: Networks
@@ -41,6 +43,8 @@ class Play:
     condition: Tensor
     noise: Tensor
     augment: DiffAugment | None = None
+    wrong: Tensor | None = None
+    drawn: Drawn | None = None
 
     @property
     def real(self) -> Tensor:
@@ -60,7 +64,28 @@ class Play:
     @cached_property
     def real_scores(self) -> Scores:
         """Scores of the real samples, computed when first asked for."""
+        if self.wrong is not None:
+            return self._real_pairs[0]
         return self.seen(self.real, "augment-real")
+
+    @property
+    def wrong_scores(self) -> Scores:
+        """Scores of the real samples under the wrong condition."""
+        return self._real_pairs[1]
+
+    @cached_property
+    def _real_pairs(self) -> tuple[Scores, Scores]:
+        """Both in one forward pass, in which each sample is looked at once."""
+        assert self.wrong is not None
+        samples, n = self.real, len(self.real)
+        if self.augment is not None:
+            samples = self.augment(samples, self.batch.noise, "augment-real")
+        pairs = torch.cat([self.condition, self.wrong])
+        said = cast(Scores, self.networks["discriminator"](samples, pairs))
+        return (
+            Scores(said.logits[:n], said.features[:n]),
+            Scores(said.logits[n:], said.features[n:]),
+        )
 
     @cached_property
     def fake_scores(self) -> Scores:

@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 from t2i.encoders import CaptionEncoder, TextEncoder, encode_dataset, load_text_encoder
-from t2i.networks import PictureGenerator, StageGenerator
+from t2i.networks import PictureGenerator
 from training.data.decoded import cache_root
 from training.data.folder import write_skipped
 from training.data.load import load_data
 from training.data.pictures import PictureData
 from training.data.wrong_captions import WrongCaptions
 from training.errors import TrainingError
-from training.export import export_bundle, statistics_of
+from training.export import CaptionedGenerator, export_bundle, statistics_of
 from training.export_samples import export_pictures, save_generator
 from training.grids import Grid
 from training.matching import Matcher, fit_caption_network, fit_matcher, read_captions
@@ -185,15 +185,16 @@ def _prepare_captions(
         )
         encoder = CaptionEncoder(words, network)
         embeddings = read_captions(network, tokens, options.out / "embeddings.npy", progress=shown)
-        matcher = fit_matcher(
-            data,
-            embeddings,
-            truth,
-            options.out / MATCHER,
-            steps=options.matcher_steps,
-            seed=options.seed,
-            progress=shown,
-        )
+        if "matcher" in entry.needs:
+            matcher = fit_matcher(
+                data,
+                embeddings,
+                truth,
+                options.out / MATCHER,
+                steps=options.matcher_steps,
+                seed=options.seed,
+                progress=shown,
+            )
     else:
         embeddings = encode_dataset(words, data.flat_captions, cache, progress=shown)
     torch.manual_seed(options.seed)
@@ -207,8 +208,8 @@ def _prepare_captions(
     captions = options.captions or _some_captions(data)
 
     def leave(average: nn.Module, kimg: float) -> Path:
-        # The only kind of generator there is that draws captions in stages.
-        assert isinstance(average, StageGenerator)
+        # Whatever draws captions is of these kinds.
+        assert isinstance(average, CaptionedGenerator)
         bundle = options.out / "bundle"
         export_bundle(
             bundle,

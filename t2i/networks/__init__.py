@@ -10,6 +10,8 @@ from t2i.networks.autoencoder import Autoencoder, DcganAutoencoder, MlpAutoencod
 from t2i.networks.base import Critic, Drawn, PictureGenerator, Scores
 from t2i.networks.bayesian import BayesianGenerator
 from t2i.networks.began import BeganAutoencoder, BeganGenerator
+from t2i.networks.caption_critic import CaptionCritic, DcganCaptionCritic
+from t2i.networks.caption_generator import DcganCaptionGenerator
 from t2i.networks.captions import CaptionNetwork
 from t2i.networks.dcgan import DcganCritic, DcganGenerator
 from t2i.networks.discriminator import StageDiscriminator, StageScores
@@ -30,6 +32,7 @@ from t2i.networks.virtual_norm import VirtualNormGenerator
 NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
     "BeganGenerator": BeganGenerator,
     "CaptionNetwork": CaptionNetwork,
+    "DcganCaptionGenerator": DcganCaptionGenerator,
     "DcganCritic": DcganCritic,
     "DcganGenerator": DcganGenerator,
     "LevelGenerator": LevelGenerator,
@@ -69,9 +72,12 @@ __all__ = [
     "BayesianGenerator",
     "BeganAutoencoder",
     "BeganGenerator",
+    "CaptionCritic",
     "CaptionNetwork",
     "Critic",
     "DcganAutoencoder",
+    "DcganCaptionCritic",
+    "DcganCaptionGenerator",
     "DcganCritic",
     "DcganGenerator",
     "Drawn",

@@ -32,6 +32,7 @@ QUICK_KNOBS: Mapping[str, int] = {
     "width": 4,
     "generator_width": 4,
     "noise_dim": 5,
+    "code_dim": 4,
     "batch_size": 8,
     "n_dis": 2,
 }
@@ -128,11 +129,12 @@ def draw(
         )
     rng = torch.Generator().manual_seed(seed)
     noise = torch.randn(count, generator.noise_dim, generator=rng)
+    around = torch.randn(count, generator.conditioning_dim, generator=rng)
     asked = torch.zeros(count, generator.condition_dim) if embedding is None else embedding
     device = next(generator.parameters()).device
+    rows = zip(*(torch.split(each, batch) for each in (asked, noise, around)), strict=True)
     parts = [
-        generator(e.to(device), z.to(device)).pictures[-1].float().cpu()
-        for e, z in zip(torch.split(asked, batch), torch.split(noise, batch), strict=True)
+        generator(*(each.to(device) for each in row)).pictures[-1].float().cpu() for row in rows
     ]
     return torch.cat(parts)
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tests.training.conftest import squares
+from tests.training.conftest import embeddings_of, squares
 from training.data.parallel import parallel_text
 from training.data.pictures import PictureData
 from training.data.samples import SampleData
 from training.errors import TrainingError
-from training.recipe import Recipe
-from training.registry import Entry
+from training.recipe import Batch, Recipe
+from training.registry import Entry, Spec, find_recipe, recipes
 from training.run import spec_of
-from training.stream import SampleStream
+from training.stream import CaptionStream, SampleStream, Stream
 from training.trainer import Settings, Trainer, accelerator_for
 
 # Knobs that make a network small; each is given to the papers that have it.
@@ -31,7 +31,10 @@ SMALL: dict[str, object] = {
     "pretrain_kimg": 0.0,
     "critic_kimg": 0.0,
     "rollouts": 2,
+    "code_dim": 4,
 }
+# Length of the captions' embeddings.
+CAPTION = 6
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,30 @@ def sample_for(entry: Entry) -> Sample:
 
 def build_recipe(entry: Entry, data: Sample, **changes: object) -> Recipe:
     torch.manual_seed(0)
-    return entry.build(spec_of(data), **small_knobs(entry, **changes))
+    spec = spec_of(data)
+    if entry.learns == "captions" and isinstance(data, PictureData):
+        spec = spec_of(data, CAPTION)
+    recipe = entry.build(spec, **small_knobs(entry, **changes))
+    if recipe.fit is not None:
+        assert isinstance(data, PictureData)
+        recipe.fit(torch.from_numpy(embeddings_of(data, CAPTION)))
+    return recipe
+
+
+def captioned_spec() -> Spec:
+    return spec_of(squares(), CAPTION)
+
+
+def captioned_batch(n: int = 4, step: int = 0) -> Batch:
+    (batch,) = stream_of("captions", squares(), 0).batches(step, n, 1, torch.device("cpu"))
+    return batch
+
+
+def stream_of(learns: str, data: Sample, seed: int) -> Stream:
+    if learns == "samples":
+        return SampleStream(data, seed=seed)
+    assert isinstance(data, PictureData)
+    return CaptionStream(data, embeddings_of(data, CAPTION), seed=seed)
 
 
 def trainer_of(
@@ -89,4 +115,6 @@ def trainer_of(
         **{"kimg": 0.064, "report_rounds": 2, "checkpoint_kimg": 1.0, **changes},  # type: ignore[arg-type]
     )
     accelerator = accelerator_for(precision, out)  # type: ignore[arg-type]
-    return Trainer(recipe, SampleStream(data, seed=settings.seed), settings, accelerator)
+    known = recipe.key in recipes()
+    learns = find_recipe(recipe.key).learns if known else "samples"
+    return Trainer(recipe, stream_of(learns, data, settings.seed), settings, accelerator)
