@@ -10,9 +10,24 @@ from torch import Tensor, nn
 
 from t2i.networks.base import Drawn
 from t2i.networks.blocks import Standardize
-from training.objectives import Objective, non_saturating
+from training.objectives import Objective, conditioning_kl, non_saturating
+from training.optimizers import Adam, halved
 from training.recipe import Scores
 from training.regularizers import Play, Regularizer
+from training.stages import since
+
+# 100 epochs of the 8,855 training birds of the papers.
+HALVING_KIMG = 900.0
+
+
+def halving_adam(learning_rate: float, start: float = 0.0) -> Adam:
+    """Return Adam with betas 0.5 and 0.999, whose rate is halved every 100 epochs of birds.
+
+    Args:
+        learning_rate: At first.
+        start: Kimg from which is counted.
+    """
+    return Adam(learning_rate, betas=(0.5, 0.999), schedule=since(start, halved(HALVING_KIMG)))
 
 
 def standardizing(*networks: nn.Module) -> Callable[[Tensor], None]:
@@ -54,3 +69,22 @@ class InterpolatedCaptions(Regularizer):
         drawn = cast(Drawn, play.networks["generator"](between, play.noise)).pictures[-1]
         said = cast(Scores, play.networks["discriminator"](drawn, between))
         return self.objective.generator(said.logits)
+
+
+@dataclass(frozen=True)
+class ConditioningKL(Regularizer):
+    """KL divergence of the conditioning's Gaussian from N(0, 1). StackGAN, 1612.03242, eq. 2."""
+
+    name: str = "kl"
+    player: ClassVar[str] = "generator"
+
+    def loss(self, play: Play) -> Tensor:
+        """Return the mean over batch and dimensions, a scalar in nats."""
+        assert play.drawn is not None
+        return conditioning_kl(*drawn_gaussian(play.drawn))
+
+
+def drawn_gaussian(drawn: Drawn) -> tuple[Tensor, Tensor]:
+    """Return μ and log σ ``(n, conditioning_dim)`` that a conditioning was drawn from."""
+    assert drawn.mu is not None and drawn.log_sigma is not None
+    return drawn.mu, drawn.log_sigma

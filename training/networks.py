@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, TypeVar
 
 from t2i.networks import (
     Autoencoder,
@@ -12,7 +12,6 @@ from t2i.networks import (
     BeganGenerator,
     DcganAutoencoder,
     DcganCaptionCritic,
-    DcganCaptionGenerator,
     DcganCritic,
     DcganGenerator,
     LadderCritic,
@@ -29,6 +28,8 @@ from t2i.networks.base import Critic, Joining, PictureGenerator
 from t2i.networks.residual import CriticNorm
 from training.errors import TrainingError
 from training.registry import Spec
+
+Network = TypeVar("Network", bound=PictureGenerator | Critic)
 
 
 @contextmanager
@@ -380,29 +381,24 @@ def usual_translator(spec: Spec, *, width: int = 128) -> Translator:
     )
 
 
-def caption_generator(
-    spec: Spec, *, noise_dim: int = 100, code_dim: int = 128, width: int = 128
-) -> PictureGenerator:
-    """Return DCGAN's generator with a caption's code beside the noise.
+def for_captions(network: Callable[..., Network], spec: Spec, **arguments: object) -> Network:
+    """Return a player of captions and pictures of the data's side.
 
     Args:
+        network: Its class, which takes ``resolution``, ``channels`` and ``condition_dim``.
         spec: What the data is.
-        noise_dim: Length of the noise.
-        code_dim: Length of the caption's code.
-        width: Channels of the last hidden layer.
+        **arguments: Its other arguments.
 
     Raises:
-        TrainingError: The data has no captions, or its side is not 4 to 7 doubled.
+        TrainingError: The data has no captions, or the arguments do not fit its side.
     """
     condition_dim = spec.captioned()
     with fits():
-        return DcganCaptionGenerator(
+        return network(
             resolution=spec.resolution,
             channels=spec.channels,
             condition_dim=condition_dim,
-            code_dim=code_dim,
-            noise_dim=noise_dim,
-            width=width,
+            **arguments,
         )
 
 

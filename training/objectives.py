@@ -246,3 +246,29 @@ def mode_seeking_loss(first: Tensor, second: Tensor, noise: Tensor, other: Tenso
     """
     apart = (first - second).abs().mean(dim=(1, 2, 3))
     return ((noise - other).abs().mean(dim=1) / (apart + 1e-2)).mean()
+
+
+def colour_consistency(fine: Tensor, coarse: Tensor, covariance_weight: float = 5.0) -> Tensor:
+    """Let pictures of two scales agree in their colours. StackGAN-v2 (1710.10916), eq. 8.
+
+    Args:
+        fine: ``(n, c, r, r)`` pictures.
+        coarse: ``(n, c, s, s)`` pictures of the scale before, which are taken as they are.
+        covariance_weight: λ2, beside λ1 = 1 for the means.
+
+    Returns:
+        Scalar: mean over the batch of the squared distance of the pictures' mean colours, and λ2
+        times that of the covariances of their colours over all places.
+    """
+    (mean, covariance), (aim, aimed) = _colours(fine), _colours(coarse.detach())
+    apart = (mean - aim).square().sum(dim=1)
+    return (apart + covariance_weight * (covariance - aimed).square().sum(dim=(1, 2))).mean()
+
+
+def _colours(pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean ``(n, c)`` and covariance ``(n, c, c)`` of each picture's colours."""
+    places = pictures.float().flatten(2)
+    mean = places.mean(dim=2)
+    away = places - mean[:, :, None]
+    # Not a matrix product: bfloat16 would keep three digits of it.
+    return mean, (away[:, :, None] * away[:, None]).mean(dim=3)

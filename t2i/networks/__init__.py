@@ -14,6 +14,7 @@ from t2i.networks.caption_critic import CaptionCritic, DcganCaptionCritic
 from t2i.networks.caption_generator import DcganCaptionGenerator
 from t2i.networks.captions import CaptionNetwork
 from t2i.networks.dcgan import DcganCritic, DcganGenerator
+from t2i.networks.deep_fusion import FusionCritic, FusionGenerator
 from t2i.networks.discriminator import StageDiscriminator, StageScores
 from t2i.networks.fixed_point import FixedPoint
 from t2i.networks.generator import StageGenerator, StageOutput
@@ -25,7 +26,9 @@ from t2i.networks.mlp import MlpCritic, MlpGenerator
 from t2i.networks.progressive import ProgressiveCritic, ProgressiveGenerator
 from t2i.networks.recurrent import RecurrentGenerator
 from t2i.networks.residual import ResidualCritic, ResidualGenerator
+from t2i.networks.stack import StackGenerator
 from t2i.networks.translation import PairCritic, Translator
+from t2i.networks.tree import TreeGenerator
 from t2i.networks.virtual_norm import VirtualNormGenerator
 
 # The networks that a bundle may name. A bundle is data: it must not be able to name any class.
@@ -38,6 +41,7 @@ NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
     "LevelGenerator": LevelGenerator,
     "BayesianGenerator": BayesianGenerator,
     "FixedPoint": FixedPoint,
+    "FusionGenerator": FusionGenerator,
     "MixtureGenerator": MixtureGenerator,
     "LadderCritic": LadderCritic,
     "LadderGenerator": LadderGenerator,
@@ -50,8 +54,10 @@ NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
     "RecurrentGenerator": RecurrentGenerator,
     "ResidualCritic": ResidualCritic,
     "ResidualGenerator": ResidualGenerator,
+    "StackGenerator": StackGenerator,
     "StageGenerator": StageGenerator,
     "StageDiscriminator": StageDiscriminator,
+    "TreeGenerator": TreeGenerator,
     "VirtualNormGenerator": VirtualNormGenerator,
     "Translator": Translator,
 }
@@ -82,6 +88,8 @@ __all__ = [
     "DcganGenerator",
     "Drawn",
     "FixedPoint",
+    "FusionCritic",
+    "FusionGenerator",
     "LadderCritic",
     "LadderGenerator",
     "LaplacianCritic",
@@ -99,11 +107,13 @@ __all__ = [
     "ResidualCritic",
     "ResidualGenerator",
     "Scores",
+    "StackGenerator",
     "StageDiscriminator",
     "StageGenerator",
     "StageOutput",
     "StageScores",
     "Translator",
+    "TreeGenerator",
     "VirtualNormGenerator",
     "build",
 ]

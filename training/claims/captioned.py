@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from t2i.conditions import Text
 from t2i.pipeline import Pipeline
 from training.claims.claim import Trained, Trial
 from training.claims.fidelity import Judge, judge_of
+from training.claims.trial import draw
 from training.data.birds import BirdData, BirdTruth, Split
 from training.metrics.attributes import AttributeClassifier, accuracy
 from training.metrics.birds_judge import SHIPPED
@@ -95,14 +96,18 @@ def embedded(trained: Trained, captions: Sequence[str]) -> Tensor:
     return Pipeline.from_pretrained(trained.bundle, "cpu").encode([Text(text) for text in captions])
 
 
-def drawn_for(trained: Trained, captions: Sequence[str], *, seed: int = 1) -> Pictures:
-    """Draw one picture a caption: ``(n, r, r, 3)`` uint8."""
-    return drawn_from(trained, embedded(trained, captions), seed=seed)
+def drawn_for(
+    trained: Trained, captions: Sequence[str], *, seed: int = 1, stage: int = -1
+) -> Pictures:
+    """Draw one picture a caption: ``(n, r, r, 3)`` uint8; a stage counts from the coarsest, 0."""
+    return drawn_from(trained, embedded(trained, captions), seed=seed, stage=stage)
 
 
-def drawn_from(trained: Trained, embeddings: Tensor, *, seed: int = 1) -> Pictures:
+def drawn_from(trained: Trained, embeddings: Tensor, *, seed: int = 1, stage: int = -1) -> Pictures:
     """Draw one picture an embedding: ``(n, r, r, 3)`` uint8."""
-    drawn = trained.draw(len(embeddings), seed=seed, embedding=embeddings, batch=50)
+    drawn = draw(
+        trained.average, len(embeddings), seed=seed, embedding=embeddings, batch=50, stage=stage
+    )
     return as_bytes(drawn)
 
 
@@ -143,9 +148,24 @@ def operations(recipe: Recipe, data: BirdData, kimg: float) -> float:
     return total
 
 
-def kimg_for(recipe: Recipe, data: BirdData, wanted: float) -> float:
-    """Return for how many kimg a recipe whose rounds are alike trains with so many operations."""
-    return round(wanted / operations(recipe, data, 1.0), 1)
+def equally_costly(
+    trial: Trial, key: str, birds: Birds, other: Trained, kimg: float, **knobs: Any
+) -> Trained:
+    """Train a recipe whose rounds are alike with as many operations as another run took.
+
+    Args:
+        trial: The seed.
+        key: The recipe.
+        birds: What it learns from.
+        other: The other run.
+        kimg: Length of the other run.
+        **knobs: Arguments of the recipe.
+    """
+    # A run of a few pictures tells what one costs, and is not gone on with.
+    probe = trial.train(key, birds.data, kimg=0.256, name=f"{key}-probe", **knobs)
+    wanted = operations(other.recipe, birds.data, kimg)
+    length = round(wanted / operations(probe.recipe, birds.data, 1.0), 1)
+    return trial.train(key, birds.data, kimg=length, **knobs)
 
 
 def _counted(recipe: Recipe, resolution: int, active: Sequence[str], rows: int = 4) -> float:

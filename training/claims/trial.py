@@ -107,6 +107,7 @@ def draw(
     seed: int = 0,
     embedding: Tensor | None = None,
     batch: int = 1000,
+    stage: int = -1,
 ) -> Tensor:
     """Draw samples from normal noise.
 
@@ -116,9 +117,10 @@ def draw(
         seed: Seed of the noise.
         embedding: ``(count, condition_dim)``; zeros where it is not given.
         batch: How many at once.
+        stage: Which stage's pictures, from the coarsest, 0; -1 for the finest.
 
     Returns:
-        ``(count, c, r, r)`` float32 pictures in [-1, 1] of the finest stage, or other samples.
+        ``(count, c, r, r)`` float32 pictures in [-1, 1] of the stage, or other samples.
 
     Raises:
         TrainingError: It is no generator that can be asked.
@@ -134,7 +136,7 @@ def draw(
     device = next(generator.parameters()).device
     rows = zip(*(torch.split(each, batch) for each in (asked, noise, around)), strict=True)
     parts = [
-        generator(*(each.to(device) for each in row)).pictures[-1].float().cpu() for row in rows
+        generator(*(each.to(device) for each in row)).pictures[stage].float().cpu() for row in rows
     ]
     return torch.cat(parts)
 

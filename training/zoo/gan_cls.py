@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from training.captions import standardizing
+from t2i.networks import DcganCaptionGenerator
+from training.captions import halving_adam, standardizing
 from training.compose import by_caption, by_wrong_caption, compose
-from training.networks import caption_critic, caption_generator
+from training.networks import caption_critic, for_captions
 from training.objectives import non_saturating
-from training.optimizers import Adam, halved
 from training.recipe import Recipe
 from training.registry import Spec, register
 
@@ -18,7 +18,6 @@ def gan_cls(
     spec: Spec,
     *,
     learning_rate: float = 2e-4,
-    halving_kimg: float = 900.0,
     noise_dim: int = 100,
     code_dim: int = 128,
     generator_width: int = 128,
@@ -35,16 +34,16 @@ def gan_cls(
 
     x is a real picture, t a caption that is true of it, t̂ one that is not. Section 4.1: the caption
     is compressed to 128 numbers; G puts them beside the noise, D at every place of its last
-    features, followed by a 1x1 convolution. Section 5: Adam of 2e-4 with β1 = 0.5, batches of 64.
+    features, followed by a 1x1 convolution. Section 5: Adam of 2e-4 with β1 = 0.5, halved every 100
+    epochs (here 900 kimg), batches of 64.
 
     Deviations: φ is this run's caption network instead of a char-CNN-RNN, standardised; networks
     are DCGAN's, without the residual blocks of the authors' code; a wrong caption is never true of
-    the picture; the rate is halved by kimg, 100 epochs of the paper's birds.
+    the picture.
 
     Args:
         spec: What the data is.
         learning_rate: Of Adam with betas 0.5 and 0.999, for both players.
-        halving_kimg: Kimg after which the learning rate is halved, again and again.
         noise_dim: Length of the noise.
         code_dim: Length of the compressed caption.
         generator_width: Channels of G's last hidden layer; at 64 pixels the first has 8 times as
@@ -52,15 +51,15 @@ def gan_cls(
         width: Channels of D's first layer.
         batch_size: Pictures a step over all processes.
     """
-    generator = caption_generator(
-        spec, noise_dim=noise_dim, code_dim=code_dim, width=generator_width
+    generator = for_captions(
+        DcganCaptionGenerator, spec, noise_dim=noise_dim, code_dim=code_dim, width=generator_width
     )
     critic = caption_critic(spec, code_dim=code_dim, width=width)
     recipe = compose(
         generator=generator,
         discriminator=critic,
         objective=non_saturating,
-        optimizer=Adam(learning_rate, betas=(0.5, 0.999), schedule=halved(halving_kimg)),
+        optimizer=halving_adam(learning_rate),
         condition=by_caption,
         wrong=by_wrong_caption,
         batch_size=batch_size,

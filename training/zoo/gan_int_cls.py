@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from training.captions import InterpolatedCaptions, standardizing
+from t2i.networks import DcganCaptionGenerator
+from training.captions import InterpolatedCaptions, halving_adam, standardizing
 from training.classes import class_logits_of
 from training.compose import by_caption, by_wrong_caption, compose, draw
-from training.networks import caption_critic, caption_generator, usual_critic
+from training.networks import caption_critic, for_captions, usual_critic
 from training.objectives import non_saturating
-from training.optimizers import Adam, halved
 from training.recipe import Batch, Losses, Networks, Phase, Recipe
 from training.registry import Spec, register
 
@@ -22,7 +22,6 @@ def gan_int_cls(
     interpolation_weight: float = 1.0,
     encoder_start: float = 0.0,
     learning_rate: float = 2e-4,
-    halving_kimg: float = 900.0,
     noise_dim: int = 100,
     code_dim: int = 128,
     generator_width: int = 128,
@@ -48,16 +47,15 @@ def gan_int_cls(
         interpolation_weight: Weight of the captions between captions.
         encoder_start: Kimg from which the style encoder S learns.
         learning_rate: Of Adam with betas 0.5 and 0.999, for all networks.
-        halving_kimg: Kimg after which the learning rate is halved, again and again.
         noise_dim: Length of the noise, and so of a style.
         code_dim: Length of the compressed caption.
         generator_width: Channels of G's last hidden layer.
         width: Channels of the first layer of D and of S.
         batch_size: Pictures a step over all processes.
     """
-    adam = Adam(learning_rate, betas=(0.5, 0.999), schedule=halved(halving_kimg))
-    generator = caption_generator(
-        spec, noise_dim=noise_dim, code_dim=code_dim, width=generator_width
+    adam = halving_adam(learning_rate)
+    generator = for_captions(
+        DcganCaptionGenerator, spec, noise_dim=noise_dim, code_dim=code_dim, width=generator_width
     )
     critic = caption_critic(spec, code_dim=code_dim, width=width)
     recipe = compose(

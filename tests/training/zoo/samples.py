@@ -32,6 +32,9 @@ SMALL: dict[str, object] = {
     "critic_kimg": 0.0,
     "rollouts": 2,
     "code_dim": 4,
+    "conditioning_dim": 4,
+    "factor": 2,
+    "scales": 2,
 }
 # Length of the captions' embeddings.
 CAPTION = 6
