@@ -8,11 +8,12 @@ from typing import ClassVar, cast
 
 from torch import Tensor, nn
 
-from t2i.networks.base import Drawn
+from t2i.networks.base import Drawn, PictureGenerator
 from t2i.networks.blocks import Standardize
+from training.compose import draw_all
 from training.objectives import Objective, conditioning_kl, non_saturating
 from training.optimizers import Adam, halved
-from training.recipe import Scores
+from training.recipe import Batch, Networks, Scores
 from training.regularizers import Play, Regularizer
 from training.stages import since
 
@@ -82,6 +83,19 @@ class ConditioningKL(Regularizer):
         """Return the mean over batch and dimensions, a scalar in nats."""
         assert play.drawn is not None
         return conditioning_kl(*drawn_gaussian(play.drawn))
+
+
+def drawn_for_captions(networks: Networks, batch: Batch, name: str) -> Drawn:
+    """Draw every stage for the right captions of a batch.
+
+    Args:
+        networks: The generator is among them.
+        batch: Gives captions and noise.
+        name: Of the noise; different names draw apart.
+    """
+    generator = cast(PictureGenerator, networks["generator"])
+    noise = batch.noise.normal(name, generator.noise_dim)
+    return draw_all(generator, batch, name, batch.right, noise)
 
 
 def drawn_gaussian(drawn: Drawn) -> tuple[Tensor, Tensor]:

@@ -98,6 +98,7 @@ def compose(
     shown: Callable[[Networks, Batch], Batch] | None = None,
     batch_size: int = 64,
     ema: Ema | None = None,
+    fit: Callable[[Tensor], None] | None = None,
     watched: tuple[str, ...] = (),
     key: str = "",
 ) -> Recipe:
@@ -126,6 +127,7 @@ def compose(
             generator draws; None shows it as it is.
         batch_size: Samples a step over all processes.
         ema: Average of the generator's weights; None serves the last weights.
+        fit: Called once with ``(n, d)`` embeddings of the training captions; see `Recipe`.
         watched: Losses that stop the run when they stay near zero.
         key: Name of the recipe; empty takes the name that it is registered under.
 
@@ -203,6 +205,7 @@ def compose(
         ),
         batch_size=batch_size,
         ema=ema,
+        fit=fit,
         watched=watched,
         joins_late=False,
         differentiates_twice=any(r.differentiates_twice for r in regularizers),
@@ -218,6 +221,8 @@ def two_players(
     optimizer: Optimizer,
     generator_optimizer: Optimizer | None = None,
     batch_size: int = 64,
+    ema: Ema | None = None,
+    fit: Callable[[Tensor], None] | None = None,
     joins_late: bool = False,
     differentiates_twice: bool = False,
 ) -> Recipe:
@@ -231,6 +236,8 @@ def two_players(
         optimizer: How they learn.
         generator_optimizer: How the generator learns, where it differs.
         batch_size: Samples a step over all processes.
+        ema: Average of the generator's weights; None serves the last weights.
+        fit: Called once with ``(n, d)`` embeddings of the training captions; see `Recipe`.
         joins_late: Some weights have no gradient in some steps.
         differentiates_twice: A loss holds the gradient of a gradient.
     """
@@ -242,7 +249,8 @@ def two_players(
             Phase("generator", generator_optimizer or optimizer, generator_loss),
         ),
         batch_size=batch_size,
-        ema=None,
+        ema=ema,
+        fit=fit,
         joins_late=joins_late,
         differentiates_twice=differentiates_twice,
     )

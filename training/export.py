@@ -12,7 +12,13 @@ from torch import Tensor
 
 from t2i import __version__
 from t2i.bundle import Bundle
-from t2i.encoders import CaptionEncoder, TextEncoder, caption_statistics, encode_dataset
+from t2i.encoders import (
+    CaptionEncoder,
+    TextEncoder,
+    WordsEncoder,
+    caption_statistics,
+    encode_dataset,
+)
 from t2i.networks import PictureGenerator, StageGenerator
 from training.data.pictures import PictureData
 
@@ -92,13 +98,17 @@ def export_bundle(
         kimg: Thousands of pictures shown.
         settings: Options and knobs of the run.
     """
-    words = encoder.words if isinstance(encoder, CaptionEncoder) else encoder
-    described: dict[str, object] = {"id": words.id, "dim": encoder.dim}
+    described: dict[str, object] = {"dim": encoder.dim}
     extra: dict[str, Mapping[str, Tensor]] = {}
+    if isinstance(encoder, WordsEncoder):
+        described["words"] = encoder.words
+        encoder = encoder.sentence
     if isinstance(encoder, CaptionEncoder):
         network = encoder.network
         described["network"] = {"class": type(network).__name__, "arguments": network.config}
         extra["encoder"] = network.state_dict()
+        encoder = encoder.words
+    described["id"] = encoder.id
     extra["statistics"] = statistics
     plain = json.loads(json.dumps(settings, default=str))
     return Bundle.save(

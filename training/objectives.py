@@ -213,11 +213,24 @@ def matching_loss(
     Returns:
         Scalar, in nats; log n at chance.
     """
-    n = len(pictures)
-    own = torch.eye(n, dtype=torch.bool, device=pictures.device)
-    logits = (pictures @ captions.t()) / temperature
+    return mutual_choice((pictures @ captions.t()) / temperature, also_true)
+
+
+def mutual_choice(logits: Tensor, also_true: Tensor) -> Tensor:
+    """Cross-entropy of choosing the own caption for each picture, and the own picture for each.
+
+    Args:
+        logits: ``(n, n)``: how well caption j goes with picture i.
+        also_true: ``(n, n)`` booleans: caption j is true of picture i as well. Such pairs count
+            neither for nor against. The diagonal is ignored.
+
+    Returns:
+        Scalar, in nats, the mean of both directions; log n at chance.
+    """
+    n = len(logits)
+    own = torch.eye(n, dtype=torch.bool, device=logits.device)
     logits = logits.masked_fill(also_true & ~own, -1e4)
-    target = torch.arange(n, device=pictures.device)
+    target = torch.arange(n, device=logits.device)
     return 0.5 * (F.cross_entropy(logits, target) + F.cross_entropy(logits.t(), target))
 
 

@@ -17,7 +17,7 @@ from training.recipe import Recipe
 
 Kind = Literal["pictures", "points", "tokens"]
 Learns = Literal["captions", "samples"]
-Need = Literal["matcher"]
+Need = Literal["matcher", "words"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class Spec:
         source_vocabulary: Number of different tokens of those.
         matcher: Frozen networks by which pictures and captions find each other; None where the
             recipe needs none, or the text encoder alone reads captions.
+        words: Words that stand behind a caption's embedding; 0 where the recipe needs none.
+        token_dim: Length of a word's state.
     """
 
     resolution: int
@@ -52,6 +54,8 @@ class Spec:
     source_length: int = 0
     source_vocabulary: int = 0
     matcher: Matcher | None = None
+    words: int = 0
+    token_dim: int = 0
 
     def __post_init__(self) -> None:
         """Fill in the shape of pictures."""
@@ -98,6 +102,11 @@ class Spec:
                 "pictures, such as birds"
             )
         return self.condition_dim
+
+    @property
+    def sentence_dim(self) -> int:
+        """Length of a caption's embedding without its words."""
+        return self.condition_dim - self.words * (self.token_dim + 1)
 
     def expect(self, *kinds: Kind) -> None:
         """Refuse data that a paper's networks cannot take.
@@ -213,7 +222,8 @@ def register(
         build: The recipe's function.
         learns: What of the data it learns from: captions, or samples with or without labels.
         needs: What it is given of captions beside their embeddings: ``matcher`` learns one before
-            the run and puts it into the `Spec`.
+            the run and puts it into the `Spec`; ``words`` puts the states of a caption's words
+            behind its embedding (`t2i.networks.words`).
         section: Its section of the list of papers.
         data: Data that it is shown on when none is named.
     """

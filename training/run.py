@@ -18,7 +18,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from t2i.encoders import CaptionEncoder, TextEncoder, encode_dataset, load_text_encoder
+from t2i.encoders import (
+    CaptionEncoder,
+    TextEncoder,
+    WordsEncoder,
+    encode_dataset,
+    load_text_encoder,
+)
 from t2i.networks import PictureGenerator
 from training.data.decoded import cache_root
 from training.data.folder import write_skipped
@@ -35,7 +41,7 @@ from training.recipe import Recipe
 from training.registry import Entry, Learns, Spec
 from training.sheets import PictureSheet, ScatterSheet, Sheet, TokenSheet
 from training.stream import CaptionStream, Samples, SampleStream, Stream
-from training.tokens import encode_tokens
+from training.tokens import PackedCaptions, encode_tokens
 from training.trainer import Precision, Report, Settings, Trainer, accelerator_for
 
 log = logging.getLogger("t2i.training")
@@ -89,6 +95,8 @@ class Options:
 
 CAPTION_NETWORK = "caption_network.safetensors"
 MATCHER = "matcher.safetensors"
+# Tokens of a caption that recipes with words are shown; the rest is left to the sentence.
+WORDS = 24
 # A run may be made longer or report more often; what it learns from must stay as it was.
 CHANGEABLE = {"kimg", "checkpoint_kimg", "grid_kimg", "out", "captions", "strict", "download"}
 
@@ -197,12 +205,25 @@ def _prepare_captions(
             )
     else:
         embeddings = encode_dataset(words, data.flat_captions, cache, progress=shown)
+    packed: PackedCaptions | None = None
+    if "words" in entry.needs:
+        tokens = encode_tokens(words, data.flat_captions, cache, progress=shown)
+        packed = PackedCaptions(embeddings, tokens, WORDS)
+        encoder = WordsEncoder(encoder, WORDS)
     torch.manual_seed(options.seed)
-    recipe = entry.build(replace(spec_of(data, encoder.dim), matcher=matcher), **knobs)
+    spec = replace(spec_of(data, encoder.dim), matcher=matcher)
+    if packed is not None:
+        spec = replace(spec, words=packed.words, token_dim=packed.token_dim)
+    recipe = entry.build(spec, **knobs)
     if recipe.fit is not None:
         recipe.fit(torch.from_numpy(np.array(embeddings)))
     stream = CaptionStream(
-        data, embeddings, seed=options.seed, flip=options.flip, hard_wrong=recipe.hard_wrong
+        data,
+        embeddings,
+        seed=options.seed,
+        flip=options.flip,
+        hard_wrong=recipe.hard_wrong,
+        rows=packed,
     )
     statistics = statistics_of(data, words, cache, progress=shown)
     captions = options.captions or _some_captions(data)

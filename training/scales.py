@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from t2i.networks.caption_critic import CaptionCritic
 from training.networks import caption_critic
 from training.objectives import Objective
-from training.recipe import Networks
+from training.recipe import Losses, Networks
 from training.registry import Spec
 from training.stages import at_side
 
@@ -26,6 +26,20 @@ class Joint(NamedTuple):
 
     alone: Tensor
     paired: Tensor
+
+    def losses(self, player: str, share: float = 1.0, **terms: tuple[float, Tensor]) -> Losses:
+        """Return what a player minimises: both parts, and further terms.
+
+        Args:
+            player: ``D`` or ``G``, for the names of what is reported.
+            share: Weight of both parts.
+            **terms: Weight and value by name.
+        """
+        total = share * (self.alone + self.paired)
+        parts = {"picture": self.alone, "pair": self.paired}
+        for name, (weight, value) in terms.items():
+            total, parts[name] = total + weight * value, value
+        return Losses(total, {f"{player}/{name}": part.detach() for name, part in parts.items()})
 
 
 def scale_critics(

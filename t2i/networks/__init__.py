@@ -30,9 +30,11 @@ from t2i.networks.stack import StackGenerator
 from t2i.networks.translation import PairCritic, Translator
 from t2i.networks.tree import TreeGenerator
 from t2i.networks.virtual_norm import VirtualNormGenerator
+from t2i.networks.word_attention import AttentionGenerator
 
 # The networks that a bundle may name. A bundle is data: it must not be able to name any class.
 NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
+    "AttentionGenerator": AttentionGenerator,
     "BeganGenerator": BeganGenerator,
     "CaptionNetwork": CaptionNetwork,
     "DcganCaptionGenerator": DcganCaptionGenerator,
@@ -74,6 +76,7 @@ def build(class_name: str, arguments: Mapping[str, object]) -> nn.Module:
 
 __all__ = [
     "NETWORKS",
+    "AttentionGenerator",
     "Autoencoder",
     "BayesianGenerator",
     "BeganAutoencoder",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -13,18 +11,7 @@ from torch.nn import functional as F
 from t2i.networks.base import Drawn, PictureGenerator
 from t2i.networks.blocks import ConditioningAugmentation, Standardize
 from t2i.networks.dcgan import first_side, init_dcgan
-
-
-@contextmanager
-def frozen(network: nn.Module) -> Iterator[None]:
-    """Run a network as it would be served: no gradient, and BatchNorm by what it has gathered."""
-    training = network.training
-    network.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        network.train(training)
+from t2i.networks.settled import settled
 
 
 def doubling(inward: int, outward: int) -> nn.Sequential:
@@ -215,7 +202,7 @@ class StackGenerator(PictureGenerator):
         before = around = conditioning_noise
         if conditioning_noise is not None:
             before, around = conditioning_noise.chunk(2, dim=1)
-        with frozen(self.first):
+        with torch.no_grad(), settled(self.first):
             small = self.first(embedding, noise, before).pictures[-1]
         conditioning, mu, log_sigma = self.augment(self.standardize(embedding), around)
         seen = self.look(small)

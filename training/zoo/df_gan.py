@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from t2i.networks import FusionCritic, FusionGenerator
 from training.captions import standardizing
 from training.compose import by_caption, by_wrong_caption, compose
@@ -28,7 +26,6 @@ def df_gan(
     noise_dim: int = 100,
     generator_width: int = 32,
     width: int = 32,
-    ema_half_life: float = 22.0,
     batch_size: int = 32,
 ) -> Recipe:
     """DF-GAN: a deep fusion of noise and caption, and a flat D around real matching pictures.
@@ -58,12 +55,11 @@ def df_gan(
         noise_dim: Length of the noise.
         generator_width: Channels of G's last block; at most 8 times as many further up.
         width: Channels of D's first layer; at most 8 times as many further down.
-        ema_half_life: Of G's average, in kimg; 0 serves the last weights.
         batch_size: Pictures a step over all processes.
     """
     generator = for_captions(FusionGenerator, spec, noise_dim=noise_dim, width=generator_width)
     critic = for_captions(FusionCritic, spec, width=width)
-    recipe = compose(
+    return compose(
         generator=generator,
         discriminator=critic,
         objective=hinge,
@@ -73,6 +69,6 @@ def df_gan(
         condition=by_caption,
         wrong=by_wrong_caption,
         batch_size=batch_size,
-        ema=Ema(ema_half_life) if ema_half_life else None,
+        ema=Ema(half_life=22.0),
+        fit=standardizing(generator, critic),
     )
-    return replace(recipe, fit=standardizing(generator, critic))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from t2i.networks import DcganCaptionGenerator
 from training.captions import halving_adam, standardizing
 from training.compose import by_caption, by_wrong_caption, compose
@@ -46,8 +44,7 @@ def gan_cls(
         learning_rate: Of Adam with betas 0.5 and 0.999, for both players.
         noise_dim: Length of the noise.
         code_dim: Length of the compressed caption.
-        generator_width: Channels of G's last hidden layer; at 64 pixels the first has 8 times as
-            many.
+        generator_width: Channels of G's last hidden layer.
         width: Channels of D's first layer.
         batch_size: Pictures a step over all processes.
     """
@@ -55,7 +52,7 @@ def gan_cls(
         DcganCaptionGenerator, spec, noise_dim=noise_dim, code_dim=code_dim, width=generator_width
     )
     critic = caption_critic(spec, code_dim=code_dim, width=width)
-    recipe = compose(
+    return compose(
         generator=generator,
         discriminator=critic,
         objective=non_saturating,
@@ -63,5 +60,5 @@ def gan_cls(
         condition=by_caption,
         wrong=by_wrong_caption,
         batch_size=batch_size,
+        fit=standardizing(generator, critic),
     )
-    return replace(recipe, fit=standardizing(generator, critic))

@@ -20,7 +20,6 @@ def gan_int_cls(
     *,
     share: float = 0.5,
     interpolation_weight: float = 1.0,
-    encoder_start: float = 0.0,
     learning_rate: float = 2e-4,
     noise_dim: int = 100,
     code_dim: int = 128,
@@ -39,13 +38,12 @@ def gan_int_cls(
     The discriminator is that of GAN-CLS and never sees t_β with a real picture. β is 0.5.
 
     Deviations: those of gan-cls; t2 is the caption of the batch's next picture; S learns beside the
-    players instead of after them, by default from the start, and has D's convolutions.
+    players instead of after them, and has D's convolutions.
 
     Args:
         spec: What the data is.
         share: β.
         interpolation_weight: Weight of the captions between captions.
-        encoder_start: Kimg from which the style encoder S learns.
         learning_rate: Of Adam with betas 0.5 and 0.999, for all networks.
         noise_dim: Length of the noise, and so of a style.
         code_dim: Length of the compressed caption.
@@ -67,6 +65,7 @@ def gan_int_cls(
         condition=by_caption,
         wrong=by_wrong_caption,
         batch_size=batch_size,
+        fit=standardizing(generator, critic),
     )
 
     def style_loss(networks: Networks, batch: Batch) -> Losses:
@@ -75,11 +74,10 @@ def gan_int_cls(
         loss = apart.square().sum(dim=1).mean()
         return Losses(loss, {"S/style": loss.detach()})
 
-    learns = Phase("style", adam, style_loss, active=lambda kimg: kimg >= encoder_start)
+    style = usual_critic(spec, outputs=noise_dim, width=width)
     return replace(
         recipe,
-        networks={**recipe.networks, "style": usual_critic(spec, outputs=noise_dim, width=width)},
-        phases=(*recipe.phases, learns),
-        fit=standardizing(generator, critic),
+        networks={**recipe.networks, "style": style},
+        phases=(*recipe.phases, Phase("style", adam, style_loss)),
         joins_late=True,
     )

@@ -23,7 +23,6 @@ def stackgan(
     learning_rate: float = 2e-4,
     noise_dim: int = 100,
     conditioning_dim: int = 128,
-    code_dim: int = 128,
     generator_width: int = 128,
     width: int = 64,
     batch_size: int = 64,
@@ -38,9 +37,8 @@ def stackgan(
     L_D = -E log D(I, φ) - E log(1 - D(G(s0, ĉ), φ))                         (eq. 5)
     L_G = -E log D(G(s0, ĉ), φ) + λ KL(N(μ, σ²) ‖ N(0, I))                  (eq. 6)
 
-    s0 = G0(z, ĉ0). Both discriminators are matching-aware, as in gan-cls. Stage-I learns first,
-    then Stage-II with Stage-I frozen. Section 3.5: Adam of 2e-4, batches of 64, the rate halved
-    every 100 epochs.
+    s0 = G0(z, ĉ0). Both D are matching-aware, as in gan-cls. Stage-I learns first, then Stage-II
+    with Stage-I frozen. Section 3.5: Adam of 2e-4, halved every 100 epochs, batches of 64.
 
     Deviations: those of gan-cls; stages by kimg instead of 600 epochs each; λ = 2 on the mean over
     dimensions, as in the authors' code (λ = 1 in the paper); G does not saturate; μ and σ have a
@@ -54,16 +52,14 @@ def stackgan(
         learning_rate: Of Adam with betas 0.5 and 0.999; each stage begins with it.
         noise_dim: Length of the noise.
         conditioning_dim: Length of each stage's conditioning.
-        code_dim: Length of the caption's code in the discriminators.
         generator_width: Channels of Stage-II's first layer, of Stage-I before its last doubling.
         width: Channels of each discriminator's first layer.
         batch_size: Pictures a step over all processes.
     """
     sizes = {"noise_dim": noise_dim, "conditioning_dim": conditioning_dim}
     generator = for_captions(StackGenerator, spec, factor=factor, width=generator_width, **sizes)
-    low, high = generator.resolutions
-    coarse = caption_critic(spec, resolution=low, code_dim=code_dim, width=width)
-    fine = caption_critic(spec, resolution=high, code_dim=code_dim, width=width)
+    sides = generator.resolutions
+    coarse, fine = (caption_critic(spec, resolution=side, width=width) for side in sides)
 
     def alone(drawer: FirstStage | StackGenerator, critic: CaptionCritic, start: float) -> Recipe:
         return compose(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import cast
 
 import torch
 
-from t2i.networks import Drawn, TreeGenerator
-from training.captions import drawn_gaussian, standardizing
-from training.compose import draw_all, two_players
+from t2i.networks import TreeGenerator
+from training.captions import drawn_for_captions, drawn_gaussian, standardizing
+from training.compose import two_players
 from training.ema import Ema
 from training.networks import for_captions
 from training.objectives import colour_consistency, conditioning_kl, non_saturating
@@ -31,7 +30,6 @@ def stackgan_v2(
     conditioning_dim: int = 128,
     generator_width: int = 64,
     width: int = 64,
-    ema_half_life: float = 16.6,
     batch_size: int = 24,
 ) -> Recipe:
     """StackGAN-v2: every scale is judged with its caption and without, all scales learn together.
@@ -61,7 +59,6 @@ def stackgan_v2(
         conditioning_dim: Length of the conditioning.
         generator_width: Channels of the coarsest picture's features.
         width: Channels of each discriminator's first layer.
-        ema_half_life: Of G's average, in kimg; 0 serves the last weights.
         batch_size: Pictures a step over all processes.
     """
     sizes = {"noise_dim": noise_dim, "conditioning_dim": conditioning_dim}
@@ -69,38 +66,32 @@ def stackgan_v2(
     sides = generator.resolutions
     critics = scale_critics(spec, sides, condition_dim=conditioning_dim, width=width)
 
-    def drawn(networks: Networks, batch: Batch, name: str) -> tuple[TreeGenerator, Drawn]:
-        tree = cast(TreeGenerator, networks["generator"])
-        noise = batch.noise.normal(name, noise_dim)
-        return tree, draw_all(tree, batch, name, batch.right, noise)
-
     def discriminator_loss(networks: Networks, batch: Batch) -> Losses:
         with torch.no_grad():
-            tree, fakes = drawn(networks, batch, "discriminator")
+            tree = cast(TreeGenerator, networks["generator"])
+            fakes = drawn_for_captions(networks, batch, "discriminator")
             right, wrong = tree.mean(batch.right), tree.mean(batch.wrong)
-        alone, paired = joint_discriminator_loss(
+        joint = joint_discriminator_loss(
             networks, non_saturating, batch.pictures, fakes.pictures, right, wrong
         )
-        return Losses(alone + paired, {"D/picture": alone.detach(), "D/pair": paired.detach()})
+        return joint.losses("D")
 
     def generator_loss(networks: Networks, batch: Batch) -> Losses:
-        _, fakes = drawn(networks, batch, "generator")
+        fakes = drawn_for_captions(networks, batch, "generator")
         mu, log_sigma = drawn_gaussian(fakes)
-        alone, paired = joint_generator_loss(networks, non_saturating, fakes.pictures, mu)
+        joint = joint_generator_loss(networks, non_saturating, fakes.pictures, mu)
         kl, colour = conditioning_kl(mu, log_sigma), mu.new_zeros(())
         for fine, coarse in zip(fakes.pictures[1:], fakes.pictures, strict=False):
             colour = colour + colour_consistency(fine, coarse)
-        total = alone + paired + kl_weight * kl + colour_weight * colour
-        parts = {"G/picture": alone, "G/pair": paired, "G/kl": kl, "G/colour": colour}
-        return Losses(total, {name: each.detach() for name, each in parts.items()})
+        return joint.losses("G", kl=(kl_weight, kl), colour=(colour_weight, colour))
 
-    recipe = two_players(
+    return two_players(
         generator=generator,
         discriminator=critics,
         generator_loss=generator_loss,
         discriminator_loss=discriminator_loss,
         optimizer=Adam(learning_rate, betas=(0.5, 0.999)),
         batch_size=batch_size,
+        ema=Ema(half_life=16.6),
+        fit=standardizing(generator),
     )
-    average = Ema(ema_half_life) if ema_half_life else None
-    return replace(recipe, ema=average, fit=standardizing(generator))

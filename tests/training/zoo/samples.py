@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from t2i.networks.words import packed_dim
 from tests.training.conftest import embeddings_of, squares
 from training.data.parallel import parallel_text
 from training.data.pictures import PictureData
 from training.data.samples import SampleData
 from training.errors import TrainingError
 from training.recipe import Batch, Recipe
-from training.registry import Entry, Spec, find_recipe, recipes
+from training.registry import Entry, Spec, recipes
 from training.run import spec_of
 from training.stream import CaptionStream, SampleStream, Stream
+from training.tokens import PackedCaptions, TokenStates
 from training.trainer import Settings, Trainer, accelerator_for
 
 # Knobs that make a network small; each is given to the papers that have it.
@@ -35,9 +37,11 @@ SMALL: dict[str, object] = {
     "conditioning_dim": 4,
     "factor": 2,
     "scales": 2,
+    "damsm_kimg": 0.016,
 }
-# Length of the captions' embeddings.
-CAPTION = 6
+# Length of the captions' embeddings, words behind them where a paper wants some, and their states'
+# length, which is that of the default text encoder.
+CAPTION, WORDS, TOKEN = 6, 3, 384
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ def build_recipe(entry: Entry, data: Sample, **changes: object) -> Recipe:
     torch.manual_seed(0)
     spec = spec_of(data)
     if entry.learns == "captions" and isinstance(data, PictureData):
-        spec = spec_of(data, CAPTION)
+        spec = captioned_spec(words="words" in entry.needs)
     recipe = entry.build(spec, **small_knobs(entry, **changes))
     if recipe.fit is not None:
         assert isinstance(data, PictureData)
@@ -94,20 +98,40 @@ def build_recipe(entry: Entry, data: Sample, **changes: object) -> Recipe:
     return recipe
 
 
-def captioned_spec() -> Spec:
-    return spec_of(squares(), CAPTION)
+def captioned_spec(*, words: bool = False) -> Spec:
+    if not words:
+        return spec_of(squares(), CAPTION)
+    spec = spec_of(squares(), packed_dim(CAPTION, WORDS, TOKEN))
+    return replace(spec, words=WORDS, token_dim=TOKEN)
 
 
-def captioned_batch(n: int = 4, step: int = 0) -> Batch:
-    (batch,) = stream_of("captions", squares(), 0).batches(step, n, 1, torch.device("cpu"))
+def captioned_batch(n: int = 4, step: int = 0, *, words: bool = False) -> Batch:
+    stream = caption_stream(squares(), 0, words=words)
+    (batch,) = stream.batches(step, n, 1, torch.device("cpu"))
     return batch
 
 
-def stream_of(learns: str, data: Sample, seed: int) -> Stream:
-    if learns == "samples":
+def caption_stream(data: PictureData, seed: int, *, words: bool = False) -> CaptionStream:
+    """Two words a caption: its colour's, and one of its own."""
+    embeddings = embeddings_of(data, CAPTION)
+    if not words:
+        return CaptionStream(data, embeddings, seed=seed)
+    count = len(embeddings)
+    states = np.random.default_rng(3).normal(size=(3 + count, TOKEN)).astype(np.float16)
+    assert data.labels is not None
+    colours = data.labels[data.caption_owners]
+    order = np.stack([colours, 3 + np.arange(count)], axis=1).flatten()
+    tokens = TokenStates(states[order], 2 * np.arange(count + 1), np.arange(count))
+    rows = PackedCaptions(embeddings, tokens, WORDS)
+    return CaptionStream(data, embeddings, seed=seed, rows=rows)
+
+
+def stream_of(recipe: Recipe, data: Sample, seed: int) -> Stream:
+    entry = recipes().get(recipe.key)
+    if entry is None or entry.learns == "samples":
         return SampleStream(data, seed=seed)
     assert isinstance(data, PictureData)
-    return CaptionStream(data, embeddings_of(data, CAPTION), seed=seed)
+    return caption_stream(data, seed, words="words" in entry.needs)
 
 
 def trainer_of(
@@ -118,6 +142,4 @@ def trainer_of(
         **{"kimg": 0.064, "report_rounds": 2, "checkpoint_kimg": 1.0, **changes},  # type: ignore[arg-type]
     )
     accelerator = accelerator_for(precision, out)  # type: ignore[arg-type]
-    known = recipe.key in recipes()
-    learns = find_recipe(recipe.key).learns if known else "samples"
-    return Trainer(recipe, stream_of(learns, data, settings.seed), settings, accelerator)
+    return Trainer(recipe, stream_of(recipe, data, settings.seed), settings, accelerator)

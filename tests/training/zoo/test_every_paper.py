@@ -11,13 +11,19 @@ import pytest
 import torch
 
 from t2i.bundle import Bundle
-from t2i.encoders import CaptionEncoder, caption_statistics, load_text_encoder
+from t2i.encoders import (
+    CaptionEncoder,
+    TextEncoder,
+    WordsEncoder,
+    caption_statistics,
+    load_text_encoder,
+)
 from t2i.networks import NETWORKS, CaptionNetwork, build
 from t2i.networks.base import PictureGenerator
 from t2i.pipeline import Pipeline
 from tests.training.conftest import squares
 from tests.training.test_trainer import assert_same, weights
-from tests.training.zoo.samples import CAPTION, Sample, build_recipe, sample_for, trainer_of
+from tests.training.zoo.samples import CAPTION, WORDS, Sample, build_recipe, sample_for, trainer_of
 from training.data.pictures import PictureData
 from training.export import export_bundle
 from training.export_samples import export_pictures, load_generator, save_generator
@@ -62,16 +68,18 @@ def exported(
     notes: Mapping[str, object],
 ) -> Bundle:
     torch.manual_seed(0)
-    encoder = CaptionEncoder(
-        load_text_encoder(), CaptionNetwork(width=8, heads=2, queries=2, code_dim=CAPTION)
-    )
+    words = load_text_encoder()
+    network = CaptionNetwork(width=8, heads=2, queries=2, code_dim=CAPTION)
+    encoder: TextEncoder = CaptionEncoder(words, network)
+    if "words" in entry.needs:
+        encoder = WordsEncoder(encoder, WORDS)
     return export_bundle(
         folder,
         name="small",
         recipe=entry.key,
         generator=average,
         encoder=encoder,
-        statistics=caption_statistics(encoder.words.encode(sorted(set(data.flat_captions)))),
+        statistics=caption_statistics(words.encode(sorted(set(data.flat_captions)))),
         data=data,
         kimg=run.kimg,
         settings=notes,

@@ -27,7 +27,7 @@ from training.zoo.stackgan import stackgan
 
 def small(**changes: object) -> Recipe:
     torch.manual_seed(0)
-    knobs = {"width": 4, "generator_width": 4, "noise_dim": 5, "code_dim": 3}
+    knobs = {"width": 4, "generator_width": 4, "noise_dim": 5}
     return stackgan(captioned_spec(), **{**knobs, "conditioning_dim": 4, "factor": 2, **changes})
 
 

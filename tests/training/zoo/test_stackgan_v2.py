@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
-from t2i.networks import CaptionCritic, Drawn, TreeGenerator
+from t2i.networks import TreeGenerator
 from tests.training.zoo.moves import losses_of
 from tests.training.zoo.samples import captioned_batch, captioned_spec, ring, spec_of
+from tests.training.zoo.watched import Watched
 from training.errors import TrainingError
 from training.objectives import colour_consistency, conditioning_kl
 from training.optimizers import Adam
@@ -29,36 +29,6 @@ def tree_of(recipe: Recipe) -> TreeGenerator:
     tree = recipe.networks["generator"]
     assert isinstance(tree, TreeGenerator)
     return tree
-
-
-class Watched:
-    """Keeps what each scale's critic was shown and said, and what was drawn."""
-
-    def __init__(self, recipe: Recipe) -> None:
-        self.drawn: list[Drawn] = []
-        self.shown: list[list[Tensor]] = []
-        self.alone: list[list[Tensor]] = []
-        self.paired: list[list[Tensor]] = []
-        self.read: list[list[Tensor]] = []
-        tree_of(recipe).register_forward_hook(lambda m, given, out: self.drawn.append(out))
-        for critic in recipe.networks["discriminator"].children():
-            assert isinstance(critic, CaptionCritic) and critic.score_alone is not None
-            for kept, module, place in (
-                (self.alone, critic.score_alone, "out"),
-                (self.paired, critic.score, "out"),
-                (self.shown, critic.trunk, "in"),
-                (self.read, critic.read, "in"),
-            ):
-                kept.append([])
-                module.register_forward_hook(keep(kept[-1], place))
-
-
-def keep(rows: list[Tensor], place: str) -> Any:
-    def hook(module: object, given: tuple[Tensor, ...], out: Tensor) -> None:
-        kept = given[0] if place == "in" else out.squeeze(1)
-        rows.append(kept.detach())
-
-    return hook
 
 
 def test_every_scale_is_judged_with_its_caption_and_without() -> None:
@@ -128,7 +98,6 @@ def test_the_papers_settings_are_the_defaults() -> None:
     assert recipe.phases[0].optimizer == Adam(2e-4, betas=(0.5, 0.999))
     assert recipe.ema is not None
     assert recipe.ema.decay(1e6, 24) == pytest.approx(0.999, abs=1e-5)
-    assert small(ema_half_life=0.0).ema is None
 
 
 def test_data_and_scales_that_do_not_fit_are_refused() -> None:
