@@ -47,7 +47,7 @@ class Damsm(nn.Module):
         self.sentence = nn.Linear(sentence_dim, dim)
 
     def forward(self, pictures: Tensor, captions: Words, also_true: Tensor) -> Tensor:
-        """How badly pictures and captions of a batch find each other (eq. 11 to 13).
+        """How badly pictures and captions of a batch find each other (eq. 11 to 14).
 
         Args:
             pictures: ``(n, 3, r, r)`` in [-1, 1].

@@ -262,7 +262,7 @@ def mode_seeking_loss(first: Tensor, second: Tensor, noise: Tensor, other: Tenso
 
 
 def colour_consistency(fine: Tensor, coarse: Tensor, covariance_weight: float = 5.0) -> Tensor:
-    """Let pictures of two scales agree in their colours. StackGAN-v2 (1710.10916), eq. 8.
+    """Let pictures of two scales agree in their colours. StackGAN-v2, 1710.10916, section 4.3.
 
     Args:
         fine: ``(n, c, r, r)`` pictures.

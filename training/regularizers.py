@@ -196,7 +196,7 @@ def squared_gradients(play: Play, samples: Tensor) -> Tensor:
 class MatchingAwarePenalty(Regularizer):
     """``E (‖∇_x D(x, e)‖ + ‖∇_e D(x, e)‖)^p`` at real pictures with captions true of them.
 
-    Tao et al., 2022, 2008.05865, eq. 3: weight 2, p = 6. It draws D's loss flat around what the
+    Tao et al., 2022, 2008.05865, eq. 1: weight 2, p = 6. It draws D's loss flat around what the
     generator should come to: real pictures that match, and no others. The two gradients are taken
     as one vector, as the authors' code does. ``e`` is the caption as the critic reads it.
 

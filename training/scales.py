@@ -80,7 +80,7 @@ def joint_discriminator_loss(
     right: Tensor,
     wrong: Tensor,
 ) -> Joint:
-    """Judge real and generated pictures at every scale. StackGAN-v2 (1710.10916), eq. 6.
+    """Judge real and generated pictures at every scale. StackGAN-v2, 1710.10916, 4.2.
 
     Args:
         networks: ``discriminator`` is what `scale_critics` returned.
@@ -103,7 +103,7 @@ def joint_discriminator_loss(
 def joint_generator_loss(
     networks: Networks, objective: Objective, fakes: Sequence[Tensor], right: Tensor
 ) -> Joint:
-    """Ask to be taken for real at every scale. StackGAN-v2 (1710.10916), eq. 7.
+    """Ask to be taken for real at every scale. StackGAN-v2, 1710.10916, 4.2.
 
     Args:
         networks: ``discriminator`` is what `scale_critics` returned.

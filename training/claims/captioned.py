@@ -170,6 +170,8 @@ def equally_costly(
 
 def _counted(recipe: Recipe, resolution: int, active: Sequence[str], rows: int = 4) -> float:
     """Count one round on a batch of noise, a picture."""
+    for _, network in nets(recipe):
+        network.cpu()
     dim = cast(int, recipe.networks["generator"].condition_dim)
     pictures, captions = torch.randn(rows, 3, resolution, resolution), torch.randn(2, rows, dim)
     batch = Batch(

@@ -29,7 +29,7 @@ def gan_cls(trial: Trial) -> Measured:
     trained = trial.train("gan-cls", birds.data, kimg=150.0, width=32, generator_width=32)
     captions = embedded(trained, unseen.captions)
     pictures = as_input(unseen.held_out.pictures[: len(captions)])
-    critic = trained.networks["discriminator"]
+    critic = trained.networks["discriminator"].cpu()
     right = scores_of(critic, pictures, captions)
     wrong = scores_of(critic, pictures, captions.roll(1, dims=0))
     ranked = 100.0 * float((right > wrong).float().mean())

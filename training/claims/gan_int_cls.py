@@ -30,13 +30,13 @@ def gan_int_cls(trial: Trial) -> Measured:
     captions = embedded(trained, birds.captions)
     drawn = drawn_from(trained, captions)
     between = drawn_from(trained, 0.5 * (captions + captions.roll(1, dims=0)))
-    generator = trained.average
+    generator, style_encoder = trained.average.cpu(), trained.networks["style"].cpu()
     assert isinstance(generator, PictureGenerator)
     count = min(200, len(captions))
     noise = torch.randn(count, generator.noise_dim, generator=torch.Generator().manual_seed(2))
     with torch.inference_mode():
         shown = generator(captions[:count], noise).pictures[-1]
-        read = class_logits_of(trained.networks["style"], shown)
+        read = class_logits_of(style_encoder, shown)
         other = captions[:count].roll(1, dims=0)
         true, moved, strange = (
             generator(other, style).pictures[-1] for style in (noise, read, noise.roll(1, dims=0))

@@ -45,7 +45,7 @@ def attngan(
     L_Gi = -½ E log D_i(x̂_i) - ½ E log D_i(x̂_i, ē),   L = Σ_i L_Gi + λ L_DAMSM   (eq. 3 and 4)
     L_Di = ½ (-E log D_i(x_i) - E log(1 - D_i(x̂_i)))
            + ½ (-E log D_i(x_i, ē) - E log(1 - D_i(x̂_i, ē)) - E log(1 - D_i(x_i, ê)))    (eq. 5)
-    L_DAMSM = L_1w + L_2w + L_1s + L_2s                                          (eq. 13)
+    L_DAMSM = L_1w + L_2w + L_1s + L_2s                                          (eq. 14)
 
     e are the words, ē the sentence, ê a wrong one. DAMSM learns first, from real pictures, and is
     frozen: it tells G how well words and picture find each other. λ is 5 for birds.

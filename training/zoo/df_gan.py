@@ -34,10 +34,10 @@ def df_gan(
 
     L_D = E max(0, 1 - D(x, e)) + ½ E max(0, 1 + D(G(z, e), e)) + ½ E max(0, 1 + D(x, ê))
           + k E (‖∇_x D(x, e)‖ + ‖∇_e D(x, e)‖)^p                         (eq. 1)
-    L_G = -E D(G(z, e), e)                                                (eq. 2)
+    L_G = -E D(G(z, e), e)                                                (eq. 1)
 
-    k = 2, p = 6 (matching-aware gradient penalty). Section 3.3: D says one thing, of picture and
-    caption together (one-way output). Section 3.4: in every block two affine transformations, their
+    k = 2, p = 6 (matching-aware gradient penalty). Section 3.2: D says one thing, of picture and
+    caption together (one-way output). Section 3.3: in every block two affine transformations, their
     MLPs fed with noise and caption, then a convolution, twice. Section 4: Adam with betas 0 and
     0.9, of 1e-4 for G and 4e-4 for D, batches of 32.
 

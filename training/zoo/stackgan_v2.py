@@ -36,18 +36,18 @@ def stackgan_v2(
 
     Zhang, Xu, Li, Zhang, Wang, Huang and Metaxas, 2018, arXiv:1710.10916.
 
-    h_0 = F_0(c, z),  h_i = F_i(h_{i-1}, c),  s_i = G_i(h_i)                 (eq. 2 and 3)
+    h_0 = F_0(c, z),  h_i = F_i(h_{i-1}, c),  s_i = G_i(h_i)               (section 4.1)
     L_Di = -E log D_i(x_i) - E log(1 - D_i(s_i))
-           - E log D_i(x_i, c) - E log(1 - D_i(x_i, ĉ)) - E log(1 - D_i(s_i, c))   (eq. 6)
-    L_Gi = -E log D_i(s_i) - E log D_i(s_i, c),   L_G = Σ_i L_Gi + λ KL            (eq. 7)
-    L_Ci = ‖μ(s_i) - μ(s_{i-1})‖² + 5 ‖Σ(s_i) - Σ(s_{i-1})‖²,  α Σ_i L_Ci to L_G    (eq. 8)
+           - E log D_i(x_i, c) - E log(1 - D_i(x_i, ĉ)) - E log(1 - D_i(s_i, c))  (section 4.2)
+    L_Gi = -E log D_i(s_i) - E log D_i(s_i, c),   L_G = Σ_i L_Gi + λ KL      (section 4.2)
+    L_Ci = ‖μ(s_i) - μ(s_{i-1})‖² + 5 ‖Σ(s_i) - Σ(s_{i-1})‖²,  α Σ_i L_Ci to L_G  (section 4.3)
 
     c is drawn around the caption as in stackgan; D is shown its mean, ĉ is a wrong caption's. α is
     0 with captions, which hold the scales together. Adam of 2e-4 with β1 = 0.5, batches of 24.
 
-    Deviations: captions as in gan-cls, Gaussian and λ as in stackgan; the mean learns from L_G
-    alone; real pictures count once without a caption, where the authors' code counts those of
-    wrong captions again; G's average (0.999 a batch) is from their code.
+    Deviations: captions as in gan-cls, Gaussian and λ as in stackgan; real pictures count once
+    without a caption, where the authors' code counts those of wrong captions again; G's average
+    (0.999 a batch) is from their code.
 
     Args:
         spec: What the data is.
