@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -213,7 +214,7 @@ class TreeGenerator(PictureGenerator):
         width: int = 64,
         blocks: int = 2,
     ) -> None:
-        shape = {
+        shape: dict[str, Any] = {
             "resolution": resolution,
             "scales": scales,
             "channels": channels,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -83,7 +85,7 @@ class AttentionGenerator(PictureGenerator):
                 f"words: {words} of {token_dim} numbers leave nothing of {condition_dim} for the "
                 "sentence; give captions with words"
             )
-        shape = {
+        shape: dict[str, Any] = {
             "resolution": resolution,
             "scales": scales,
             "channels": channels,
@@ -139,7 +141,7 @@ class AttentionGenerator(PictureGenerator):
         def context(number: int, x: Tensor, conditioning: Tensor) -> Tensor:
             layer = self.attention[number - 1]
             assert isinstance(layer, WordAttention)
-            maps.append(layer.weights(x, said).transpose(1, 2).unflatten(2, x.shape[2:]))
+            maps.append(layer.weights(x, said).transpose(1, 2).reshape(len(x), -1, *x.shape[2:]))
             gathered: Tensor = layer(x, said)
             return gathered
 

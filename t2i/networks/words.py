@@ -55,7 +55,6 @@ def unpack(embedding: Tensor, words: int, token_dim: int) -> Words:
         words: Number of words that there is room for.
         token_dim: Length of a word's state.
     """
-    sentence, states, present = embedding.split(
-        [embedding.shape[1] - words * (token_dim + 1), words * token_dim, words], dim=1
-    )
-    return Words(sentence, states.unflatten(1, (words, token_dim)), present > 0.5)
+    parts = [embedding.shape[1] - words * (token_dim + 1), words * token_dim, words]
+    sentence, states, present = torch.split(embedding, parts, dim=1)
+    return Words(sentence, states.reshape(-1, words, token_dim), present > 0.5)

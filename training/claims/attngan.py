@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -28,7 +30,7 @@ def attngan(trial: Trial) -> Measured:
     or more.
     """
     birds = birds_of(trial)
-    knobs = {"width": 32, "generator_width": 64, "damsm_kimg": DAMSM_KIMG}
+    knobs: dict[str, Any] = {"width": 32, "generator_width": 64, "damsm_kimg": DAMSM_KIMG}
     matched = trial.train("attngan", birds.data, kimg=KIMG, **knobs)
     alone = trial.train(
         "attngan", birds.data, kimg=KIMG, name="attngan-alone", damsm_weight=0.0, **knobs

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from t2i.conditions import Text
 from t2i.pipeline import Pipeline
@@ -181,7 +182,7 @@ def _counted(recipe: Recipe, resolution: int, active: Sequence[str], rows: int =
         captions=CaptionRows(captions[0], captions[1], torch.zeros(rows, rows, dtype=torch.bool)),
     )
     kept = {name: {k: v.clone() for k, v in n.state_dict().items()} for name, n in nets(recipe)}
-    counter = FlopCounterMode(display=False)
+    counter = _Operations()
     with counter:
         for phase in recipe.phases:
             if phase.name not in active:
@@ -193,7 +194,27 @@ def _counted(recipe: Recipe, resolution: int, active: Sequence[str], rows: int =
     for name, network in nets(recipe):
         network.requires_grad_(False).zero_grad()
         network.load_state_dict(kept[name])
-    return float(counter.get_total_flops()) / rows
+    return counter.total / rows
+
+
+class _Operations(TorchDispatchMode):
+    """Counts what `torch.utils.flop_counter` knows of each operation.
+
+    Its own mode also follows modules, which a penalty's gradient of a gradient does not survive.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0.0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> object:
+        given = kwargs or {}
+        out = func(*args, **given)
+        if func._overloadpacket in flop_registry:
+            self.total += flop_registry[func._overloadpacket](*args, **given, out_val=out)
+        return out
 
 
 def nets(recipe: Recipe) -> list[tuple[str, torch.nn.Module]]:

@@ -41,8 +41,8 @@ def df_gan(
     MLPs fed with noise and caption, then a convolution, twice. Section 4: Adam with betas 0 and
     0.9, of 1e-4 for G and 4e-4 for D, batches of 32.
 
-    Deviations: e is this run's caption network, standardised, instead of DAMSM's sentence, and a
-    wrong caption ê is never true of the picture; both gradients are one vector and G's average
+    Deviations: this run's caption network gives e, standardised, instead of DAMSM; a wrong caption
+    ê is never true of the picture; both gradients are one vector and G's average
     (0.999 a batch) is served, as in the authors' code; the penalty may be lazy.
 
     Args:

@@ -35,9 +35,9 @@ def gan_cls(
     features, followed by a 1x1 convolution. Section 5: Adam of 2e-4 with β1 = 0.5, halved every 100
     epochs (here 900 kimg), batches of 64.
 
-    Deviations: φ is this run's caption network instead of a char-CNN-RNN, standardised; networks
-    are DCGAN's, without the residual blocks of the authors' code; a wrong caption is never true of
-    the picture.
+    Deviations: this run's caption network gives φ, standardised, instead of a char-CNN-RNN; the
+    players are DCGAN's, without the residual blocks of the authors' code; a wrong caption is never
+    true of the picture.
 
     Args:
         spec: What the data is.
