@@ -197,14 +197,14 @@ def _counted(recipe: Recipe, resolution: int, active: Sequence[str], rows: int =
     return counter.total / rows
 
 
-class _Operations(TorchDispatchMode):
+class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts what `torch.utils.flop_counter` knows of each operation.
 
     Its own mode also follows modules, which a penalty's gradient of a gradient does not survive.
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.total = 0.0
 
     def __torch_dispatch__(
