@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from t2i.networks import DcganCritic, DcganGenerator, MlpCritic, MlpGenerator
+from t2i.networks import (
+    DcganCaptionCritic,
+    DcganCritic,
+    DcganGenerator,
+    MlpCritic,
+    MlpGenerator,
+)
 from tests.training.test_trainer import weights
 from tests.training.zoo.samples import ring, trainer_of
 from training.augment import DiffAugment
@@ -327,3 +333,18 @@ def test_tokens_are_shown_as_one_hot_rows_and_nothing_else_is_changed() -> None:
     expected = [[[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], [[0.0, 1.0, 0.0], [0.0, 1.0, 0.0]]]
     torch.testing.assert_close(after.pictures, torch.tensor(expected))
     assert (after.noise, after.labels) == (before.noise, before.labels)
+
+
+def test_wrong_captions_need_a_critic_of_pairs_and_an_objective_of_terms() -> None:
+    with pytest.raises(TrainingError, match="MlpCritic judges no pairs"):
+        small(4, wrong=by_label(4))
+    critic = DcganCaptionCritic(resolution=16, condition_dim=4, code_dim=2, width=4)
+    pictures = DcganGenerator(resolution=16, condition_dim=4, width=4)
+    with pytest.raises(TrainingError, match="Relativistic has no term of its own"):
+        small(
+            generator=pictures,
+            discriminator=critic,
+            objective=Relativistic(),
+            condition=by_label(4),
+            wrong=by_label(4),
+        )
