@@ -29,7 +29,8 @@ def layers(network: nn.Module) -> int:
 
 
 def drawn(generator: PictureGenerator, count: int = 4) -> Tensor:
-    return generator(torch.zeros(count, 0), torch.randn(count, 5)).pictures[-1]
+    found: Tensor = generator(torch.zeros(count, 0), torch.randn(count, 5)).pictures[-1]
+    return found
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -38,7 +39,7 @@ def test_every_architecture_draws_and_judges_each_sample_by_itself(name: str) ->
     pictures = drawn(generator.eval())
     assert pictures.shape == (4, 3, 32, 32) and pictures.abs().max() <= 1
     together = critic(pictures).logits
-    alone = torch.cat([critic(each).logits for each in pictures.split(1)])
+    alone = torch.cat([critic(each).logits for each in torch.split(pictures, 1)])
     torch.testing.assert_close(together, alone)
     assert not any(isinstance(module, _BatchNorm) for module in critic.modules())
 

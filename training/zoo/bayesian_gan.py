@@ -83,10 +83,10 @@ def bayesian_gan(
     def discriminator_loss(networks: Networks, batch: Batch) -> Losses:
         with torch.no_grad():
             parts = posterior.shares(networks, batch, "discriminator")
-        real, fake, code = (torch.cat(each) for each in zip(*parts, strict=True))
-        loss = non_saturating.discriminator_loss(
-            judged(networks, real, code), judged(networks, fake, code)
-        )
+        code = torch.cat([part.code for part in parts])
+        real = judged(networks, torch.cat([part.real for part in parts]), code)
+        fake = judged(networks, torch.cat([part.fake for part in parts]), code)
+        loss = non_saturating.discriminator_loss(real, fake)
         return Losses(loss, {"D/adversarial": loss.detach()})
 
     def generator_loss(networks: Networks, batch: Batch) -> Losses:
