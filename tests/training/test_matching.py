@@ -76,6 +76,29 @@ def test_disagreement_is_the_cross_entropy_of_picking_the_own_caption_and_pictur
     assert masked.item() == pytest.approx(0.5 * math.log((e + 1) / e))
 
 
+def test_disagreement_scales_the_cosines_of_standardised_captions() -> None:
+    torch.manual_seed(2)
+    matcher = Matcher(code_dim=4)
+    codes = 3.0 * torch.randn(6, 4) + 1.0
+    matcher.standardize.fit(codes)
+    seen, right, wrong = torch.randn(3, 4), codes[:3], codes[3:]
+    own, other = (matcher.said(matcher.standardize(x)).detach() for x in (right, wrong))
+    torch.testing.assert_close(matcher.directions(right).detach(), F.normalize(own, dim=1))
+    cosines = [[float(F.cosine_similarity(s, c, dim=0)) for c in (*own, *other)] for s in seen]
+    for log_scale, scale in ((math.log(3.0), 3.0), (20.0, 50.0)):
+        matcher.log_scale.data.fill_(log_scale)
+        assert matcher.scale.item() == pytest.approx(scale)
+        expected = 0.0
+        for i, row in enumerate(cosines):
+            rivals = [scale * row[j] for j in (*range(3), 3 + i)]
+            column = [scale * other_row[i] for other_row in cosines]
+            for against in (rivals, column):
+                expected += math.log(sum(math.exp(a - scale * row[i]) for a in against)) / 6
+        nothing = torch.zeros(3, 3, dtype=torch.bool)
+        loss = matcher.disagreement(seen, right, wrong, nothing)
+        assert loss.item() == pytest.approx(expected, rel=1e-4)
+
+
 def test_disagreement_teaches_the_pictures_and_no_frozen_network() -> None:
     matcher = Matcher(code_dim=8).eval().requires_grad_(False)
     pictures = torch.rand(4, 3, 16, 16, requires_grad=True)
