@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from t2i.networks.blocks import Standardize
 from t2i.networks.words import Words
-from training.matching import PictureNetwork
+from training.matcher import PictureNetwork
 from training.objectives import mutual_choice
 
 ABSENT = -1e4

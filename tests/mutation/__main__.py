@@ -62,9 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"  survived: {target.source} {verdict.mutant.words}", flush=True)
         verdicts += here
         print(row(target.source, here), flush=True)
+        if given.json is not None:
+            # After each file, so that a run that is stopped leaves what it knew.
+            done = chosen[: chosen.index(target) + 1]
+            given.json.write_text(json.dumps(as_json(done, verdicts), indent=2) + "\n")
     print(f"{row('all', verdicts)}   in {time.monotonic() - started:.0f} s")
-    if given.json is not None:
-        given.json.write_text(json.dumps(as_json(chosen, verdicts), indent=2) + "\n")
     return 0 if score(verdicts) >= given.at_least else 1
 
 

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import flop_registry
 from t2i.conditions import Text
 from t2i.pipeline import Pipeline
 from training.claims.claim import Trained, Trial
-from training.claims.fidelity import Judge, judge_of
+from training.claims.fidelity import Fidelity, fidelity_of
 from training.claims.trial import draw
 from training.data.birds import BirdData, BirdTruth, Split
 from training.metrics.attributes import AttributeClassifier, accuracy
@@ -37,7 +37,7 @@ class Birds:
 
     Attributes:
         data: To learn from.
-        held_out: Other birds; the first `Judge.count` are compared with.
+        held_out: Other birds; the first `Fidelity.count` are compared with.
         judge: Compares pictures with them.
         classifier: Reads attributes off pictures; it learned from neither.
         asked: Flat numbers of one caption of each bird that is compared with.
@@ -45,7 +45,7 @@ class Birds:
 
     data: BirdData
     held_out: BirdData
-    judge: Judge
+    judge: Fidelity
     classifier: AttributeClassifier
     asked: NDArray[np.int64]
 
@@ -83,7 +83,7 @@ class Birds:
 def birds_of(trial: Trial, split: Split = "val") -> Birds:
     """Draw birds to learn from, and others of a split to ask for and compare with."""
     data, held_out = trial.data(BIRDS), trial.data(HELD_OUT, split=split)
-    judge = judge_of(trial, data, held_out)
+    judge = fidelity_of(trial, data, held_out)
     rng = np.random.default_rng(trial.seed)
     starts = held_out.caption_starts
     counts = np.diff(starts)[: judge.count]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from t2i.networks.base import Scores
 from training.claims.captioned import birds_of, drawn_for, embedded, figures_of, show
 from training.claims.claim import Measured, Trial, claim
-from training.claims.judged import as_input
+from training.claims.pictures import as_input
 
 
 @claim(
