@@ -10,7 +10,8 @@ the files away. The job is `t2i.batch.run_job`: shards, manifest, sheet, all on 
 the raw rows are drawn before the job and half after it, so that a machine that slows down shows.
 
 `pipeline_per_second` is what `Pipeline.encode` and `Pipeline.draw` give alone, which the promise of
-the same bytes in any company allows at most. `start_seconds` is from the start of `t2i batch` on a
+the same bytes in any company allows at most. On a machine that does other work only processor time
+compares. `start_seconds` is from the start of `t2i batch` on a
 long file until it draws.
 """
 
@@ -21,13 +22,13 @@ import itertools
 import json
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -36,7 +37,7 @@ import psutil
 import torch
 from numpy.typing import NDArray
 
-from t2i.batch import Job, PipelineDrawer, run_job
+from t2i.batch import Job, PipelineDrawer, Summary, run_job
 from t2i.compute import core_count
 from t2i.pictures import encode_picture
 from t2i.pipeline import Draw, Pipeline
@@ -61,14 +62,13 @@ def captions(count: int) -> list[str]:
     return list(itertools.islice(dict.fromkeys(all_of_them), count))
 
 
-def raw(pipeline: Pipeline, asked: Sequence[str]) -> float:
-    """Return the pictures a second of the bare networks."""
+def raw(pipeline: Pipeline, asked: Sequence[str]) -> None:
+    """Draw with the bare networks."""
     generator = pipeline.bundle.generator(pipeline.device).to(memory_format=torch.channels_last)
     encoder = pipeline._encoders.text
     if encoder is None:
         raise SystemExit("the benchmark asks with captions: give a bundle that takes text")
     low, high = pipeline.bundle.config.value_range
-    began = time.perf_counter()
     with torch.inference_mode(), ThreadPoolExecutor(1) as packing:
         packed: list[Future[list[bytes]]] = []
         for some in batches(asked, SORTED_AT_ONCE):
@@ -86,7 +86,6 @@ def raw(pipeline: Pipeline, asked: Sequence[str]) -> float:
                 arrays = array.contiguous().numpy()
                 packed.append(packing.submit(pack, arrays))
         assert sum(len(future.result()) for future in packed) == len(asked)
-    return len(asked) / (time.perf_counter() - began)
 
 
 def pack(arrays: NDArray[np.uint8]) -> list[bytes]:
@@ -94,15 +93,46 @@ def pack(arrays: NDArray[np.uint8]) -> list[bytes]:
     return [encode_picture(array) for array in arrays]
 
 
-def promised(pipeline: Pipeline, asked: Sequence[str]) -> float:
-    """Return the pictures a second of encoding and drawing as every picture is drawn."""
-    began = time.perf_counter()
+def promised(pipeline: Pipeline, asked: Sequence[str]) -> None:
+    """Encode and draw as every picture is drawn."""
     for some in batches(asked, 64):
         embeddings = pipeline.encode(some)
         drawn = pipeline.draw([Draw(row, seed) for seed, row in enumerate(embeddings)])
         for stages in drawn:
             encode_picture(stages[-1])
-    return len(asked) / (time.perf_counter() - began)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What some pictures cost: wall-clock time, and processor time of all threads."""
+
+    pictures: int
+    seconds: float
+    cpu_seconds: float
+
+    @classmethod
+    def of(cls, work: Callable[[], object], pictures: int) -> Cost:
+        """Measure."""
+        began, cpu = time.perf_counter(), time.process_time()
+        work()
+        return cls(pictures, time.perf_counter() - began, time.process_time() - cpu)
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.pictures + other.pictures,
+            self.seconds + other.seconds,
+            self.cpu_seconds + other.cpu_seconds,
+        )
+
+    @property
+    def rate(self) -> float:
+        """Pictures a second."""
+        return self.pictures / self.seconds
+
+    @property
+    def cpu_ms(self) -> float:
+        """Processor time of a picture."""
+        return 1e3 * self.cpu_seconds / self.pictures
 
 
 class Memory:
@@ -183,11 +213,12 @@ def main() -> None:
     asked = captions(options.rows + 4 * half)
     rest = iter([asked[n * half : (n + 1) * half] for n in range(4)])
 
-    def measure() -> tuple[float, float]:
-        return raw(pipeline, next(rest)), promised(pipeline, next(rest))
+    def measure(draw: Callable[[Pipeline, Sequence[str]], None]) -> Cost:
+        some = next(rest)
+        return Cost.of(lambda: draw(pipeline, some), len(some))
 
     raw(pipeline, asked[-DRAWN_AT_ONCE:])
-    before = measure()
+    raw_before, kept_before = measure(raw), measure(promised)
     memory = Memory()
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "captions.txt")
@@ -195,24 +226,34 @@ def main() -> None:
         job = Job(
             source=source, input_format="text", out=Path(folder, "out"), format=options.format
         )
-        began = time.perf_counter()
-        summary = run_job(job, lambda: PipelineDrawer(pipeline), progress=memory)
-        seconds = time.perf_counter() - began
-    after = measure()
-    bare, kept = (statistics.mean(pair) for pair in zip(before, after, strict=True))
+        summaries: list[Summary] = []
+        drawn = Cost.of(
+            lambda: summaries.append(
+                run_job(job, lambda: PipelineDrawer(pipeline), progress=memory)
+            ),
+            options.rows,
+        )
+    (summary,) = summaries
+    assert summary.pictures == options.rows
+    raw_after, kept_after = measure(raw), measure(promised)
+    bare, kept = raw_before + raw_after, kept_before + kept_after
     early = min(2000, summary.rows // 10)
     print(
         json.dumps(
             {
                 "command": f"python -m benchmarks.batch {' '.join(sys.argv[1:])}",
                 "rows": summary.rows,
-                "pictures": summary.pictures,
-                "seconds": round(seconds, 2),
-                "job_per_second": round(summary.pictures / seconds, 2),
-                "raw_per_second": [round(before[0], 2), round(after[0], 2)],
-                "pipeline_per_second": [round(before[1], 2), round(after[1], 2)],
-                "job_over_raw": round(summary.pictures / seconds / bare, 3),
-                "job_over_pipeline": round(summary.pictures / seconds / kept, 3),
+                "seconds": round(drawn.seconds, 2),
+                "job_per_second": round(drawn.rate, 2),
+                "raw_per_second": [round(raw_before.rate, 2), round(raw_after.rate, 2)],
+                "pipeline_per_second": [round(kept_before.rate, 2), round(kept_after.rate, 2)],
+                "job_over_raw": round(drawn.rate / bare.rate, 3),
+                "job_over_pipeline": round(drawn.rate / kept.rate, 3),
+                "cpu_ms_per_picture": {
+                    "job": round(drawn.cpu_ms, 2),
+                    "raw": round(bare.cpu_ms, 2),
+                    "pipeline": round(kept.cpu_ms, 2),
+                },
                 "rss_mb": {
                     f"row {early}": memory.at(early),
                     f"row {summary.rows}": memory.at(summary.rows),

@@ -406,10 +406,11 @@ def test_five_million_rows_start_at_once_and_are_not_held_in_memory(
 
     class First(Squares):
         def draw(self, asks: Any) -> Any:
-            raise T2IError(f"after {time.monotonic() - began:.2f} s")
+            raise T2IError(f"after {time.process_time() - began:.2f} s")
 
     tracemalloc.start()
-    began = time.monotonic()
+    # Processor time, which does not depend on what else the machine does.
+    began = time.process_time()
     try:
         with pytest.raises(T2IError, match=r"after [0-4]\."):
             run(First(), rows_per_shard=1000)
