@@ -63,7 +63,7 @@ def attngan(
         noise_dim: Length of the noise.
         conditioning_dim: Length of the conditioning.
         generator_width: Channels of the coarsest picture's features.
-        width: Channels of the first layer of each discriminator and of DAMSM's pictures.
+        width: Channels of each discriminator's first layer.
         batch_size: Pictures a step over all processes.
     """
     sizes = {"noise_dim": noise_dim, "conditioning_dim": conditioning_dim, "scales": scales}
@@ -71,7 +71,7 @@ def attngan(
     generator = for_captions(AttentionGenerator, spec, **sizes)
     sides, dim = generator.resolutions, spec.sentence_dim
     critics = scale_critics(spec, sides, condition_dim=dim, width=width)
-    damsm = Damsm(dim, spec.token_dim, width=max(1, width // 2))
+    damsm = Damsm(dim, spec.token_dim)
 
     def matched(networks: Networks, batch: Batch, pictures: Tensor) -> Tensor:
         said = unpack(batch.right, spec.words, spec.token_dim)
