@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from t2i.networks import DcganAutoencoder
 from tests.training.conftest import squares
 from tests.training.zoo.moves import Scored, batch_of, losses_of
 from tests.training.zoo.samples import ring, spec_of
+from training.registry import Spec
 from training.zoo.ebgan import ebgan, energy
 
 SAMPLES = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
@@ -50,3 +52,17 @@ def test_fakes_beyond_the_margin_no_longer_move_the_critic() -> None:
 def test_pictures_are_judged_by_a_convolutional_autoencoder() -> None:
     recipe = ebgan(spec_of(squares()), width=4)
     assert isinstance(recipe.networks["discriminator"], DcganAutoencoder)
+
+
+def test_without_a_weight_nothing_is_pulled_away() -> None:
+    for weight in (0.0, 0.1):
+        recipe = ebgan(spec_of(ring()), pulling_away=weight, width=4, noise_dim=3)
+        parts = losses_of(recipe, batch_of(SAMPLES))["generator"].parts
+        assert ("G/pulling_away" in parts) == bool(weight)
+
+
+def test_batchnorm_is_in_both_players_or_in_none() -> None:
+    for norm in (False, True):
+        networks = ebgan(Spec(32), norm=norm, width=4, noise_dim=3).networks
+        for network in networks.values():
+            assert any(isinstance(m, nn.BatchNorm2d) for m in network.modules()) == norm

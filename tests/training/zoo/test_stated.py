@@ -47,7 +47,10 @@ def test_defaults_are_those_that_are_stated(key: str) -> None:
 @papers
 def test_players_learn_as_stated_and_once_a_round(key: str) -> None:
     entry = find_recipe(key)
-    phases = build_recipe(entry, sample_for(entry)).phases
+    recipe = build_recipe(entry, sample_for(entry))
+    phases = recipe.phases
+    # Only what lets the average be set serves one.
+    assert (recipe.ema is not None) == any("ema" in knob for knob in STATED[key].knobs)
     assert {phase.name: phase.optimizer for phase in phases} == STATED[key].learns
     steps = SMALL["n_dis"] if "n_dis" in STATED[key].knobs else 1
     assert all(phase.steps == (steps if phase.name == "discriminator" else 1) for phase in phases)
