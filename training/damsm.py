@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from t2i.networks.blocks import Standardize
 from t2i.networks.words import Words
+from training.captions import standardizing
 from training.matcher import PictureNetwork
 from training.objectives import mutual_choice
+from training.optimizers import Adam
+from training.recipe import Batch, Losses, Networks, Phase, Recipe
 
 ABSENT = -1e4
 
@@ -95,3 +101,30 @@ def likeness(
     cosines = F.cosine_similarity(context, words[None], dim=3)
     each = (gamma2 * cosines).masked_fill(~present[None], ABSENT)
     return torch.logsumexp(each, dim=2) / gamma2
+
+
+def learned_first(
+    recipe: Recipe,
+    damsm: Damsm,
+    matched: Callable[[Networks, Batch, Tensor], Tensor],
+    kimg: float,
+) -> Recipe:
+    """Return a recipe whose players wait until DAMSM has learned from real pictures.
+
+    Args:
+        recipe: The players' own.
+        damsm: Joins the networks as ``damsm``, in evaluation beside them.
+        matched: Its loss of some pictures and the batch's captions.
+        kimg: Length of its learning, Adam of 0.002.
+    """
+
+    def loss(networks: Networks, batch: Batch) -> Losses:
+        value = matched(networks, batch, batch.pictures)
+        return Losses(value, {"M/damsm": value.detach()})
+
+    networks = {**recipe.networks, "damsm": damsm}
+    learned = Adam(2e-3, betas=(0.5, 0.999))
+    first = Phase("damsm", learned, loss, active=lambda now: now < kimg)
+    then = (replace(phase, active=lambda now: now >= kimg) for phase in recipe.phases)
+    fit = standardizing(*networks.values())
+    return replace(recipe, networks=networks, phases=(first, *then), fit=fit)

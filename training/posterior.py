@@ -1,15 +1,19 @@
-"""Shares of a batch, each drawn with weights of its own from a posterior over a generator's."""
+"""A posterior over a generator's weights: what it draws, and both players' losses (1702.08896)."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 
+from t2i.networks.base import Scores
 from t2i.networks.bayesian import BayesianGenerator
-from training.recipe import Batch, Networks
+from training.errors import TrainingError
+from training.objectives import non_saturating
+from training.recipe import Batch, Losses, Networks
 
 
 class Share(NamedTuple):
@@ -25,15 +29,55 @@ class Share(NamedTuple):
 
 @dataclass(frozen=True)
 class Posterior:
-    """How a batch is drawn with random weights.
+    """Learned so that what random weights draw is what the data is (eq. 4 and 5).
 
     Attributes:
         samples: Weights drawn for a batch.
+        prior: Deviation of each weight before anything is seen.
+        size: Samples in the data.
         probes: Fixed noises that weights are told apart by; 0 gives codes of no length.
     """
 
     samples: int
-    probes: int
+    prior: float
+    size: int
+    probes: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what is no posterior.
+
+        Raises:
+            TrainingError: A number is out of range.
+        """
+        if self.samples < 1 or self.prior <= 0 or self.probes < 0:
+            given = f"{self.samples}, {self.prior}, {self.probes}"
+            raise TrainingError(
+                f"samples, prior, probes: are {given}; give more than 0, and probes 0 or more"
+            )
+
+    def discriminator_loss(self, networks: Networks, batch: Batch) -> Losses:
+        """The log score by which D's logit becomes log q(x) - log p(x | β)."""
+        with torch.no_grad():
+            parts = self.shares(networks, batch, "discriminator")
+        code = torch.cat([part.code for part in parts])
+        real = _judged(networks, torch.cat([part.real for part in parts]), code)
+        fake = _judged(networks, torch.cat([part.fake for part in parts]), code)
+        loss = non_saturating.discriminator_loss(real, fake)
+        return Losses(loss, {"D/adversarial": loss.detach()})
+
+    def generator_loss(self, networks: Networks, batch: Batch) -> Losses:
+        """Minus the evidence bound: the divergence from the prior, less the likelihood ratio."""
+        parts = self.shares(networks, batch, "generator")
+        if self.probes:
+            each = [-_judged(networks, part.real, part.code).mean() for part in parts]
+        else:
+            minus = [_judged(networks, part.fake, part.code) for part in parts]
+            each = [torch.logsumexp(of, dim=0) - math.log(len(of)) for of in minus]
+        likelihood = torch.stack(each).mean()
+        generator = cast(BayesianGenerator, networks["generator"])
+        kl = generator.divergence(self.prior) / max(self.size, 1)
+        shown = {"G/likelihood": likelihood.detach(), "G/divergence": kl.detach()}
+        return Losses(kl - likelihood, shown)
 
     def shares(self, networks: Networks, batch: Batch, name: str) -> list[Share]:
         """Draw a fake for each real sample, each share with weights of its own.
@@ -61,3 +105,7 @@ class Posterior:
     def _fixed(self, like: Tensor) -> Tensor:
         rng = torch.Generator().manual_seed(0)
         return torch.randn(self.probes, like.shape[1], generator=rng).to(like.device)
+
+
+def _judged(networks: Networks, samples: Tensor, code: Tensor) -> Tensor:
+    return cast(Scores, networks["discriminator"](samples, code)).logits

@@ -47,6 +47,8 @@ class BayesianGenerator(PictureGenerator):
                 "scale": scale,
             },
         )
+        if draws < 1:
+            raise ValueError(f"draws: is {draws}; give 1 or more")
         self.draws = draws
         self.means = means
         self.log_scales = nn.ParameterList(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import cast
 
 import torch
@@ -11,14 +10,14 @@ from torch import Tensor
 from t2i.networks import AttentionGenerator
 from t2i.networks.settled import settled
 from t2i.networks.words import unpack
-from training.captions import drawn_for_captions, drawn_gaussian, standardizing
+from training.captions import drawn_for_captions, drawn_gaussian
 from training.compose import two_players
-from training.damsm import Damsm
+from training.damsm import Damsm, learned_first
 from training.ema import Ema
 from training.networks import for_captions
 from training.objectives import conditioning_kl, non_saturating
 from training.optimizers import Adam
-from training.recipe import Batch, Losses, Networks, Phase, Recipe
+from training.recipe import Batch, Losses, Networks, Recipe
 from training.registry import Spec, register
 from training.scales import joint_discriminator_loss, joint_generator_loss, scale_critics
 
@@ -93,10 +92,6 @@ def attngan(
             matching = matched(networks, batch, fakes.pictures[-1])
         return joint.losses("G", 0.5, kl=(1.0, kl), damsm=(damsm_weight, matching))
 
-    def damsm_loss(networks: Networks, batch: Batch) -> Losses:
-        loss = matched(networks, batch, batch.pictures)
-        return Losses(loss, {"M/damsm": loss.detach()})
-
     recipe = two_players(
         generator=generator,
         discriminator=critics,
@@ -106,9 +101,4 @@ def attngan(
         batch_size=batch_size,
         ema=Ema(half_life=16.6),
     )
-    networks = {**recipe.networks, "damsm": damsm}
-    learned = Adam(2e-3, betas=(0.5, 0.999))
-    first = Phase("damsm", learned, damsm_loss, active=lambda kimg: kimg < damsm_kimg)
-    then = (replace(phase, active=lambda kimg: kimg >= damsm_kimg) for phase in recipe.phases)
-    fit = standardizing(*networks.values())
-    return replace(recipe, networks=networks, phases=(first, *then), fit=fit)
+    return learned_first(recipe, damsm, matched, damsm_kimg)

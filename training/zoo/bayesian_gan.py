@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import cast
 
-import torch
-from torch import Tensor
-
-from t2i.networks.base import Scores
 from t2i.networks.bayesian import BayesianGenerator
 from training.compose import two_players
-from training.errors import TrainingError
-from training.networks import usual_critic, usual_generator
-from training.objectives import non_saturating
+from training.networks import fits, usual_critic, usual_generator
 from training.optimizers import Adam
 from training.posterior import Posterior
-from training.recipe import Batch, Losses, Networks, Recipe
+from training.recipe import Recipe
 from training.registry import Spec, register
 
 
@@ -68,48 +61,19 @@ def bayesian_gan(
         width: Channels of DCGAN's outer layer; points have twice as many hidden units.
         batch_size: Samples a step over all processes.
     """
-    if samples < 1 or draws < 1 or prior <= 0 or probes < 0:
-        given = f"{samples}, {draws}, {prior}, {probes}"
-        raise TrainingError(
-            f"samples, draws, prior, probes: are {given}; give more than 0, and probes 0 or more"
-        )
     if probes:
         spec.expect("points")
-    posterior = Posterior(samples, probes)
-
-    def judged(networks: Networks, samples: Tensor, code: Tensor) -> Tensor:
-        return cast(Scores, networks["discriminator"](samples, code)).logits
-
-    def discriminator_loss(networks: Networks, batch: Batch) -> Losses:
-        with torch.no_grad():
-            parts = posterior.shares(networks, batch, "discriminator")
-        code = torch.cat([part.code for part in parts])
-        real = judged(networks, torch.cat([part.real for part in parts]), code)
-        fake = judged(networks, torch.cat([part.fake for part in parts]), code)
-        loss = non_saturating.discriminator_loss(real, fake)
-        return Losses(loss, {"D/adversarial": loss.detach()})
-
-    def generator_loss(networks: Networks, batch: Batch) -> Losses:
-        parts = posterior.shares(networks, batch, "generator")
-        if probes:
-            each = [-judged(networks, part.real, part.code).mean() for part in parts]
-        else:
-            minus = [judged(networks, part.fake, part.code) for part in parts]
-            each = [torch.logsumexp(of, dim=0) - math.log(len(of)) for of in minus]
-        likelihood = torch.stack(each).mean()
-        kl = cast(BayesianGenerator, networks["generator"]).divergence(prior) / max(spec.size, 1)
-        shown = {"G/likelihood": likelihood.detach(), "G/divergence": kl.detach()}
-        return Losses(kl - likelihood, shown)
-
+    posterior = Posterior(samples, prior, spec.size, probes)
+    with fits():
+        usual = usual_generator(spec, noise_dim=noise_dim, width=width, norm=False)
+        generator = BayesianGenerator.like(usual, draws)
     return two_players(
-        generator=BayesianGenerator.like(
-            usual_generator(spec, noise_dim=noise_dim, width=width, norm=False), draws
-        ),
+        generator=generator,
         discriminator=usual_critic(
             spec, condition_dim=probes * math.prod(spec.sample_shape), width=width
         ),
-        generator_loss=generator_loss,
-        discriminator_loss=discriminator_loss,
+        generator_loss=posterior.generator_loss,
+        discriminator_loss=posterior.discriminator_loss,
         optimizer=Adam(learning_rate, betas=(0.5, 0.999)),
         batch_size=batch_size,
     )
