@@ -31,10 +31,11 @@ CAPTION = "small bird with red head"
 PHASES = """
 import json, sys, time
 marks = [("python and the command", time.perf_counter())]
+from t2i.cli_conditions import Words
 from t2i.cli_generate import Ask, draw_here
 def tell(what):
     marks.append((what.lower(), time.perf_counter()))
-draw_here(Ask(caption=sys.argv[1], model=sys.argv[2]), None, tell)
+draw_here(Ask(words=Words(caption=sys.argv[1]), model=sys.argv[2]), None, tell)
 tell("end")
 print(json.dumps({
     name: round(after - before, 3) for (name, before), (_, after) in zip(marks, marks[1:])

@@ -5,7 +5,7 @@ On the CPU each picture runs alone, on one thread. Measured with StageGenerator 
 give other last bits in a batch of 2, 3, 4, 8 or 16 than alone, and matrix products give other bits
 on two threads than on one. A fixed tile filled up with other pictures would hold the batch size
 still, but not a picture's place in it, and makes one picture as dear as a tile. Alone on one thread
-there is nothing left to vary. It takes 8.0 ms of one core a picture, against 5.4 ms in a batch of
+there is nothing left to vary. It takes 9.0 ms of one core a picture, against 5.1 ms in a batch of
 eight (benchmarks/drawing.py), and the cores draw different pictures meanwhile.
 Half precision (bfloat16) happened to agree between batch sizes, because rounding hides the
 difference, which is no promise; it also costs gradations in soft shading.
