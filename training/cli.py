@@ -248,7 +248,8 @@ def _run(entry: Entry, given: dict[str, Any]) -> None:
     from accelerate import PartialState
 
     from training.plan import plan
-    from training.run import Options, run
+    from training.prepare import Options
+    from training.run import run
 
     dry, quiet = given.pop("dry_run"), given.pop("quiet")
     knobs = {knob.name: given.pop(knob.name) for knob in entry.knobs}

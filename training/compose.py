@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from t2i.networks.autoencoder import Autoencoder
@@ -38,6 +40,15 @@ def by_label(classes: int) -> Condition:
 def by_caption(batch: Batch) -> Tensor:
     """The embedding of a caption that is true of each real picture, ``(n, d)``."""
     return batch.right
+
+
+def shown_one_hot(vocabulary: int) -> Callable[[Networks, Batch], Batch]:
+    """What players of texts are shown: ``(n, length)`` tokens as ``(n, length, vocabulary)``."""
+
+    def shown(networks: Networks, batch: Batch) -> Batch:
+        return replace(batch, pictures=F.one_hot(batch.pictures.long(), vocabulary).float())
+
+    return shown
 
 
 def draw(networks: Networks, batch: Batch, name: str, condition: Tensor | None = None) -> Tensor:

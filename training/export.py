@@ -1,32 +1,27 @@
-"""From a run to a bundle that can be served."""
+"""What every bundle that training leaves has: its configuration and its model card."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from t2i import __version__
 from t2i.bundle import Bundle
-from t2i.encoders import CaptionEncoder, TextEncoder, caption_statistics, encode_dataset
-from t2i.networks import StageGenerator
+from t2i.networks import PictureGenerator, StageGenerator
 from training.data.pictures import PictureData
-
-# Captions beyond this many add nothing to what is kept of them.
-_STATISTICS_CAPTIONS = 4_000
 
 CARD = """\
 # {name}
 
-A text-to-image generator trained with t2i {version}: recipe `{recipe}`, {kimg:.1f} thousand
-pictures shown, seed {seed}.
+{what} trained with t2i {version}: recipe `{recipe}`, {kimg:.1f} thousand
+pictures shown, seed {seed}.{asked}
 
 ## Data
-{data}: {pictures:,} pictures of {resolution} pixels with {captions:,} captions.
+{data}: {pictures:,} pictures of {resolution} pixels{of}.
 Fingerprint `{fingerprint}`.
 
 The licence and the content of these pictures bound what this model may be used for. Write here
@@ -35,68 +30,63 @@ where they come from and under which licence.
 ## Training
     {command}
 
-Weights are the exponential moving average of the generator. Settings:
+{weights}Settings:
 
 ```json
 {settings}
 ```
 
 ## Limits
-It draws what its training pictures show and what their captions name; for a caption unlike those it
-draws something and says how far off the caption is. Figures: `t2i-train eval`.
+{limits}
 """
 
 
-def statistics_of(
-    data: PictureData, words: TextEncoder, cache_dir: Path, *, progress: bool = True
-) -> dict[str, Tensor]:
-    """Return what a bundle keeps of its training captions, to tell how far a caption is from them.
+@dataclass(frozen=True)
+class CardWords:
+    """What one kind of model says on its card that others do not.
 
-    Args:
-        data: Pictures and captions.
-        words: The text encoder, whose sentence embeddings are compared.
-        cache_dir: Where embeddings are kept.
-        progress: Show a progress bar.
+    Attributes:
+        what: What it is: "A text-to-image generator".
+        of: What goes on about its pictures: " with 12 captions".
+        limits: What it cannot do, as sentences.
+        asked: A sentence on what it is asked with, after a blank; empty where that is plain.
+        weights: A sentence on its weights, before a blank; empty where they are the last.
     """
-    texts = list(dict.fromkeys(data.flat_captions))
-    places = np.linspace(0, len(texts) - 1, min(len(texts), _STATISTICS_CAPTIONS)).astype(int)
-    sentences = encode_dataset(words, [texts[p] for p in places], cache_dir, progress)
-    return caption_statistics(torch.from_numpy(np.array(sentences)))
+
+    what: str
+    of: str
+    limits: str
+    asked: str = ""
+    weights: str = ""
 
 
-def export_bundle(
+def write_bundle(
     folder: Path,
     *,
     name: str,
     recipe: str,
-    generator: StageGenerator,
-    encoder: TextEncoder,
-    statistics: Mapping[str, Tensor],
+    generator: PictureGenerator | StageGenerator,
     data: PictureData,
     kimg: float,
     settings: Mapping[str, object],
+    takes: Mapping[str, object],
+    words: CardWords,
+    extra_states: Mapping[str, Mapping[str, Tensor]] | None = None,
 ) -> Bundle:
-    """Write the bundle of a run.
+    """Write a bundle.
 
     Args:
         folder: Where to; an older bundle there is replaced.
         name: Its name.
         recipe: Key of the recipe.
-        generator: The generator with averaged weights.
-        encoder: The encoder that it was trained with.
-        statistics: What `statistics_of` tells of the training captions.
+        generator: The generator as it is to be served.
         data: What it was trained on.
         kimg: Thousands of pictures shown.
-        settings: Options and knobs of the run.
+        settings: Options and knobs of the run; ``seed``, ``data`` and ``kimg`` among them.
+        takes: Entries of ``config.json`` that say what it is asked with, such as ``conditions``.
+        words: What its card says.
+        extra_states: Weights of further networks, by name.
     """
-    words = encoder.words if isinstance(encoder, CaptionEncoder) else encoder
-    described: dict[str, object] = {"id": words.id, "dim": encoder.dim}
-    extra: dict[str, Mapping[str, Tensor]] = {}
-    if isinstance(encoder, CaptionEncoder):
-        network = encoder.network
-        described["network"] = {"class": type(network).__name__, "arguments": network.config}
-        extra["encoder"] = network.state_dict()
-    extra["statistics"] = statistics
     plain = json.loads(json.dumps(settings, default=str))
     return Bundle.save(
         folder,
@@ -104,11 +94,8 @@ def export_bundle(
             "name": name,
             "version": "1",
             "network": {"class": type(generator).__name__, "arguments": generator.config},
-            "conditions": ["text"],
-            "encoder": described,
             "resolutions": list(generator.resolutions),
             "value_range": [-1.0, 1.0],
-            "labels": [],
             "training": {
                 "recipe": recipe,
                 "kimg": round(kimg, 3),
@@ -116,22 +103,27 @@ def export_bundle(
                 "data_fingerprint": data.fingerprint,
                 "settings": plain,
             },
+            **takes,
         },
         generator_state=generator.state_dict(),
         card=CARD.format(
             name=name,
+            what=words.what,
             version=__version__,
             recipe=recipe,
             kimg=kimg,
             seed=plain["seed"],
+            asked=words.asked,
             data=data.name,
             pictures=len(data),
             resolution=data.resolution,
-            captions=len(data.flat_captions),
+            of=words.of,
             fingerprint=data.fingerprint,
             command=f"t2i-train run {recipe} --data {plain['data']} --kimg {plain['kimg']:g}",
+            weights=words.weights,
             settings=json.dumps(plain, indent=2),
+            limits=words.limits,
         ),
-        extra_states=extra,
+        extra_states=extra_states or {},
         precision="float16",
     )

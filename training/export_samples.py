@@ -11,38 +11,12 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from t2i import __version__
 from t2i.bundle import Bundle
 from t2i.networks import NETWORKS, build
 from t2i.networks.base import PictureGenerator
 from training.data.pictures import PictureData
 from training.errors import TrainingError
-
-CARD = """\
-# {name}
-
-A generator of pictures trained with t2i {version}: recipe `{recipe}`, {kimg:.1f} thousand
-pictures shown, seed {seed}. It is asked with {asked}.
-
-## Data
-{data}: {pictures:,} pictures of {resolution} pixels{classes}.
-Fingerprint `{fingerprint}`.
-
-The licence and the content of these pictures bound what this model may be used for. Write here
-where they come from and under which licence.
-
-## Training
-    {command}
-
-Settings:
-
-```json
-{settings}
-```
-
-## Limits
-It draws what its training pictures show.
-"""
+from training.export import CardWords, write_bundle
 
 GENERATOR = "generator.safetensors"
 CONFIG = "config.json"
@@ -77,44 +51,24 @@ def export_pictures(
         asked |= asked_with
     elif generator.condition_dim:
         asked = {"conditions": ["label"], "labels": list(data.label_names)}
-    plain = json.loads(json.dumps(settings, default=str))
     kinds = asked["conditions"]
     assert isinstance(kinds, list)
     classes = len(data.label_names)
-    return Bundle.save(
+    return write_bundle(
         folder,
-        config={
-            "name": name,
-            "version": "1",
-            "network": {"class": type(generator).__name__, "arguments": generator.config},
-            "resolutions": list(generator.resolutions),
-            "value_range": [-1.0, 1.0],
-            "training": {
-                "recipe": recipe,
-                "kimg": round(kimg, 3),
-                "data": data.name,
-                "data_fingerprint": data.fingerprint,
-                "settings": plain,
-            },
-            **asked,
-        },
-        generator_state=generator.state_dict(),
-        card=CARD.format(
-            name=name,
-            version=__version__,
-            recipe=recipe,
-            kimg=kimg,
-            seed=plain["seed"],
-            asked=" and ".join(kinds) or "a seed alone",
-            data=data.name,
-            pictures=len(data),
-            resolution=data.resolution,
-            classes=f" in {classes} classes" if classes else "",
-            fingerprint=data.fingerprint,
-            command=f"t2i-train run {recipe} --data {plain['data']} --kimg {plain['kimg']:g}",
-            settings=json.dumps(plain, indent=2),
+        name=name,
+        recipe=recipe,
+        generator=generator,
+        data=data,
+        kimg=kimg,
+        settings=settings,
+        takes=asked,
+        words=CardWords(
+            what="A generator of pictures",
+            of=f" in {classes} classes" if classes else "",
+            limits="It draws what its training pictures show.",
+            asked=f" It is asked with {' and '.join(kinds) or 'a seed alone'}.",
         ),
-        precision="float16",
     )
 
 

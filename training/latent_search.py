@@ -22,7 +22,7 @@ def preserve_identity(
 ) -> Tensor:
     """Search for the noise whose pictures a recogniser takes for those that are given.
 
-    Antipov et al., 2017, 1702.01983, eq. 2: argmin_z ‖FR(x) - FR(G(z, y₀))‖ by L-BFGS.
+    Antipov et al., 2017, 1702.01983: argmin_z ‖FR(x) - FR(G(z, y₀))‖ by L-BFGS.
 
     Args:
         generator: Draws from ``(n, K)`` one-hot ages and ``(n, d)`` noise; in evaluation mode.

@@ -137,7 +137,8 @@ minimax = Objective(
     generator=lambda logits: -F.softplus(logits).mean(),
 )
 
-# Hjelm et al. 2017, 1702.08431, section 2.4: the generator seeks D = 1/2, where the logit is 0.
+# Hjelm et al. 2017, 1702.08431, for continuous data: the generator seeks D = 1/2, where the logit
+# is 0.
 boundary_seeking = Objective(
     real=non_saturating.real,
     fake=non_saturating.fake,

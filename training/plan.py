@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from training.data.pictures import PictureData
+from training.prepare import Options, prepare
 from training.registry import Entry
-from training.run import Options, prepare
 from training.trainer import Settings, Trainer, accelerator_for
 
 MEASURED_ROUNDS = 3

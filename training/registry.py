@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, overload
 
 from training.errors import TrainingError
-from training.matching import Matcher
+from training.matcher import Matcher
 from training.recipe import Recipe
 
 Kind = Literal["pictures", "points", "tokens"]

@@ -10,6 +10,7 @@ from t2i.networks.autoencoder import Autoencoder, DcganAutoencoder, MlpAutoencod
 from t2i.networks.base import Critic, Drawn, PictureGenerator, Scores
 from t2i.networks.bayesian import BayesianGenerator
 from t2i.networks.began import BeganAutoencoder, BeganGenerator
+from t2i.networks.bottleneck import DeepCritic, DeepGenerator
 from t2i.networks.captions import CaptionNetwork
 from t2i.networks.dcgan import DcganCritic, DcganGenerator
 from t2i.networks.discriminator import StageDiscriminator, StageScores
@@ -23,6 +24,7 @@ from t2i.networks.mlp import MlpCritic, MlpGenerator
 from t2i.networks.progressive import ProgressiveCritic, ProgressiveGenerator
 from t2i.networks.recurrent import RecurrentGenerator
 from t2i.networks.residual import ResidualCritic, ResidualGenerator
+from t2i.networks.text import TextCritic, TextGenerator
 from t2i.networks.translation import PairCritic, Translator
 from t2i.networks.virtual_norm import VirtualNormGenerator
 
@@ -32,6 +34,8 @@ NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
     "CaptionNetwork": CaptionNetwork,
     "DcganCritic": DcganCritic,
     "DcganGenerator": DcganGenerator,
+    "DeepCritic": DeepCritic,
+    "DeepGenerator": DeepGenerator,
     "LevelGenerator": LevelGenerator,
     "BayesianGenerator": BayesianGenerator,
     "FixedPoint": FixedPoint,
@@ -49,6 +53,8 @@ NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
     "ResidualGenerator": ResidualGenerator,
     "StageGenerator": StageGenerator,
     "StageDiscriminator": StageDiscriminator,
+    "TextCritic": TextCritic,
+    "TextGenerator": TextGenerator,
     "VirtualNormGenerator": VirtualNormGenerator,
     "Translator": Translator,
 }
@@ -74,6 +80,8 @@ __all__ = [
     "DcganAutoencoder",
     "DcganCritic",
     "DcganGenerator",
+    "DeepCritic",
+    "DeepGenerator",
     "Drawn",
     "FixedPoint",
     "LadderCritic",
@@ -97,6 +105,8 @@ __all__ = [
     "StageGenerator",
     "StageOutput",
     "StageScores",
+    "TextCritic",
+    "TextGenerator",
     "Translator",
     "VirtualNormGenerator",
     "build",

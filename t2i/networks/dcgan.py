@@ -1,12 +1,29 @@
-"""Generator and critic of DCGAN (Radford et al., 2016, 1511.06434, section 3)."""
+"""Generator and critic of DCGAN (Radford et al., 2016, 1511.06434, section 3).
+
+The variants by which WGAN-GP shows that it trains any architecture (Gulrajani et al., 2017,
+1704.00028, section 5.2) are arguments: other activations, constant width, layer normalisation.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from typing import Literal
 
 from torch import Tensor, nn
 
 from t2i.networks.base import Critic, Joining, PictureGenerator, normalize_spectrally
+
+Activation = Literal["relu", "tanh", "gated"]
+
+
+class Gated(nn.Module):
+    """A product of two halves of the channels: σ of the one, tanh of the other (1606.05328)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(n, 2 c, ...)`` to ``(n, c, ...)``."""
+        gate, value = x.chunk(2, dim=1)
+        return gate.sigmoid() * value.tanh()
 
 
 def first_side(resolution: int) -> int:
@@ -44,6 +61,8 @@ class DcganGenerator(PictureGenerator):
         noise_dim: Length of the noise.
         width: Channels of the last hidden layer; they double at every halving of the side.
         norm: BatchNorm in the hidden layers.
+        activation: Of the hidden layers; gated ones compute twice the channels.
+        constant: All hidden layers have the width of the last.
     """
 
     def __init__(
@@ -55,6 +74,8 @@ class DcganGenerator(PictureGenerator):
         noise_dim: int = 100,
         width: int = 64,
         norm: bool = True,
+        activation: Activation = "relu",
+        constant: bool = False,
     ) -> None:
         super().__init__(
             condition_dim=condition_dim,
@@ -67,24 +88,36 @@ class DcganGenerator(PictureGenerator):
                 "noise_dim": noise_dim,
                 "width": width,
                 "norm": norm,
+                "activation": activation,
+                "constant": constant,
             },
         )
         side = first_side(resolution)
-        here = width * resolution // (2 * side)
-        self.start = nn.Linear(noise_dim + condition_dim, here * side * side)
-        self.start_shape = (here, side, side)
+        here = width if constant else width * resolution // (2 * side)
+        planes = 2 if activation == "gated" else 1
+        self.start = nn.Linear(noise_dim + condition_dim, planes * here * side * side)
+        self.start_shape = (planes * here, side, side)
         batch_norm: Callable[[int], nn.Module] = nn.BatchNorm2d if norm else _same
-        layers: list[nn.Module] = [batch_norm(here), nn.ReLU()]
+        layers: list[nn.Module] = [batch_norm(planes * here), _unit(activation, 0.0)]
         while side < resolution:
             side *= 2
-            last = side == resolution
-            outward = channels if last else here // 2
+            if side == resolution:
+                layers += [nn.ConvTranspose2d(here, channels, 4, 2, 1), nn.Tanh()]
+                break
+            outward = here if constant else here // 2
             # BatchNorm takes away what a bias adds.
-            layers += [nn.ConvTranspose2d(here, outward, 4, 2, 1, bias=last or not norm)]
-            layers += [nn.Tanh()] if last else [batch_norm(outward), nn.ReLU()]
+            layers += [nn.ConvTranspose2d(here, planes * outward, 4, 2, 1, bias=not norm)]
+            layers += [batch_norm(planes * outward), _unit(activation, 0.0)]
             here = outward
         self.body = nn.Sequential(*layers)
         init_dcgan(self)
+        if constant:
+            # DCGAN's deviation is made for hundreds of channels.
+            nn.init.kaiming_normal_(self.start.weight)
+            for module in self.body:
+                if isinstance(module, nn.ConvTranspose2d):
+                    # Of its 4 x 4 weights a stride of 2 lets four reach a pixel.
+                    nn.init.normal_(module.weight, std=math.sqrt(2.0 / (4 * module.in_channels)))
 
     def draw(self, embedding: Tensor, noise: Tensor) -> Tensor:
         """Map embedding and noise to ``(n, channels, r, r)`` in [-1, 1]."""
@@ -103,8 +136,11 @@ class DcganCritic(Critic):
         joining: How the condition enters.
         outputs: Outputs of a second head; 0 has none.
         width: Channels of the first layer; they double at every halving of the side.
-        norm: BatchNorm after each convolution but the first.
+        norm: Normalise after each convolution but the first: ``True`` by BatchNorm, ``"layer"``
+            each sample by itself.
         spectral: Normalise every weight spectrally.
+        activation: Of all layers, ``relu`` with a slope of 0.2 below zero; gated ones compute twice
+            the channels.
     """
 
     def __init__(
@@ -116,8 +152,9 @@ class DcganCritic(Critic):
         joining: Joining = "concat",
         outputs: int = 0,
         width: int = 64,
-        norm: bool = True,
+        norm: bool | Literal["layer"] = True,
         spectral: bool = False,
+        activation: Activation = "relu",
     ) -> None:
         last = first_side(resolution)
         final = width * resolution // (2 * last)
@@ -129,11 +166,15 @@ class DcganCritic(Critic):
         )
         layers: list[nn.Module] = []
         here, outward, side = channels + self.planes(condition_dim, joining), width, resolution
+        planes = 2 if activation == "gated" else 1
         while side > last:
-            normed = norm and side < resolution
-            layers += [nn.Conv2d(here, outward, 4, 2, 1, bias=not normed)]
-            layers += [nn.BatchNorm2d(outward)] if normed else []
-            layers += [nn.LeakyReLU(0.2)]
+            normed = bool(norm) and side < resolution
+            layers += [nn.Conv2d(here, planes * outward, 4, 2, 1, bias=not normed)]
+            if normed:
+                # One group over all channels: layer normalisation, the same for any side.
+                all_ = planes * outward
+                layers += [nn.GroupNorm(1, all_) if norm == "layer" else nn.BatchNorm2d(all_)]
+            layers += [_unit(activation, 0.2)]
             here, outward, side = outward, 2 * outward, side // 2
         self.body = nn.Sequential(*layers, nn.Flatten())
         init_dcgan(self)
@@ -148,3 +189,11 @@ class DcganCritic(Critic):
 
 def _same(channels: int) -> nn.Module:
     return nn.Identity()
+
+
+def _unit(activation: Activation, slope: float) -> nn.Module:
+    if activation == "gated":
+        return Gated()
+    if activation == "tanh":
+        return nn.Tanh()
+    return nn.LeakyReLU(slope) if slope else nn.ReLU()

@@ -16,8 +16,9 @@ from tests.training.zoo.samples import Points, ring
 from training.data.pictures import PictureData
 from training.errors import TrainingError
 from training.export_samples import load_generator
+from training.prepare import Options, sheet_of, spec_of
 from training.registry import find_recipe
-from training.run import Options, run, sheet_of, spec_of
+from training.run import run
 from training.sheets import ScatterSheet, TokenSheet
 
 SMALL = {"width": 4, "noise_dim": 5, "batch_size": 8}
@@ -27,7 +28,7 @@ SMALL = {"width": 4, "noise_dim": 5, "batch_size": 8}
 def data(monkeypatch: pytest.MonkeyPatch) -> list[PictureData | Points]:
     """What the run loads instead of files; the rest of the run is as ever."""
     held: list[PictureData | Points] = [squares()]
-    monkeypatch.setattr("training.run._load", lambda options, shown: held[0])
+    monkeypatch.setattr("training.prepare._load", lambda options, shown: held[0])
     return held
 
 

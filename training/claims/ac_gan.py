@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from training.claims.claim import Measured, Trial, claim
-from training.claims.judged import (
-    SHOWN,
-    accuracy_percent,
-    drawn_by_class,
-    judge_of,
-    labels_of,
-    show_rows,
-)
+from training.claims.judge import accuracy_percent, drawn_by_class, judge_of
+from training.claims.pictures import labels_of, show_rows
 from training.metrics.neighbours import find_neighbours, pixels
 from training.metrics.variety import class_ms_ssim
+
+SHOWN = 8
+JUDGE_KIMG = 120.0
 
 
 @claim(
@@ -31,7 +28,8 @@ def ac_gan(trial: Trial) -> Measured:
     classes, each = len(train.label_names), 8 if trial.quick else 100
     trained = trial.train("ac-gan", train, kimg=400.0)
     pictures, asked = drawn_by_class(trained, classes, each)
-    accuracy = accuracy_percent(judge_of(trial, train, test), pictures, asked)
+    judge = judge_of(trial, train, test, kimg=JUDGE_KIMG)
+    accuracy = accuracy_percent(judge, pictures, asked)
     *by_class, mean = class_ms_ssim(
         pictures,
         asked,

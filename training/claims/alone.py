@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from t2i.networks.base import PictureGenerator
+from training.prepare import Data
 from training.recipe import Batch, Losses, Recipe, Update
-from training.run import Data
 from training.stream import SampleStream
 
 CPU = torch.device("cpu")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from training.claims.claim import Measured, Trial, claim
-from training.claims.judged import SHOWN, accuracy_percent, drawn_by_class, judge_of, show_rows
+from training.claims.judge import accuracy_percent, drawn_by_class, judge_of
+from training.claims.pictures import show_rows
+
+SHOWN = 8
+JUDGE_KIMG = 120.0
 
 
 @claim(
-    paper="no figure of accuracy; pictures of artists, genres and CIFAR-10 classes (section 4)",
+    paper="no figure of accuracy; pictures of artists, genres and CIFAR-10 classes",
     shows="more pictures are of the class asked for than cgan's at the same budget",
 )
 def artgan(trial: Trial) -> Measured:
@@ -17,7 +21,7 @@ def artgan(trial: Trial) -> Measured:
     """
     train, test = trial.data("mnist"), trial.data("mnist", split="test")
     classes, each = len(train.label_names), 4 if trial.quick else 200
-    judge = judge_of(trial, train, test)
+    judge = judge_of(trial, train, test, kimg=JUDGE_KIMG)
     figures = {}
     for key, name in (("artgan", "class_accuracy_percent"), ("cgan", "cgan_accuracy_percent")):
         trained = trial.train(key, train, kimg=200.0)

@@ -14,7 +14,7 @@ ALPHA = 0.5
 
 
 @claim(
-    paper="no figure; the Bregman divergence is least at the true ratio (section 3)",
+    paper="no figure; the Bregman divergence is least at the true ratio",
     shows="the ratio that the critic learns is the known density ratio of two Gaussians",
 )
 def b_gan(trial: Trial) -> Measured:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from t2i.conditions import Label
 from t2i.pipeline import Pipeline
 from training.claims.claim import Measured, Trial, claim
-from training.claims.fidelity import judge_of
+from training.claims.fidelity import fidelity_of
 from training.errors import TrainingError
 from training.plots import Series, line_chart, save_plot
 
@@ -36,8 +36,8 @@ def biggan(trial: Trial) -> Measured:
     if trained.bundle is None:
         raise TrainingError("bundle: was not written; the pictures are drawn from it")
     pipeline = Pipeline.from_pretrained(trained.bundle, "cpu")
-    judge = judge_of(trial, data, trial.data("cifar10", split="test"), count=1000)
-    each = 2 if trial.quick else judge.count // len(data.label_names)
+    fidelity = fidelity_of(trial, data, trial.data("cifar10", split="test"), count=1000)
+    each = 2 if trial.quick else fidelity.count // len(data.label_names)
 
     def drawn(truncation: float) -> NDArray[np.uint8]:
         images = [
@@ -51,7 +51,7 @@ def biggan(trial: Trial) -> Measured:
         ]
         return np.stack(images)
 
-    found = [judge.manifold(drawn(truncation)) for truncation in TRUNCATIONS]
+    found = [fidelity.manifold(drawn(truncation)) for truncation in TRUNCATIONS]
     precision, recall = [m.precision for m in found], [m.recall for m in found]
     chart = line_chart(
         [Series("precision", TRUNCATIONS, precision), Series("recall", TRUNCATIONS, recall)],

@@ -18,7 +18,7 @@ COUNT = 2_000
 
 
 @claim(
-    paper="no figure; binarised MNIST and quantised CelebA are shown (figures 2 and 3)",
+    paper="no figure; drawn pictures of binarised MNIST and of quantised CelebA",
     shows="black and white digits of every class are drawn, pixel by pixel from learned chances",
 )
 def bs_gan(trial: Trial) -> Measured:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from training.claims.claim import Measured, Trial, claim
-from training.claims.judged import error_percent, head_of, labels_of, levels, show_rows
+from training.claims.critics import error_percent, head_of
+from training.claims.pictures import labels_of, show_rows
 from training.metrics.clusters import cluster_error
+from training.metrics.features import as_bytes
 
 CATEGORIES, LABELS = 20, 100
 
@@ -39,6 +41,6 @@ def catgan(trial: Trial) -> Measured:
     )
     error = error_percent(told.networks["discriminator"], test)
     figures = {"cluster_error_percent": 100.0 * sorted_.value, "error_percent": error}
-    sheet = show_rows(trial.out / "drawn.png", levels(alone.draw(40, seed=1)), 10)
+    sheet = show_rows(trial.out / "drawn.png", as_bytes(alone.draw(40, seed=1)), 10)
     holds = sorted_.value < 0.15 and error < 5.0
     return Measured(figures, holds=holds, pictures={"drawn": sheet})

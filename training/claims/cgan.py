@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from training.claims.claim import Measured, Trial, claim
-from training.claims.judge import drawn_by_label, judge_of, sheet_by_label
+from training.claims.judge import drawn_as, judge_of
+from training.claims.pictures import labels_of, show_rows
 from training.metrics.classes import class_accuracy
 
 
@@ -25,13 +26,16 @@ def cgan(trial: Trial) -> Measured:
     judge = judge_of(trial, data, test)
     trained = trial.train("cgan", data, kimg=300, width=32)
     count = 20 if trial.quick else 2_000
-    pictures, asked = drawn_by_label(trained, len(data.label_names), count, seed=trial.seed)
+    asked = torch.arange(count) % (classes := len(data.label_names))
+    pictures = drawn_as(trained, asked, classes, seed=trial.seed, batch=100)
     known = slice(0, 2_000)
+    by_class = asked.argsort(stable=True).reshape(classes, -1)[:, :10]
+    sheet = show_rows(trial.out / "by_label.png", pictures[by_class.flatten()], by_class.shape[1])
     found = class_accuracy(
         judge.all_logits(pictures),
         asked,
         judge.all_logits(test.pictures[known]),
-        torch.from_numpy(test.labels[known]),
+        torch.from_numpy(labels_of(test)[known]),
         network=judge.name,
         resize=judge.resize,
     )
@@ -41,5 +45,5 @@ def cgan(trial: Trial) -> Measured:
             "judge_on_real_percent": 100 * found.classifier,
         },
         holds=found.value >= 0.9,
-        pictures=sheet_by_label(trial, pictures, asked),
+        pictures={"by_label": sheet},
     )

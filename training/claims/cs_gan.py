@@ -19,7 +19,8 @@ PRETRAIN, CRITIC, KIMG, EVERY = 20.0, 4.0, 60.0, 4.0
 
 
 @claim(
-    paper="about half a point of BLEU above the Transformer, English to German (section 4)",
+    paper="BLEU, English to German: 21.20 to 22.89 with RNNSearch, 27.30 to 27.92 with the "
+    "Transformer",
     shows="BLEU on held-out sentences rises over the maximum-likelihood start",
 )
 def cs_gan(trial: Trial) -> Measured:

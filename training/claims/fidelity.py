@@ -24,7 +24,7 @@ from training.metrics.manifold import Manifold, manifold
 
 
 @dataclass(frozen=True)
-class Judge:
+class Fidelity:
     """Compares generated pictures with held-out real ones by EfficientNet-lite0's features.
 
     Attributes:
@@ -58,8 +58,10 @@ class Judge:
         return manifold(self.real, self.features(pictures), neighbours=3)
 
 
-def judge_of(trial: Trial, data: PictureData, held_out: PictureData, count: int = 2000) -> Judge:
-    """Make a judge of the held-out pictures.
+def fidelity_of(
+    trial: Trial, data: PictureData, held_out: PictureData, count: int = 2000
+) -> Fidelity:
+    """Compare with held-out pictures from now on.
 
     Args:
         trial: The seed.
@@ -72,7 +74,7 @@ def judge_of(trial: Trial, data: PictureData, held_out: PictureData, count: int 
     network = load_features("lite0", 32 if trial.quick else None)
     real = extract(network, held_out.pictures[:count])
     floor = _kid(real, extract(network, data.pictures[:count]), size)
-    return Judge(network, real, floor, count, size)
+    return Fidelity(network, real, floor, count, size)
 
 
 def _kid(real: Tensor, other: Tensor, subset_size: int) -> float:

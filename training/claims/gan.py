@@ -15,8 +15,8 @@ from training.claims.alone import against, batch_of, learn_alone
 from training.claims.claim import Measured, Trial, claim
 from training.data.mixtures import MixtureData
 from training.plots import Series, line_chart, save_plot
+from training.prepare import spec_of
 from training.registry import find_recipe
-from training.run import spec_of
 from training.stream import SampleStream
 
 DRAWN = 20_000

@@ -1,4 +1,4 @@
-"""GoGAN: each stage comes nearer to the data."""
+"""GoGAN: does a ranked stage come nearer to the data than longer training does?"""
 
 from __future__ import annotations
 
@@ -10,27 +10,29 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from training.claims.claim import Measured, Trial, claim
+from training.claims.claim import Measured, Trained, Trial, claim
 from training.claims.trial import draw
-from training.plots import Series, save_plot, scatter_plot
+from training.plots import Series, line_chart, save_plot
 
 COUNT = 5_000
 DIRECTIONS = 64
 STAGE_KIMG = 64.0
 STAGES = 3
+LOOKS = 4
 
 
 @claim(
     paper="no such figure; in theory each stage, trained to its optimum, at least halves the gap",
-    shows="the distance of the drawn points from the data shrinks from stage to stage",
+    shows="each stage comes nearer to the data, and the last nearer than one stage as long as all",
 )
 def gogan(trial: Trial) -> Measured:
-    """Train three stages on the ring of eight Gaussians and measure how far the points are.
+    """Train three stages on the ring of eight Gaussians, and a single one for as long.
 
-    At the end of each stage 5,000 drawn points are compared with 5,000 held-out ones: the mean W1
-    distance of their projections on 64 directions. Beside it the floor, real against real, and a
-    single stage (a WGAN with a margin) that trained as long as all three. The claim holds when each
-    stage is nearer than the one before.
+    The single stage is a WGAN with a margin; until the second stage begins, both runs are the same.
+    The gap is the mean W1 distance of the projections of 5,000 drawn and 5,000 held-out points on
+    64 directions; beside it the floor, real against real. Longer training alone narrows it, so the
+    ranking helps only by what the single stage does not reach: the claim holds when each stage is
+    nearer than the one before and the last is nearer than the single stage.
     """
     data, test = trial.data("ring8"), trial.data("ring8", split="test")
     count = min(COUNT, len(test.samples) // 2)
@@ -43,7 +45,7 @@ def gogan(trial: Trial) -> Measured:
     shared: dict[str, Any] = {
         "kimg": STAGES * STAGE_KIMG,
         "watch": gap,
-        "watch_kimg": STAGE_KIMG,
+        "watch_kimg": STAGE_KIMG / LOOKS,
         "stage_kimg": STAGE_KIMG,
         "clip": 0.1,
         "n_dis": 2,
@@ -51,23 +53,39 @@ def gogan(trial: Trial) -> Measured:
     }
     staged = trial.train("gogan", data, name="stages", stages=STAGES, **shared)
     single = trial.train("gogan", data, name="single", stages=1, **shared)
-    gaps = [moment.figures["gap"] for moment in staged.moments]
-    figures = {f"stage_{number}_gap_units": found for number, found in enumerate(gaps, 1)}
-    figures |= {
-        "single_stage_gap_units": single.moments[-1].figures["gap"],
-        "floor_units": sliced_distance(real, other),
-    }
-    points = staged.draw(2_000, seed=trial.seed).numpy()
-    plot = scatter_plot(
-        [
-            Series("data", data.samples[:2_000, 0], data.samples[:2_000, 1], colour=6),
-            Series("last stage", points[:, 0], points[:, 1], colour=0),
-        ],
-        title=f"gogan on ring8, seed {trial.seed}",
+    gaps, alone = (at_ends(run) for run in (staged, single))
+    floor = sliced_distance(real, other)
+    figures = {"ranking_gain_units": alone[-1] - gaps[-1]}
+    figures |= {f"stage_{number}_gap_units": found for number, found in enumerate(gaps, 1)}
+    figures |= {"single_stage_gap_units": alone[-1], "floor_units": floor}
+    lines = [
+        Series(
+            name,
+            [moment.kimg for moment in run.moments],
+            [moment.figures["gap"] for moment in run.moments],
+        )
+        for name, run in (("three stages", staged), ("a single stage", single))
+    ]
+    ends = [0.0, shared["kimg"]]
+    chart = line_chart(
+        [*lines, Series("real against real", ends, [floor, floor], dashed=True)],
+        title=f"distance from the data, seed {trial.seed}",
+        x_label=f"thousands of points, stages of {STAGE_KIMG:g}",
+        y_label="gap",
     )
-    path = save_plot(plot, trial.out / "points.png")
-    holds = all(later < earlier for earlier, later in pairwise(gaps))
-    return Measured(figures, holds=holds, pictures={"points": path})
+    nearer = all(later < earlier for earlier, later in pairwise(gaps))
+    return Measured(
+        figures,
+        holds=nearer and gaps[-1] < alone[-1],
+        pictures={"gap": save_plot(chart, trial.out / "gap.png")},
+    )
+
+
+def at_ends(run: Trained) -> list[float]:
+    """Return the gap at the end of each stage, or as long after the start of a single one."""
+    ends = [number * STAGE_KIMG for number in range(1, STAGES + 1)]
+    found = [min(run.moments, key=lambda seen: abs(seen.kimg - end)) for end in ends]
+    return [moment.figures["gap"] for moment in found]
 
 
 def sliced_distance(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:

@@ -10,13 +10,13 @@ from torch import Tensor
 from t2i.networks import RecurrentGenerator
 from t2i.networks.base import Critic
 from training.claims.claim import Measured, Trained, Trial, claim
-from training.claims.fidelity import drawn_evenly, judge_of, save_sheet
+from training.claims.fidelity import drawn_evenly, fidelity_of, save_sheet
 
 STEPS = (1, 3, 5)
 
 
 @claim(
-    paper="GRAN3 and GRAN5 win most battles against GRAN1 (section 5)",
+    paper="as remembered, unverified: GRAN3 and GRAN5 win most battles against GRAN1",
     shows="pictures drawn in five steps are nearer to held-out digits than those of one",
 )
 def gran(trial: Trial) -> Measured:
@@ -29,14 +29,14 @@ def gran(trial: Trial) -> Measured:
     """
     data = trial.data("mnist", resolution=32)
     held_out = trial.data("mnist", resolution=32, split="test")
-    judge = judge_of(trial, data, held_out)
+    fidelity = fidelity_of(trial, data, held_out)
     knobs: dict[str, Any] = {"width": 32, "generator_width": 32}
     runs = {
         steps: trial.train("gran", data, kimg=100, name=f"steps-{steps}", steps=steps, **knobs)
         for steps in STEPS
     }
-    kids = {steps: judge.kid_of(run.average) for steps, run in runs.items()}
-    real = torch.from_numpy(held_out.pictures[: judge.count].copy()).permute(0, 3, 1, 2)
+    kids = {steps: fidelity.kid_of(run.average) for steps, run in runs.items()}
+    real = torch.from_numpy(held_out.pictures[: fidelity.count].copy()).permute(0, 3, 1, 2)
     on_samples, on_test = battle(runs[5], runs[1], real.float() / 127.5 - 1.0)
     generator = cast(RecurrentGenerator, runs[5].average)
     with torch.no_grad():
@@ -46,7 +46,7 @@ def gran(trial: Trial) -> Measured:
             "kid_x1000_in_5_steps": kids[5],
             "kid_x1000_in_3_steps": kids[3],
             "kid_x1000_in_1_step": kids[1],
-            "kid_x1000_floor": judge.floor,
+            "kid_x1000_floor": fidelity.floor,
             "battle_ratio_samples": on_samples,
             "battle_ratio_test": on_test,
         },

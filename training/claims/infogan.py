@@ -7,9 +7,11 @@ import torch
 from numpy.typing import NDArray
 
 from training.claims.claim import Measured, Trial, claim
-from training.claims.judged import Pictures, head_of, labels_of, levels, show_rows
+from training.claims.critics import head_of
+from training.claims.pictures import Pictures, labels_of, show_rows
 from training.claims.trial import Trained
 from training.metrics.clusters import cluster_error
+from training.metrics.features import as_bytes
 
 CODES, NUMBERS, STEPS = 10, 2, 9
 
@@ -76,7 +78,7 @@ def along(trained: Trained, part: int, *, seeds: int, steps: int) -> Pictures:
     noise = noise.expand(-1, steps, -1)
     with torch.inference_mode():
         drawn = generator(code.flatten(0, 1), noise.flatten(0, 1)).pictures[-1]
-    return levels(drawn)
+    return as_bytes(drawn)
 
 
 def moments(pictures: Pictures) -> NDArray[np.float64]:

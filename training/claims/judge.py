@@ -1,8 +1,6 @@
-"""What the claims on labelled pictures share: a classifier of real ones, and pictures in bytes."""
+"""A classifier of real pictures that judges drawn ones, and pictures drawn for it by label."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,9 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training.claims.claim import Trained, Trial
+from training.claims.pictures import Pictures, labels_of
 from training.data.pictures import PictureData
 from training.metrics.features import as_bytes
-from training.metrics.latent import write_rows
 from training.metrics.picture_classifier import FitSettings, PictureClassifier, fit
 
 # Of a judge that is only gone through.
@@ -20,7 +18,7 @@ _QUICK = FitSettings(kimg=0.02, batch=2, width=4, blocks=2)
 
 
 def judge_of(
-    trial: Trial, data: PictureData, test: PictureData, *, mirror: bool = False
+    trial: Trial, data: PictureData, test: PictureData, *, kimg: float = 60.0
 ) -> PictureClassifier:
     """Train a classifier of real pictures for this seed, or take the one that lies in its folder.
 
@@ -28,20 +26,19 @@ def judge_of(
         trial: The seed.
         data: What it learns from.
         test: What it is measured on.
-        mirror: Mirror pictures at random: right for things, wrong for digits.
+        kimg: Its training, in thousands of pictures shown.
     """
     folder = trial.out / f"judge-{data.name.replace(' ', '-')}"
     if (folder / "config.json").is_file():
         return PictureClassifier.load(folder)
-    assert data.labels is not None and test.labels is not None
-    settings = _QUICK if trial.quick else FitSettings(seed=trial.seed, mirror=mirror)
+    settings = _QUICK if trial.quick else FitSettings(kimg=kimg, seed=trial.seed)
     total = settings.steps * settings.batch
     with trial.progress("a judge of real pictures", total) as advance:
         judge = fit(
             data.pictures,
-            data.labels,
+            labels_of(data),
             test.pictures,
-            test.labels,
+            labels_of(test),
             title=data.name,
             label_names=data.label_names,
             settings=settings,
@@ -51,31 +48,35 @@ def judge_of(
     return judge
 
 
-def drawn_by_label(
-    trained: Trained, classes: int, count: int, *, seed: int = 0
-) -> tuple[NDArray[np.uint8], Tensor]:
-    """Draw as many pictures of each class.
+def drawn_as(
+    trained: Trained, asked: Tensor, classes: int, *, seed: int = 1, batch: int = 1000
+) -> Pictures:
+    """Draw a picture of each class that is asked for.
 
     Args:
         trained: Of a generator whose condition is the one-hot label.
+        asked: ``(n,)`` int64 classes.
         classes: Number of classes.
-        count: Pictures in all; each class in turn.
         seed: Seed of the noise.
+        batch: How many at once.
 
     Returns:
-        ``(count, h, w, c)`` uint8 pictures and ``(count,)`` int64 labels that were asked.
+        ``(n, r, r, c)`` uint8.
     """
-    asked = torch.arange(count) % classes
-    drawn = trained.draw(count, seed=seed, embedding=torch.eye(classes)[asked], batch=100)
-    return as_bytes(drawn), asked
+    embedding = torch.eye(classes)[asked]
+    return as_bytes(trained.draw(len(asked), seed=seed, embedding=embedding, batch=batch))
 
 
-def sheet_by_label(
-    trial: Trial, pictures: NDArray[np.uint8], asked: Tensor, *, columns: int = 10
-) -> dict[str, Path]:
-    """Write a sheet of one row a class; return it by name, as `Measured.pictures` wants it."""
-    rows = [
-        [pictures[place] for place in torch.nonzero(asked == label).flatten()[:columns].tolist()]
-        for label in torch.unique(asked).tolist()
-    ]
-    return {"by_label": write_rows(trial.out / "by_label.png", rows, cell=48)}
+def drawn_by_class(
+    trained: Trained, classes: int, each: int, *, seed: int = 1
+) -> tuple[Pictures, NDArray[np.int64]]:
+    """Draw so many pictures of each class: ``(n, r, r, c)`` uint8, and what was asked."""
+    asked = torch.arange(classes).repeat_interleave(each)
+    return drawn_as(trained, asked, classes, seed=seed), asked.numpy()
+
+
+def accuracy_percent(
+    judge: PictureClassifier, pictures: Pictures, asked: NDArray[np.int64]
+) -> float:
+    """Return how often a judge sees the class that was asked for."""
+    return 100.0 * float((judge.all_logits(pictures).argmax(dim=1).numpy() == asked).mean())

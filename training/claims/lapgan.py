@@ -10,7 +10,7 @@ from torch import Tensor
 
 from t2i.networks.laplacian import doubled, halved
 from training.claims.claim import Measured, Trial, claim
-from training.claims.fidelity import drawn_evenly, judge_of, operations, save_sheet
+from training.claims.fidelity import drawn_evenly, fidelity_of, operations, save_sheet
 
 KIMG = 100.0
 
@@ -28,7 +28,7 @@ def lapgan(trial: Trial) -> Measured:
     beside it, since noise would be sharp as well.
     """
     data, held_out = trial.data("cifar10"), trial.data("cifar10", split="test")
-    judge = judge_of(trial, data, held_out)
+    fidelity = fidelity_of(trial, data, held_out)
     pyramid = trial.train("lapgan", data, kimg=KIMG)
     narrow: dict[str, Any] = {"width": 32, "generator_width": 32}
     cost = operations(pyramid.networks)
@@ -36,18 +36,18 @@ def lapgan(trial: Trial) -> Measured:
     probe = trial.train("dcgan", data, kimg=0.256, name="probe", **narrow)
     kimg = KIMG * cost / operations(probe.networks)
     single = trial.train("dcgan", data, kimg=round(kimg, 1), **narrow)
-    real = torch.from_numpy(held_out.pictures[: judge.count].copy()).permute(0, 3, 1, 2)
+    real = torch.from_numpy(held_out.pictures[: fidelity.count].copy()).permute(0, 3, 1, 2)
     wanted = detail_energy(real.float() / 127.5 - 1.0)
-    drawn = [drawn_evenly(run.average, judge.count) for run in (pyramid, single)]
+    drawn = [drawn_evenly(run.average, fidelity.count) for run in (pyramid, single)]
     sharp = [detail_energy(pictures) / wanted for pictures in drawn]
     off = [abs(math.log(max(share, 1e-6))) for share in sharp]
     return Measured(
         {
             "sharpness_percent": 100 * sharp[0],
             "sharpness_percent_one_scale": 100 * sharp[1],
-            "kid_x1000": judge.kid_of(pyramid.average),
-            "kid_x1000_one_scale": judge.kid_of(single.average),
-            "kid_x1000_floor": judge.floor,
+            "kid_x1000": fidelity.kid_of(pyramid.average),
+            "kid_x1000_one_scale": fidelity.kid_of(single.average),
+            "kid_x1000_floor": fidelity.floor,
             "kimg_one_scale": kimg,
         },
         holds=off[0] < off[1],

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import nn
 
 from training.claims.claim import Measured, Trained, Trial, claim
-from training.claims.fidelity import judge_of, seconds_at
+from training.claims.fidelity import fidelity_of, seconds_at
 from training.plots import Series, line_chart, save_plot
 
 KIMG = 60.0
@@ -26,10 +26,10 @@ def progan(trial: Trial) -> Measured:
     did.
     """
     data = trial.data("cifar10")
-    judge = judge_of(trial, data, trial.data("cifar10", split="test"))
+    fidelity = fidelity_of(trial, data, trial.data("cifar10", split="test"))
 
     def figures(generator: nn.Module) -> Mapping[str, float]:
-        return {"kid_x1000": judge.kid_of(generator)}
+        return {"kid_x1000": fidelity.kid_of(generator)}
 
     def run(name: str, *, grows: bool) -> Trained:
         return trial.train(
@@ -68,7 +68,7 @@ def progan(trial: Trial) -> Measured:
             "speed_up_times": speed_up,
             "kid_x1000": curves["growing"][-1][1],
             "kid_x1000_full": curves["full"][-1][1],
-            "kid_x1000_floor": judge.floor,
+            "kid_x1000_floor": fidelity.floor,
             "seconds": curves["growing"][-1][0],
             "seconds_full": curves["full"][-1][0],
         },

@@ -8,7 +8,7 @@ import torch
 
 from t2i.networks.attention import SelfAttention2d
 from training.claims.claim import Measured, Trial, claim
-from training.claims.fidelity import drawn_evenly, judge_of, save_sheet
+from training.claims.fidelity import drawn_evenly, fidelity_of, save_sheet
 
 
 @claim(
@@ -23,13 +23,13 @@ def sagan(trial: Trial) -> Measured:
     attention is the lower one.
     """
     data = trial.data("cifar10")
-    judge = judge_of(trial, data, trial.data("cifar10", split="test"))
+    fidelity = fidelity_of(trial, data, trial.data("cifar10", split="test"))
     knobs: dict[str, Any] = {"width": 32, "generator_width": 32}
     runs = {
         name: trial.train("sagan", data, kimg=60, name=name, attention=attention, **knobs)
         for name, attention in (("with", 2), ("without", 0))
     }
-    kids = {name: judge.kid_of(run.average) for name, run in runs.items()}
+    kids = {name: fidelity.kid_of(run.average) for name, run in runs.items()}
     layers = [m for m in runs["with"].average.modules() if isinstance(m, SelfAttention2d)]
     gamma = torch.stack([layer.gamma.abs() for layer in layers]).max()
     sheet = save_sheet(
@@ -39,7 +39,7 @@ def sagan(trial: Trial) -> Measured:
         {
             "kid_x1000": kids["with"],
             "kid_x1000_without": kids["without"],
-            "kid_x1000_floor": judge.floor,
+            "kid_x1000_floor": fidelity.floor,
             "gamma": float(gamma),
         },
         holds=kids["with"] < kids["without"],

@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 
 from training.claims.claim import Measured, Trial, claim
-from training.claims.judged import error_percent, fit_alone, levels, show_rows
+from training.claims.critics import error_percent, fit_alone
+from training.claims.pictures import show_rows
+from training.metrics.features import as_bytes
+from training.prepare import spec_of
 from training.registry import find_recipe
-from training.run import spec_of
 
 LABELS = 100
 
@@ -32,5 +34,5 @@ def sgan(trial: Trial) -> Measured:
     steps = 3 if trial.quick else 1000
     alone = error_percent(fit_alone(fresh, data, steps=steps, seed=trial.seed), test)
     figures = {"error_percent": error, "alone_error_percent": alone}
-    sheet = show_rows(trial.out / "drawn.png", levels(trained.draw(40, seed=1)), 10)
+    sheet = show_rows(trial.out / "drawn.png", as_bytes(trained.draw(40, seed=1)), 10)
     return Measured(figures, holds=error < alone, pictures={"drawn": sheet})

@@ -18,10 +18,11 @@ from training.claims.stand_in import stand_in
 from training.data.load import load_data
 from training.data.pictures import PictureData
 from training.errors import TrainingError
+from training.prepare import Data, Options
 from training.progress import progress_bar
 from training.recipe import Recipe
 from training.registry import Entry, find_recipe
-from training.run import Data, Options, conduct
+from training.run import conduct
 from training.trainer import Precision, Report, Trainer
 
 Watch = Callable[[nn.Module], Mapping[str, float]]

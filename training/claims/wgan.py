@@ -12,8 +12,8 @@ from training.claims.alone import against, learn_alone, losses_of
 from training.claims.claim import Measured, Trial, claim
 from training.data.samples import SampleData, fingerprint_of
 from training.plots import Series, line_chart, save_plot
+from training.prepare import spec_of
 from training.registry import find_recipe
-from training.run import spec_of
 
 SHIFTS = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0)
 COUNT = 20_000

@@ -10,30 +10,44 @@ import json
 import shlex
 import sys
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from t2i.files import write_atomically
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from t2i.pipeline import Pipeline
     from training.metrics.progress import Steps
+
+FEATURES = ("lite0", "inception", "classifier")
 
 _cache_option = click.option(
     "--cache",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where drawn birds are kept [default: ~/.cache/t2i/birds].",
+    help="Where drawn or decoded pictures are kept [default: ~/.cache/t2i].",
 )
 
 
 @click.command("eval", context_settings={"show_default": True})
 @click.argument("bundle")
-@click.option("--data", type=click.Choice(["birds"]), default="birds", help="What to ask for.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
-@click.option("--count", default=2000, type=click.IntRange(2), help="Captions of each split.")
 @click.option(
-    "--seeds", default=3, type=click.IntRange(1, 100), help="Draws of every caption, from seed 0."
+    "--data",
+    default="birds",
+    help="What to ask for: birds, another data set by name, or a folder of pictures.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
+@click.option("--count", default=2000, type=click.IntRange(2), help="Pictures asked for at once.")
+@click.option(
+    "--seeds",
+    default=3,
+    type=click.IntRange(1, 100),
+    help="Draws of every caption, from seed 0; of other data than birds always one.",
 )
 @click.option(
     "--split",
@@ -41,7 +55,7 @@ _cache_option = click.option(
     multiple=True,
     default=("val", "unseen"),
     type=click.Choice(["val", "unseen"]),
-    help="val: combinations that training showed; unseen: those held out. Repeat for both.",
+    help="Birds; val: combinations that training showed; unseen: those held out. Repeat for both.",
 )
 @click.option(
     "--data-seed",
@@ -49,7 +63,22 @@ _cache_option = click.option(
     type=click.IntRange(0),
     help="Seed of the birds that are asked for; another than training watched.",
 )
-@click.option("--resize", default=128, help="Side to which pictures are brought for features.")
+@click.option(
+    "--features",
+    type=click.Choice(FEATURES),
+    default="lite0",
+    help="Feature network of all distances.",
+)
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path, exists=True),
+    help="Inception's file, or the folder of a classifier, for --features.",
+)
+@click.option(
+    "--resize",
+    type=int,
+    help="Side to which pictures are brought for features  [default: 128 for lite0, else its own].",
+)
 @click.option("--subsets", default=100, type=click.IntRange(1), help="Subsets of the KID.")
 @click.option(
     "--subset-size", default=500, type=click.IntRange(2), help="Pictures in each, at most --count."
@@ -58,7 +87,7 @@ _cache_option = click.option(
     "--variety-captions",
     default=100,
     type=click.IntRange(1),
-    help="Captions drawn several times to see how the pictures differ, at most --count.",
+    help="Captions (or labels) drawn several times to see how the pictures differ.",
 )
 @click.option(
     "--variety-pictures", default=8, type=click.IntRange(2), help="Pictures of each of those."
@@ -67,49 +96,41 @@ _cache_option = click.option(
     "--classifier",
     "classifier_folder",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Attribute classifier to judge with [default: the one that ships].",
+    help="Classifier to judge with: of attributes for birds [default: the one that ships], of "
+    "labels for other data.",
 )
 @click.option(
     "--grid",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write a sheet of captions and seeds to this picture, such as grid.png.",
+    help="Write a sheet of what was asked for, and some seeds, to this picture, such as grid.png.",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write the JSON to this file as well.",
 )
+@click.option(
+    "--run",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Run that left the bundle: its scores.jsonl gets these scores, for t2i-train compare.",
+)
 @click.option("--quiet", is_flag=True, help="Show no progress bars (none are shown in a pipe).")
 @_cache_option
-def evaluate(
-    bundle: str,
-    data: str,
-    as_json: bool,
-    count: int,
-    seeds: int,
-    splits: tuple[str, ...],
-    data_seed: int,
-    resize: int,
-    subsets: int,
-    subset_size: int,
-    variety_captions: int,
-    variety_pictures: int,
-    classifier_folder: Path | None,
-    grid: Path | None,
-    out: Path | None,
-    quiet: bool,
-    cache: Path | None,
-) -> None:
-    """Measure BUNDLE (a folder, or a name such as default) on birds that it never saw.
+def evaluate(bundle: str, data: str, as_json: bool, out: Path | None, **options: Any) -> None:
+    """Measure BUNDLE (a folder, or a name such as default) on pictures that it never saw.
 
-    Prints, for combinations that training showed and for those it did not: whether the pictures
-    show what the captions state, how near they come to real ones, and how much the pictures of
-    one caption differ. Beside each figure stands what real pictures score.
+    Birds: prints, for combinations that training showed and for those it did not, whether the
+    pictures show what the captions state, how near they come to real ones, and how much the
+    pictures of one caption differ. Other data: FID, KID, precision and recall, copies of training
+    pictures, variety, and with --classifier how often the label asked for is seen. Beside each
+    figure stands what real pictures score.
 
     \b
         t2i-train eval default
         t2i-train eval runs/birds/bundle --count 200 --seeds 1 --grid look.png
         t2i-train eval default --json > scores.json
+        t2i-train eval runs/flowers/bundle --data flowers/ --grid look.png
+        t2i-train eval runs/digits/bundle --data mnist --classifier digit-judge
 
     Exit codes: 0 measured, 1 failed (such as a damaged bundle, or a classifier of other
     drawings, or a number that cannot be used), 2 wrong usage.
@@ -117,69 +138,145 @@ def evaluate(
     from rich.console import Console
 
     from t2i.pipeline import Pipeline
+    from training.metrics.grid import check_grid_path
+
+    # What can be wrong is found before minutes are spent on measuring.
+    if options["grid"] is not None:
+        check_grid_path(options["grid"])
+    pipeline = Pipeline.from_pretrained(bundle)
+    measured = (
+        _eval_birds(pipeline, options)
+        if data == "birds"
+        else _eval_pictures(pipeline, data, options)
+    )
+    if out is not None:
+        write_atomically(out, json.dumps(measured.result, indent=2).encode() + b"\n")
+    if as_json:
+        click.echo(json.dumps(measured.result, indent=2))
+    else:
+        Console().print(measured.tables)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What came of a measurement: for programs, and for people."""
+
+    result: dict[str, Any]
+    tables: RenderableType
+
+
+def _eval_birds(pipeline: Pipeline, options: Mapping[str, Any]) -> _Measured:
     from training.metrics.attributes import WEIGHTS_FILE, AttributeClassifier
     from training.metrics.birds_judge import SHIPPED
     from training.metrics.evaluate import EvaluationSettings, PipelinePainter, measure
-    from training.metrics.grid import check_grid_path, write_grid
+    from training.metrics.grid import write_grid
     from training.metrics.reference import load_reference
     from training.metrics.report import report, tables
 
-    started = time.monotonic()
+    for name, usual in (("features", "lite0"), ("weights", None), ("run", None)):
+        if options[name] != usual:
+            raise click.UsageError(f"--{name} is for other data than birds")
+    started, count, progress = time.monotonic(), options["count"], not options["quiet"]
     settings = EvaluationSettings(
         count=count,
-        seeds=tuple(range(seeds)),
-        splits=tuple(name for name in ("val", "unseen") if name in splits),
-        data_seed=data_seed,
-        resize=resize,
-        subsets=subsets,
-        subset_size=min(subset_size, count),
-        variety_captions=min(variety_captions, count),
-        variety_pictures=variety_pictures,
+        seeds=tuple(range(options["seeds"])),
+        splits=tuple(name for name in ("val", "unseen") if name in options["splits"]),
+        data_seed=options["data_seed"],
+        resize=options["resize"] or 128,
+        subsets=options["subsets"],
+        subset_size=min(options["subset_size"], count),
+        variety_captions=min(options["variety_captions"], count),
+        variety_pictures=options["variety_pictures"],
     )
-    # What can be wrong is found before minutes are spent on measuring.
-    if grid is not None:
-        check_grid_path(grid)
-    folder = classifier_folder or SHIPPED
+    folder = options["classifier_folder"] or SHIPPED
     judge = AttributeClassifier.load(folder)
-    pipeline = Pipeline.from_pretrained(bundle)
     painter = PipelinePainter(pipeline)
-    scores = measure(painter, judge, settings, cache_dir=cache, show_progress=not quiet)
-    if grid is not None:
+    scores = measure(painter, judge, settings, cache_dir=options["cache"], show_progress=progress)
+    if options["grid"] is not None:
         references = [
             load_reference(
                 each.split,
                 count,
                 size=painter.resolution,
-                seed=data_seed,
-                cache_dir=cache,
-                progress=not quiet,
+                seed=settings.data_seed,
+                cache_dir=options["cache"],
+                progress=progress,
             )
             for each in scores
         ]
-        write_grid(grid, painter, references, seeds=range(6))
+        write_grid(options["grid"], painter, references, seeds=range(6))
     result = report(
         scores,
         settings,
-        bundle={
-            "name": pipeline.info.name,
-            "version": pipeline.info.version,
-            "checksum": pipeline.info.checksum,
-            "encoder": pipeline.info.encoder,
-            "resolution": painter.resolution,
-        },
+        info=pipeline.info,
         classifier={
-            "path": "shipped" if classifier_folder is None else str(classifier_folder),
+            "path": "shipped" if folder == SHIPPED else str(folder),
             "sha256": hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest(),
         },
         command=shlex.join(["t2i-train", *sys.argv[1:]]),
         seconds=time.monotonic() - started,
     )
-    if out is not None:
-        write_atomically(out, json.dumps(result, indent=2).encode() + b"\n")
-    if as_json:
-        click.echo(json.dumps(result, indent=2))
-    else:
-        Console().print(tables(result))
+    return _Measured(result, tables(result))
+
+
+def _eval_pictures(pipeline: Pipeline, data: str, options: Mapping[str, Any]) -> _Measured:
+    from training.metrics.compare import record_scores
+    from training.metrics.evaluate_pictures import (
+        PictureSettings,
+        ask,
+        draw,
+        load_sources,
+        measure_pictures,
+        words_of,
+    )
+    from training.metrics.grid import write_rows
+    from training.metrics.picture_classifier import PictureClassifier
+    from training.metrics.report import picture_report, picture_tables
+
+    started, progress = time.monotonic(), not options["quiet"]
+    features = options["features"]
+    settings = PictureSettings(
+        count=options["count"],
+        features=features,
+        resize=options["resize"] or (128 if features == "lite0" else None),
+        weights=options["weights"],
+        subsets=options["subsets"],
+        subset_size=options["subset_size"],
+        variety_conditions=options["variety_captions"],
+        variety_pictures=options["variety_pictures"],
+    )
+    folder = options["classifier_folder"]
+    judge = None if folder is None else PictureClassifier.load(folder)
+    sources = load_sources(
+        data,
+        resolution=max(pipeline.info.resolutions),
+        count=settings.count,
+        cache_dir=options["cache"],
+        progress=progress,
+    )
+    scores = measure_pictures(pipeline, sources, settings, judge=judge, show_progress=progress)
+    if options["grid"] is not None:
+        rows = sources.real[:12]
+        asked = ask(pipeline.info, sources.held, rows)
+        write_rows(
+            options["grid"],
+            [words_of(condition) for condition in asked.conditions],
+            sources.held.pictures[rows],
+            lambda seed: draw(pipeline, asked.conditions, [seed] * len(rows)),
+            seeds=range(6),
+        )
+    if options["run"] is not None:
+        kimg = pipeline.bundle.config.training.get("kimg", 0.0)
+        record_scores(options["run"], float(str(kimg)), scores)
+    result = picture_report(
+        scores,
+        settings,
+        info=pipeline.info,
+        sources=sources,
+        command=shlex.join(["t2i-train", *sys.argv[1:]]),
+        seconds=time.monotonic() - started,
+    )
+    return _Measured(result, picture_tables(result))
 
 
 @click.command("classifier", context_settings={"show_default": True})

@@ -209,6 +209,8 @@ def _read_report(path: Path, kimg: Sequence[float]) -> list[Measured]:
     end = kimg[-1] if kimg else None
     found = []
     try:
+        if "scores" in report:
+            return [Measured(end, Score.from_json(score)) for score in report["scores"]]
         for name, split in report["splits"].items():
             count, own = int(split["pictures"]), int(split["classifier_pictures"])
             distance = split["kid"]

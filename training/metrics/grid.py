@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from t2i.files import write_atomically
@@ -42,28 +43,50 @@ def write_grid(
     Raises:
         MetricsError: see `check_grid_path`.
     """
-    check_grid_path(path)
-    rows = [
-        (f"{reference.split}: {text}", reference.pictures[index], text)
-        for reference in references
-        for index, text in enumerate(reference.captions[:captions])
-    ]
-    drawn = painter.paint([text for *_, text in rows for _ in seeds], list(seeds) * len(rows))
-    drawn = drawn.reshape(len(rows), len(seeds), *drawn.shape[1:])
-    size = (
-        _TEXT_WIDTH + (len(seeds) + 1) * (CELL + _GAP),
-        _HEADER + len(rows) * (CELL + _GAP),
+    texts = [text for each in references for text in each.captions[:captions]]
+    return write_rows(
+        path,
+        [f"{each.split}: {text}" for each in references for text in each.captions[:captions]],
+        np.concatenate([each.pictures[:captions] for each in references]),
+        lambda seed: painter.paint(texts, [seed] * len(texts)),
+        seeds=seeds,
     )
+
+
+def write_rows(
+    path: Path,
+    titles: Sequence[str],
+    real: NDArray[np.uint8],
+    draw: Callable[[int], NDArray[np.uint8]],
+    *,
+    seeds: Sequence[int],
+) -> Path:
+    """Write a row a title: a real picture, then what a model drew with each seed; return `path`.
+
+    Args:
+        path: ends in .png, .webp, .jpg or .jpeg.
+        titles: what was asked for.
+        real: (n, r, r, 1 or 3) uint8, one for each title.
+        draw: returns a picture for each title, (n, r, r, 3) uint8, of a seed.
+        seeds: one column each, the same seed down the column.
+
+    Raises:
+        MetricsError: see `check_grid_path`.
+    """
+    check_grid_path(path)
+    columns = [np.broadcast_to(real, (*real.shape[:3], 3)), *(draw(seed) for seed in seeds)]
+    size = _TEXT_WIDTH + len(columns) * (CELL + _GAP), _HEADER + len(titles) * (CELL + _GAP)
     sheet = Image.new("RGB", size, "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
-    for column, title in enumerate(("real", *(f"seed {seed}" for seed in seeds))):
-        pen.text((_TEXT_WIDTH + column * (CELL + _GAP), 4), title, fill="black", font=font)
-    for row, (title, real, _) in enumerate(rows):
+    for column, heading in enumerate(("real", *(f"seed {seed}" for seed in seeds))):
+        pen.text((_TEXT_WIDTH + column * (CELL + _GAP), 4), heading, fill="black", font=font)
+    for row, title in enumerate(titles):
         top = _HEADER + row * (CELL + _GAP)
         words = "\n".join(textwrap.wrap(title, 36))
         pen.multiline_text((4, top + 4), words, fill="black", font=font)
-        for column, picture in enumerate((np.asarray(real), *drawn[row])):
-            cell = Image.fromarray(picture).resize((CELL, CELL), Image.Resampling.BICUBIC)
+        for column, pictures in enumerate(columns):
+            picture = Image.fromarray(np.ascontiguousarray(pictures[row]))
+            cell = picture.resize((CELL, CELL), Image.Resampling.BICUBIC)
             sheet.paste(cell, (_TEXT_WIDTH + column * (CELL + _GAP), top))
     buffer = io.BytesIO()
     sheet.save(buffer, picture_format(path))

@@ -17,9 +17,12 @@ from rich import box
 from rich.console import Group
 from rich.table import Table
 
+from t2i.pipeline import PipelineInfo
 from training.data.birds import ATTRIBUTE_NAMES
 from training.data.birds.dataset import DRAWING_VERSION
 from training.metrics.evaluate import EvaluationSettings, SplitScores, VarietyScore
+from training.metrics.evaluate_pictures import PictureSettings, Sources
+from training.metrics.score import Score
 
 FORMAT = 1
 HEAD = ATTRIBUTE_NAMES.index("crown")
@@ -34,7 +37,7 @@ def report(
     scores: Sequence[SplitScores],
     settings: EvaluationSettings,
     *,
-    bundle: Mapping[str, object],
+    info: PipelineInfo,
     classifier: Mapping[str, object],
     command: str,
     seconds: float,
@@ -44,14 +47,14 @@ def report(
     Args:
         scores: one entry a split.
         settings: what was measured, and on how much.
-        bundle: what names the measured model.
+        info: of the measured model.
         classifier: what names the judge.
         command: what was run.
         seconds: how long it took.
     """
     return {
         "format": FORMAT,
-        "bundle": dict(bundle),
+        "bundle": _bundle(info),
         "data": {"name": "birds", "drawing_version": DRAWING_VERSION, "seed": settings.data_seed},
         "settings": {
             **asdict(settings),
@@ -60,15 +63,93 @@ def report(
         },
         "classifier": dict(classifier),
         "splits": {_SPLIT_NAMES[each.split]: _split(each, settings) for each in scores},
-        "made_with": {
-            "command": command,
-            "commit": _commit(),
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "seconds": round(seconds, 1),
-        },
+        "made_with": _made_with(command, seconds),
     }
+
+
+def picture_report(
+    scores: Sequence[Score],
+    settings: PictureSettings,
+    *,
+    info: PipelineInfo,
+    sources: Sources,
+    command: str,
+    seconds: float,
+) -> Json:
+    """Return what was measured on pictures of any kind, as JSON values.
+
+    Args:
+        scores: what was measured.
+        settings: on how much.
+        info: of the measured model.
+        sources: real pictures that it was compared with.
+        command: what was run.
+        seconds: how long it took.
+    """
+    weights = None if settings.weights is None else settings.weights.name
+    return {
+        "format": FORMAT,
+        "bundle": _bundle(info),
+        "data": {
+            "name": sources.held.name,
+            "fingerprint": sources.held.fingerprint,
+            "held_out": sources.held_out,
+        },
+        "settings": {**asdict(settings), "weights": weights},
+        "scores": [score.as_json() for score in scores],
+        "made_with": _made_with(command, seconds),
+    }
+
+
+def picture_tables(result: Json) -> Group:
+    """Return such a report as a table for a terminal of 80 columns or more."""
+    table = _table(f"{result['bundle']['name']} on {result['data']['name']}", "measure")
+    for heading in ("drawn", "real", "aim"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    aims = {"lower": "low", "higher": "high", "neither": "as real"}
+    scores = [Score.from_json(each) for each in result["scores"]]
+    for score in scores:
+        spread = f" ± {score.spread:.2g}" if score.spread else ""
+        floor = "–" if score.floor is None else f"{score.floor:.4g}"
+        table.add_row(score.name, f"{score.value:.4g}{spread}", floor, aims[score.better])
+    bundle, made = result["bundle"], result["made_with"]
+    seen = "" if result["data"]["held_out"] else " The model may have learned from these pictures."
+    first = scores[0]
+    return Group(
+        table,
+        f"{first.count} drawn against {first.real} real, {first.floor_count} spare; features "
+        f"{first.network}, resize {first.resize}; ± over subsets.{seen}",
+        f"Bundle {bundle['name']} {bundle['version']}, {bundle['checksum'][:16]}.",
+        _made_in(made),
+    )
+
+
+def _bundle(info: PipelineInfo) -> Json:
+    return {
+        "name": info.name,
+        "version": info.version,
+        "checksum": info.checksum,
+        "encoder": info.encoder,
+        "resolution": max(info.resolutions),
+    }
+
+
+def _made_with(command: str, seconds: float) -> Json:
+    return {
+        "command": command,
+        "commit": _commit(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "seconds": round(seconds, 1),
+    }
+
+
+def _made_in(made: Json) -> str:
+    return (
+        f"{made['command']} (commit {made['commit']}, {made['machine']}, torch {made['torch']}, "
+        f"{made['seconds']:.0f} s)"
+    )
 
 
 def _split(scores: SplitScores, settings: EvaluationSettings) -> Json:
@@ -203,8 +284,7 @@ def tables(result: Json) -> Group:
         f"Bundle {bundle['name']} {bundle['version']}, {bundle['checksum'][:16]}; birds, "
         f"drawings {result['data']['drawing_version']}, seed {result['data']['seed']}; judge "
         f"{result['classifier']['path']}, {result['classifier']['sha256'][:16]}.",
-        f"{made['command']} (commit {made['commit']}, {made['machine']}, torch {made['torch']}, "
-        f"{made['seconds']:.0f} s)",
+        _made_in(made),
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from training.claims.claim import Claim, claims, find_claim
 from training.errors import TrainingError
@@ -19,6 +20,8 @@ from training.reproduce.results import Result, SeedResult, plain, record, record
 from training.reproduce.seeds import reproduce as run_claim
 
 DID_NOT_HOLD = 3
+# Least columns that `zoo` gives to what was measured, where that is long.
+_MEASURED = 22
 EXIT_CODES = """\b
 Exit codes: 0 the claim held on all seeds, 3 it did not, 1 failed, 2 wrong usage, 130 stopped (the
 same command goes on).
@@ -148,12 +151,33 @@ def zoo(section: str | None, as_json: bool, pages: Path | None) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return
-    table = Table("key", "year", "section", "data", "claim", "measured", "reference")
+    _list(Console(), rows, results)
+
+
+def _list(
+    console: Console, rows: Sequence[Mapping[str, Any]], results: Mapping[str, Result]
+) -> None:
+    """Print a row a paper; claim and measure go over several lines in a narrow terminal."""
+    lines = [("key", "year", "claim", "measured")]
     for row in rows:
-        measured = results[row["key"]].summary if row["key"] in results else ""
-        cells = (row["year"], row["section"], row["data"], row["claim"], measured, row["reference"])
-        table.add_row(row["key"], *("" if cell is None else str(cell) for cell in cells))
-    Console().print(table)
+        result = results.get(row["key"])
+        measured = "" if result is None else _measured(result)
+        lines.append((row["key"], str(row["year"] or ""), row["claim"] or "", measured))
+    key, year, _, most = (max(map(len, column)) for column in zip(*lines, strict=True))
+    told = min(most, max(_MEASURED, console.width // 3))
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    claim = max(20, console.width - key - year - told - 6)
+    for name, width in zip(lines[0], (key, year, claim, told), strict=True):
+        table.add_column(name, min_width=width, max_width=width)
+    for line in lines[1:]:
+        table.add_row(*(Text(cell) for cell in line))
+    console.print(table)
+
+
+def _measured(result: Result) -> str:
+    """The headline figure, and on how many of the seeds the claim held."""
+    name, spread = next(iter(result.final.items()))
+    return f"{spread} {plain(name)}, held {result.held}/{len(result.holds)}"
 
 
 def _row(entry: Entry, claim: Claim | None, result: Result | None) -> dict[str, Any]:

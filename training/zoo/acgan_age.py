@@ -31,15 +31,17 @@ def acgan_age(
 
     Antipov, Baccouche and Dugelay, 2017, arXiv:1702.01983.
 
-    min_G max_D  E log D(x, y) + E log(1 - D(G(z, y), y)), y the age group          (eq. 1)
-    E: min E ‖z - E(G(z, y))‖²; its answer z₀ = E(x) for a real picture is a start (section 2.2)
-    z* = argmin_z ‖FR(x) - FR(G(z, y₀))‖ from z₀ by L-BFGS, FR a recogniser's embedding     (eq. 2)
+    min_G max_D  E log D(x, y) + E log(1 - D(G(z, y), y)), y one of six age groups
+    E: min E ‖z - E(G(z, y))‖²; its answer z₀ = E(x) for a real picture is a start
+    z* = argmin_z ‖FR(x) - FR(G(z, y₀))‖ from z₀ by L-BFGS, FR a recogniser's embedding
 
     The aged picture is G(z*, y) for the wanted y: see `training.latent_search`. Labels are ages.
 
     Deviations: E meets fresh pairs (z, G(z, y)) in every step instead of a hundred thousand that
     are drawn once; by default it learns beside G, not after it. FR is whatever network the caller
-    has. G's loss does not saturate.
+    has, and there are as many groups as the data has labels. The search takes the squared distance.
+    G's loss does not saturate. The losses are as remembered from the paper; its rates and layers
+    could not be compared.
 
     Args:
         spec: What the data is; the labels are the age groups.

@@ -28,14 +28,15 @@ def am_gan(
 
     Zhou, Cai, Rong, Song, Ren, Zhang, Yu and Wang, 2018, arXiv:1703.02000.
 
-    L_D = E H(v(y), D(x)) + E H(v(K + 1), D(G(z)))                              (section 4)
+    L_D = E H(v(y), D(x)) + E H(v(K + 1), D(G(z)))
     L_G = E H(v(y), D(G(z))),   y = argmax_{i ≤ K} D_i(G(z))         (dynamic labelling)
 
     H is the cross-entropy, v one-hot, and D a softmax over K classes and the fake one. A generator
     that only avoids the fake class is pulled towards the average of all classes; one target a
     sample has a gradient of its own. The target moves with the sample, and carries no gradient.
 
-    Deviations: DCGAN's networks, smaller than the paper's; no decay of the learning rate.
+    Deviations: DCGAN's networks, smaller than the authors', without the noise and the dropout that
+    their published code has in D; the learning rate is half of the 4e-4 there and does not fall.
 
     Args:
         spec: What the data is.

@@ -37,7 +37,9 @@ def artgan(
 
     Deviations: DCGAN's networks at all sides, so the same width for both players; squares are means
     over pixels; BatchNorm gathers its statistics on fakes alone, which is what is drawn later; the
-    learning rate is not stepped down.
+    noise is normal, not uniform. The optimizer is the paper's as remembered (RMSProp, decay 0.9,
+    there 1e-3 on batches of 128, later a tenth of it); rate and batch are of the code that its
+    authors published with the later version (arXiv:1708.09533), and the rate is not stepped down.
 
     Args:
         spec: What the data is.

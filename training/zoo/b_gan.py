@@ -30,12 +30,13 @@ def b_gan(
     G:  E_q f(r), the f-divergence of p from q by the ratio that D has learned
 
     q is what G draws. With ``relative`` α the ratio is that of p to α p + (1 - α) q, which stays
-    below 1/α where q has no mass: the relative density ratio of the paper's discussion.
+    below 1/α where q has no mass: the relative density ratio, which the paper finds useful.
 
     Deviations: r = softplus(logit), or sigmoid(logit)/α, keeps the ratio positive; f is taken with
     f'(1) = 0, by adding a multiple of r - 1, which changes neither the divergence nor BR_f but lets
     G move towards r = 1 whichever f is chosen; points take linear layers and pictures DCGAN's
-    networks; the noise is normal.
+    networks; the noise is normal. Optimizer and sizes are DCGAN's; the paper's could not be
+    compared.
 
     Args:
         spec: What the data is.

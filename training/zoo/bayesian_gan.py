@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import math
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 
+from t2i.networks.base import Scores
 from t2i.networks.bayesian import BayesianGenerator
-from training.compose import two_players, unconditional
+from training.compose import two_players
 from training.errors import TrainingError
 from training.networks import usual_critic, usual_generator
 from training.objectives import non_saturating
 from training.optimizers import Adam
 from training.recipe import Batch, Losses, Networks, Recipe
 from training.registry import Spec, register
+
+
+class Share(NamedTuple):
+    """A part of the batch, as many samples of some weights, and what these draw of the probes."""
+
+    real: Tensor
+    fake: Tensor
+    code: Tensor
 
 
 @register(section="A", data="ring8")
@@ -25,6 +34,7 @@ def bayesian_gan(
     samples: int = 4,
     draws: int = 10,
     prior: float = 1.0,
+    probes: int = 0,
     learning_rate: float = 1e-3,
     noise_dim: int = 64,
     width: int = 64,
@@ -44,19 +54,24 @@ def bayesian_gan(
 
                 E_{p(x | β)} [-log σ(r)] + E_{q(x)} [-log (1 - σ(r))]
 
-    The first term of the bound is -KL(q(β) ‖ p(β)) / N. The second is -KL(q(x) ‖ p(x | β)), whose
-    gradient by β is that of log E_{p(x | β)} exp(-r), through the samples, when r is right
-    (Donsker and Varadhan): it can be had without r as a function of all weights. -r is D's logit.
+    The first term of the bound is -KL(q(β) ‖ p(β)) / N. The second is E_q E_{q(x)} r(x, β) for the
+    right r, and its gradient by β goes through r's second argument: `probes` on. -r is D's logit.
 
-    Deviations: just that: the paper's r takes β; here one D estimates it for all β of q at once.
-    Local latents are part of ε. The paper's example of images is discrete; here g draws samples of
-    any kind. G has no BatchNorm.
+    Deviations: by default one D of x alone estimates r for all β of q at once. The second term is
+    -KL(q(x) ‖ p(x | β)), whose gradient by β is that of log E_{p(x | β)} exp(-r), through the
+    samples, when r is right (Donsker and Varadhan); D need not tell β apart for it. With `probes`,
+    D is given what g(·; β) makes of that many fixed ε in place of all weights. Local latents are
+    part of ε. The paper's example is discrete; here g draws samples of any kind. G has no
+    BatchNorm. Rates and sizes are this file's own. Posterior samples of G and of D by stochastic
+    gradient Hamiltonian Monte Carlo are another paper of nearly this name (Saatchi and Wilson,
+    arXiv:1705.09558), and not here.
 
     Args:
         spec: What the data is.
         samples: Weights drawn a step; each draws its share of the batch.
         draws: Weights that the trained generator draws with.
         prior: σ.
+        probes: Fixed ε whose samples tell D which β drew; 0 leaves D without β. For points.
         learning_rate: Of Adam with betas 0.5 and 0.999, for both players.
         noise_dim: Length of ε.
         width: Channels of DCGAN's outer layer; points have twice as many hidden units.
@@ -64,36 +79,60 @@ def bayesian_gan(
     """
     if samples < 1 or draws < 1 or prior <= 0:
         raise TrainingError("samples, draws, prior: give more than 0")
+    if probes < 0:
+        raise TrainingError(f"probes: is {probes}; give 0 or more")
+    if probes:
+        spec.expect("points")
     posterior = BayesianGenerator.like(
         usual_generator(spec, noise_dim=noise_dim, width=width, norm=False), draws
     )
+    told = torch.randn(probes, posterior.noise_dim, generator=torch.Generator().manual_seed(0))
 
-    def drawn(networks: Networks, batch: Batch, name: str) -> list[Tensor]:
+    def judged(networks: Networks, samples: Tensor, code: Tensor) -> Tensor:
+        return cast(Scores, networks["discriminator"](samples, code)).logits
+
+    def drawn(networks: Networks, batch: Batch, name: str) -> list[Share]:
         generator = cast(BayesianGenerator, networks["generator"])
         noise = batch.noise.normal(name, posterior.noise_dim)
-        nothing = unconditional(batch)
-        parts = zip(nothing.chunk(samples), noise.chunk(samples), strict=True)
-        return [generator.with_weights(generator.weights(), e, z).float() for e, z in parts]
+        fixed = told.to(noise.device)
+        found = []
+        for real, z in zip(batch.pictures.chunk(samples), noise.chunk(samples), strict=True):
+            weights = generator.weights()
+            fake = generator.with_weights(weights, z[:, :0], z).float()
+            code = z[:, :0]
+            if probes:
+                answers = generator.with_weights(weights, fixed[:, :0], fixed).float()
+                code = answers.reshape(1, -1).expand(len(z), -1)
+            found.append(Share(real, fake, code))
+        return found
 
     def discriminator_loss(networks: Networks, batch: Batch) -> Losses:
         with torch.no_grad():
-            fake = torch.cat(drawn(networks, batch, "discriminator"))
-        critic = networks["discriminator"]
-        real_logits, fake_logits = critic(batch.pictures).logits, critic(fake).logits
-        loss = non_saturating.discriminator_loss(real_logits, fake_logits)
+            parts = drawn(networks, batch, "discriminator")
+        real, fake, code = (torch.cat(each) for each in zip(*parts, strict=True))
+        loss = non_saturating.discriminator_loss(
+            judged(networks, real, code), judged(networks, fake, code)
+        )
         return Losses(loss, {"D/adversarial": loss.detach()})
 
     def generator_loss(networks: Networks, batch: Batch) -> Losses:
-        logits = [networks["discriminator"](x).logits for x in drawn(networks, batch, "generator")]
-        each = [torch.logsumexp(minus_r, dim=0) - math.log(len(minus_r)) for minus_r in logits]
-        likelihood = torch.stack(each).mean()
+        parts = drawn(networks, batch, "generator")
+        if probes:
+            ratios = [-judged(networks, part.real, part.code) for part in parts]
+            likelihood = torch.cat(ratios).mean()
+        else:
+            minus = [judged(networks, part.fake, part.code) for part in parts]
+            each = [torch.logsumexp(of, dim=0) - math.log(len(of)) for of in minus]
+            likelihood = torch.stack(each).mean()
         kl = cast(BayesianGenerator, networks["generator"]).divergence(prior) / max(spec.size, 1)
-        parts = {"G/likelihood": likelihood.detach(), "G/divergence": kl.detach()}
-        return Losses(kl - likelihood, parts)
+        shown = {"G/likelihood": likelihood.detach(), "G/divergence": kl.detach()}
+        return Losses(kl - likelihood, shown)
 
     return two_players(
         generator=posterior,
-        discriminator=usual_critic(spec, width=width),
+        discriminator=usual_critic(
+            spec, condition_dim=probes * math.prod(spec.sample_shape), width=width
+        ),
         generator_loss=generator_loss,
         discriminator_loss=discriminator_loss,
         optimizer=Adam(learning_rate, betas=(0.5, 0.999)),

@@ -34,15 +34,17 @@ def bs_gan(
 
     Hjelm, Jacob, Che, Trischler, Cho and Bengio, 2017, arXiv:1702.08431.
 
-    w(x) = D(x) / (1 - D(x)) = exp F(x), as p(x) = w(x) q(x) for the best D        (section 2)
+    w(x) = D(x) / (1 - D(x)) = exp F(x), as p(x) = w(x) q(x) for the best D
     w̃(x_m) = w(x_m) / Σ_m' w(x_m'), over M draws x_m ~ g(x | z) of the same z
-    ∇ L_G = -E_z Σ_m w̃(x_m) ∇ log g(x_m | z)                     (discrete data, algorithm 1)
-    L_G = ½ E (log D(G(z)) - log(1 - D(G(z))))² = ½ E F(G(z))²   (continuous data, section 2.4)
+    ∇ L_G = -E_z Σ_m w̃(x_m) ∇ log g(x_m | z)                                  (discrete data)
+    L_G = ½ E (log D(G(z)) - log(1 - D(G(z))))² = ½ E F(G(z))²                (continuous data)
 
     F is D's logit. D is the first GAN's. The real pictures are moved to the nearest level.
 
-    Deviations: D sees a level's value between -1 and 1 rather than one-hot levels; the divergence
-    is the first GAN's alone; M draws share z but for continuous data each z has one.
+    Deviations: D sees a level's value between -1 and 1 rather than one-hot levels, and learns from
+    one draw of each z where the authors' code shows it all M; their D has no BatchNorm with
+    discrete data (`norm` off is theirs); the divergence is the first GAN's alone; M draws share z
+    but for continuous data each z has one.
 
     Args:
         spec: What the data is.

@@ -37,7 +37,10 @@ def gogan(
 
     D_i minimises L_D + λ L_rank; stage i starts as a copy of i - 1. Clipping, RMSProp: as in WGAN.
 
-    Deviations: points take linear layers, pictures DCGAN's networks; the noise is normal.
+    Deviations: points take linear layers, pictures DCGAN's networks; the noise is normal. The two
+    losses are as remembered from the paper and agree with an independent implementation, whose ε 1
+    and λ 1/2 are the defaults; the paper's own values could not be compared. The stage before is
+    frozen while the next one learns; that implementation lets it go on learning.
 
     Args:
         spec: What the data is.

@@ -29,14 +29,17 @@ def gran(
     Im, Kim, Jiang and Memisevic, 2016, arXiv:1602.05110.
 
     h_z = tanh(W z + b),  h_c,t = g(C_{t-1}),  C_t = f([h_z, h_c,t]),  picture = σ(Σ_t C_t)
-    where h_c is zero at first                                                   (section 3.1)
+    where h_c is zero at first
 
     One z for all steps; f and g are those of DCGAN's generator and discriminator and do not change
-    from step to step. It is trained like the first GAN, against DCGAN's discriminator. One step is
-    DCGAN with a hidden layer before it; the paper takes 1, 3 and 5.
+    from step to step. It is trained like the first GAN, against DCGAN's discriminator, with a loss
+    of G that does not saturate. One step is DCGAN with a hidden layer before it; the paper takes 1,
+    3 and 5. All this is so in the authors' code, too.
 
     Deviations: pictures lie in [-1, 1], so the sum goes through tanh (σ of twice the sum, in those
-    units); G does not saturate; the noise is normal.
+    units); no BatchNorm in h_z and at the end of g, and no weight decay. The authors' code makes
+    noise and hidden state equally long (100 on CIFAR-10) and takes Adam at 1e-4 for G and 4e-5 for
+    D; the lengths and the rate here are this file's own.
 
     Args:
         spec: What the data is.

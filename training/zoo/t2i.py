@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from t2i.networks import StageDiscriminator, StageGenerator, StageOutput, StageScores
 from training.ema import Ema
 from training.errors import TrainingError
-from training.matching import Matcher
+from training.matcher import Matcher
 from training.objectives import conditioning_kl, hinge, matching_loss, mode_seeking_loss
 from training.recipe import Adam, Batch, Losses, Networks, Phase, Recipe
 from training.registry import Spec, register
@@ -34,7 +34,7 @@ def t2i(
     matching_weight: float = 1.0,
     generator_matching_weight: float = 0.25,
     agreement_weight: float = 2.0,
-    attribute_weight: float = 1.0,
+    attribute_weight: float = 3.0,
     hard_wrong: float = 0.5,
     temperature: float = 0.1,
     mode_seeking_weight: float = 0.2,

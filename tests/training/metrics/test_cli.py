@@ -75,7 +75,8 @@ def test_the_same_command_prints_the_same_figures(untrained: Path, bird_cache: P
     [
         (["--count", "1"], 2, "--count"),
         (["--split", "train"], 2, "--split"),
-        (["--data", "cats"], 2, "--data"),
+        (["--data", "cats"], 1, "cats"),
+        (["--features", "inception"], 2, "--features"),
         (["--resize", "100"], 1, "resize"),
         (["--grid", "grid.txt"], 1, "grid"),
         (["--classifier", "nowhere"], 1, "t2i-train classifier birds"),

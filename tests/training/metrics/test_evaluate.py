@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 
+from t2i.pipeline import PipelineInfo
 from training.data.birds import ATTRIBUTE_NAMES, render, sample_bird
 from training.metrics.attributes import AttributeClassifier
 from training.metrics.errors import ClassifierMismatch, MetricsError
@@ -178,7 +179,7 @@ def result(perfect: Scores, small: EvaluationSettings) -> dict[str, Any]:
     return report(
         perfect,
         small,
-        bundle={"name": "oracle", "version": "1", "checksum": "c" * 64},
+        info=PipelineInfo("oracle", "1", "c" * 64, ("text",), (64,), "", 1, (), 1, (), ()),
         classifier={"path": "shipped", "sha256": "d" * 64},
         command="t2i-train eval oracle",
         seconds=1.0,

@@ -243,6 +243,21 @@ def test_the_list_tells_of_every_paper_where_it_is_from() -> None:
     assert "sngan" in table.output and "wgan-gp" not in table.output
 
 
+def test_the_list_fits_eighty_columns_and_cuts_nothing(
+    claim: Claim, tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask(monkeypatch, claim, "--out", str(tmp_path / "out"), "--seeds", "1,2", "--record")
+    done = CliRunner().invoke(main, ["zoo", "--section", "A"], env={"COLUMNS": "80"})
+    head, *lines = done.output.splitlines()
+    assert head.split() == ["key", "year", "claim", "measured"]
+    assert all(len(line) <= 80 for line in lines) and "…" not in done.output
+    started = [line.split()[0] for line in lines if line[0] != " "]
+    assert started == [each.key for each in recipes().values() if each.section == "A"]
+    start = next(at for at, line in enumerate(lines) if line.startswith("gan "))
+    measured = " ".join(line[head.index("measured") :].strip() for line in lines[start : start + 3])
+    assert lines[start].split()[1] == "2014" and "7.5 ± 0.71 modes of 8, held 2/2" in measured
+
+
 def test_an_unknown_section_is_named() -> None:
     done = CliRunner().invoke(main, ["zoo", "--section", "Z"])
     assert done.exit_code == 1 and "section 'Z': has no papers; there are A, B" in done.output

@@ -13,9 +13,9 @@ from training.data.parallel import parallel_text
 from training.data.pictures import PictureData
 from training.data.samples import SampleData
 from training.errors import TrainingError
+from training.prepare import spec_of
 from training.recipe import Recipe
 from training.registry import Entry
-from training.run import spec_of
 from training.stream import SampleStream
 from training.trainer import Settings, Trainer, accelerator_for
 

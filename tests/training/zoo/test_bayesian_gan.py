@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from t2i.networks import MlpGenerator
 from t2i.networks.bayesian import BayesianGenerator
+from tests.training.conftest import squares
 from tests.training.zoo.moves import batch_of, losses_of
 from tests.training.zoo.samples import ring, spec_of
 from training.errors import TrainingError
@@ -96,6 +97,43 @@ def test_the_noise_chooses_among_fixed_weights() -> None:
     assert not torch.allclose(drawn[0], drawn[1])
     expected = generator.with_weights(generator.weights(1), torch.zeros(1, 0), noise[:1])
     torch.testing.assert_close(drawn[:1], expected)
+
+
+def test_with_probes_the_ratio_takes_the_weights_and_is_asked_at_real_samples() -> None:
+    recipe = small(prior=0.5, probes=3)
+    batch = batch_of(SAMPLES)
+    torch.manual_seed(7)
+    found = losses_of(recipe, batch)
+    torch.manual_seed(7)
+    generator, critic = generator_of(recipe), recipe.networks["discriminator"]
+    fixed = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+
+    def minus_r(name: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """The logits of real samples and of fakes, both under what the weights draw of probes."""
+        noise = batch.noise.normal(name, 4)
+        real, fake = [], []
+        for rows in (slice(0, 2), slice(2, 4)):
+            weights = generator.weights()
+            code = generator.with_weights(weights, torch.zeros(3, 0), fixed).reshape(1, 6)
+            drawn = generator.with_weights(weights, torch.zeros(2, 0), noise[rows])
+            real.append(critic(SAMPLES[rows], code.expand(2, 6)).logits)
+            fake.append(critic(drawn, code.expand(2, 6)).logits)
+        return torch.cat(real), torch.cat(fake)
+
+    real, fake = minus_r("discriminator")
+    score = -F.logsigmoid(-fake).mean() - F.logsigmoid(real).mean()
+    torch.testing.assert_close(found["discriminator"].total, score)
+    real, _ = minus_r("generator")
+    # The bound's second term is the mean of r over the data.
+    expected = generator.divergence(0.5) / 64 + real.mean()
+    torch.testing.assert_close(found["generator"].total, expected)
+
+
+def test_probes_of_pictures_are_refused() -> None:
+    with pytest.raises(TrainingError, match="pictures"):
+        bayesian_gan(spec_of(squares()), probes=2)
+    with pytest.raises(TrainingError, match="probes"):
+        small(probes=-1)
 
 
 def test_no_samples_are_refused() -> None:

@@ -13,10 +13,10 @@ from tests.training.zoo.samples import ring, spec_of
 from training.data import parallel
 from training.data.parallel import parallel_text
 from training.errors import TrainingError
+from training.prepare import sheet_of
 from training.recipe import Batch, Recipe
 from training.registry import Spec
 from training.rollouts import policy_loss, rollout_rewards, sentence_bleu
-from training.run import sheet_of
 from training.sheets import TokenSheet
 from training.zoo.cs_gan import cs_gan
 

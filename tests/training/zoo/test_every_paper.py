@@ -16,8 +16,8 @@ from tests.training.test_trainer import assert_same, weights
 from tests.training.zoo.samples import Sample, build_recipe, sample_for, trainer_of
 from training.data.pictures import PictureData
 from training.export_samples import export_pictures, load_generator, save_generator
+from training.prepare import sheet_of
 from training.registry import Entry, recipes
-from training.run import sheet_of
 from training.trainer import Trainer
 
 PAPERS = {key: entry for key, entry in recipes().items() if entry.learns == "samples"}

@@ -1,0 +1,75 @@
+"""Architectures that a paper claims to train all alike (WGAN-GP, 1704.00028, section 5.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from t2i.networks import DcganCritic, DcganGenerator, DeepCritic, DeepGenerator, MlpGenerator
+from t2i.networks.base import Critic, PictureGenerator
+from training.errors import TrainingError
+from training.networks import fits, residual_critic, residual_generator
+from training.registry import Spec
+
+Players = tuple[PictureGenerator, Critic]
+
+
+def players_of(architecture: str, spec: Spec, *, noise_dim: int = 128, width: int = 64) -> Players:
+    """Return a generator and a critic of pictures; no critic ties samples of a batch together.
+
+    Args:
+        architecture: One of `ARCHITECTURES`.
+        spec: What the data is.
+        noise_dim: Length of the noise.
+        width: Channels of the outer layers.
+
+    Raises:
+        TrainingError: There is none of that name, or the data is no pictures that it can draw.
+    """
+    if architecture not in ARCHITECTURES:
+        raise TrainingError(
+            f"architecture: {architecture!r} is not known; give one of {', '.join(ARCHITECTURES)}"
+        )
+    spec.expect("pictures")
+    with fits():
+        return ARCHITECTURES[architecture](spec, noise_dim, width)
+
+
+def _residual(spec: Spec, noise_dim: int, width: int) -> Players:
+    generator = residual_generator(spec, noise_dim=noise_dim, width=width)
+    return generator, residual_critic(spec, width=width, pooling="mean")
+
+
+def _dcgan(**changes: object) -> Callable[[Spec, int, int], Players]:
+    """DCGAN, BatchNorm in G and layer normalisation in D; both with changes, by G_ and D_."""
+
+    def build(spec: Spec, noise_dim: int, width: int) -> Players:
+        size = {"resolution": spec.resolution, "channels": spec.channels, "width": width}
+        mine = {name[2:]: value for name, value in changes.items() if name.startswith("G_")}
+        theirs = {name[2:]: value for name, value in changes.items() if name.startswith("D_")}
+        generator = DcganGenerator(noise_dim=noise_dim, **size, **mine)  # type: ignore[arg-type]
+        return generator, DcganCritic(**{"norm": "layer", **size, **theirs})  # type: ignore[arg-type]
+
+    return build
+
+
+def _mlp(spec: Spec, noise_dim: int, width: int) -> Players:
+    shape = spec.sample_shape
+    generator = MlpGenerator(sample_shape=shape, noise_dim=noise_dim, width=8 * width, depth=4)
+    return generator, _dcgan()(spec, noise_dim, width)[1]
+
+
+def _deep(spec: Spec, noise_dim: int, width: int) -> Players:
+    size = {"resolution": spec.resolution, "channels": spec.channels, "width": width}
+    return DeepGenerator(noise_dim=noise_dim, **size), DeepCritic(**size)
+
+
+ARCHITECTURES: Mapping[str, Callable[[Spec, int, int], Players]] = {
+    "residual": _residual,
+    "dcgan": _dcgan(),
+    "constant": _dcgan(G_norm=False, G_constant=True),
+    "mlp": _mlp,
+    "bare": _dcgan(G_norm=False, D_norm=False),
+    "gated": _dcgan(G_activation="gated", D_activation="gated"),
+    "tanh": _dcgan(G_activation="tanh", D_activation="tanh"),
+    "deep": _deep,
+}
