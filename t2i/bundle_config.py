@@ -17,6 +17,8 @@ __all__ = ["BundleConfig", "EncoderConfig", "NetworkConfig"]
 
 T = TypeVar("T")
 
+MAX_WORDS = 512
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -41,11 +43,14 @@ class EncoderConfig:
         dim: length of the embeddings that the generator takes.
         network: a network of the bundle that reads the encoder's token states instead of its
             pooled embedding (see `t2i.encoders.CaptionEncoder`), or None.
+        words: number of tokens whose states stand behind the embedding of the whole caption (see
+            `t2i.encoders.WordsEncoder`); 0 for the embedding alone.
     """
 
     id: str
     dim: int
     network: NetworkConfig | None = None
+    words: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +123,8 @@ class BundleConfig:
             encoder = {"id": self.encoder.id, "dim": self.encoder.dim}
             if self.encoder.network is not None:
                 encoder["network"] = self.encoder.network.to_json()
+            if self.encoder.words:
+                encoder["words"] = self.encoder.words
         content: dict[str, object] = {
             "format": FORMAT,
             "name": self.name,
@@ -237,13 +244,15 @@ def _network(field_name: str, content: object) -> NetworkConfig:
 def _encoder(content: Mapping[str, object] | None) -> EncoderConfig | None:
     if content is None:
         return None
-    id_, dim = content.get("id"), content.get("dim")
-    known = content.keys() <= {"id", "dim", "network"}
+    id_, dim, words = content.get("id"), content.get("dim"), content.get("words", 0)
+    known = content.keys() <= {"id", "dim", "network", "words"}
     if not known or not isinstance(id_, str) or type(dim) is not int or dim < 1:
-        raise _wrong("encoder", content, "an object with id, dim and perhaps network")
+        raise _wrong("encoder", content, "an object with id, dim and perhaps network and words")
+    if type(words) is not int or not 0 <= words <= MAX_WORDS:
+        raise _wrong("encoder.words", words, f"a number of words, 0 to {MAX_WORDS}")
     network = content.get("network")
     return EncoderConfig(
-        id_, dim, None if network is None else _network("encoder.network", network)
+        id_, dim, None if network is None else _network("encoder.network", network), words
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 import t2i
+from t2i.cli_batch import batch
 from t2i.errors import InvalidInput, T2IError
 from t2i.takes import SEED_ALONE
 
@@ -72,6 +73,8 @@ def main() -> None:
         t2i generate "small bird with red head" --out bird.png
     Draw four on one sheet, the same four every time:
         t2i generate "small bird with red head" --count 4 --seed 7 --out birds.png
+    Draw a file of captions into shards of pictures:
+        t2i batch captions.jsonl --out birds
     See which models there are:
         t2i models
 
@@ -290,6 +293,9 @@ def _models_there(server: str) -> list[dict[str, Any]]:
 
     with Client(server) as client:
         return [asdict(model) for model in client.list_models()]
+
+
+main.add_command(batch)
 
 
 @contextmanager

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
-__all__ = ["write_atomically"]
+__all__ = ["durable_file", "sync_folder", "temporary_name", "write_atomically"]
+
+_BUFFER_BYTES = 1 << 20
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> Path:
@@ -18,7 +23,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> Path:
         OSError: if the file cannot be written; nothing is left behind then.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = temporary_name(path)
     try:
         with temporary.open("xb") as file:
             file.write(data)
@@ -26,3 +31,39 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+@contextmanager
+def durable_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to be written piece by piece, which appears when the block ends without an error.
+
+    It is then on the disk: a machine that loses its power keeps it. A file of that name is
+    replaced. The folder must exist.
+
+    Raises:
+        OSError: if the file cannot be written; nothing is left behind then.
+    """
+    temporary = temporary_name(path)
+    try:
+        with temporary.open("xb", buffering=_BUFFER_BYTES) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's entries onto the disk: which names it holds, not what is in the files."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def temporary_name(path: Path) -> Path:
+    """Return a name beside a path for what is not complete yet: hidden, new, ending in `.tmp`."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")

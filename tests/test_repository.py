@@ -68,7 +68,16 @@ def on_a_bare_machine(code: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     "module",
-    ["t2i", "t2i.client", "t2i.conditions", "t2i.errors", "t2i.files", "t2i.protocol", "t2i.cli"],
+    [
+        "t2i",
+        "t2i.batch.job",
+        "t2i.cli",
+        "t2i.client",
+        "t2i.conditions",
+        "t2i.errors",
+        "t2i.files",
+        "t2i.protocol",
+    ],
 )
 def test_the_base_installation_imports(module: str) -> None:
     done = on_a_bare_machine(
@@ -89,7 +98,10 @@ def test_the_client_works_in_the_base_installation() -> None:
     assert "cannot reach 127.0.0.1:1" in done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["generate", "--help"], ["models", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["batch", "--help"], ["generate", "--help"], ["models", "--help"]],
+)
 def test_the_command_teaches_in_the_base_installation(arguments: list[str]) -> None:
     done = on_a_bare_machine(f"from t2i.cli import main\nmain({arguments!r}, prog_name='t2i')")
     assert done.returncode == 0, done.stderr
@@ -101,6 +113,19 @@ def test_drawing_in_the_base_installation_names_the_extra_to_install() -> None:
     assert done.returncode == 1
     assert "t2i[inference]" in done.stderr and "--server" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_batch_job_in_the_base_installation_needs_nothing_but_a_service(tmp_path: Path) -> None:
+    (tmp_path / "c.txt").write_text("a bird\n")
+    job = ["batch", str(tmp_path / "c.txt"), "--out", str(tmp_path / "out")]
+    here = on_a_bare_machine(f"from t2i.cli import main\nmain({job})")
+    assert here.returncode == 2
+    assert "t2i[inference]" in here.stderr and "--server" in here.stderr
+    there = on_a_bare_machine(
+        f"from t2i.cli import main\nmain({[*job, '--server', '127.0.0.1:1']})"
+    )
+    assert there.returncode == 2
+    assert "cannot reach 127.0.0.1:1" in there.stderr and "Traceback" not in there.stderr
 
 
 @pytest.mark.parametrize(

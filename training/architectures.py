@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from t2i.networks import DcganCritic, DcganGenerator, DeepCritic, DeepGenerator, MlpGenerator
+from t2i.networks import (
+    DcganCritic,
+    DcganGenerator,
+    DeepCritic,
+    DeepGenerator,
+    MlpGenerator,
+    TextCritic,
+    TextGenerator,
+)
 from t2i.networks.base import Critic, PictureGenerator
 from training.errors import TrainingError
-from training.networks import fits, residual_critic, residual_generator
+from training.networks import (
+    fits,
+    residual_critic,
+    residual_generator,
+    usual_critic,
+    usual_generator,
+)
 from training.registry import Spec
 
 Players = tuple[PictureGenerator, Critic]
@@ -23,13 +37,18 @@ def players_of(architecture: str, spec: Spec, *, noise_dim: int = 128, width: in
         width: Channels of the outer layers.
 
     Raises:
-        TrainingError: There is none of that name, or the data is no pictures that it can draw.
+        TrainingError: There is none of that name, or it cannot draw such pictures.
     """
+    if spec.kind == "points":
+        generator = usual_generator(spec, noise_dim=noise_dim, width=width)
+        return generator, usual_critic(spec, width=width, norm=False)
+    if spec.kind == "tokens":
+        size = {"length": spec.sample_shape[0], "vocabulary": spec.vocabulary, "width": width}
+        return TextGenerator(noise_dim=noise_dim, **size), TextCritic(**size)
     if architecture not in ARCHITECTURES:
         raise TrainingError(
             f"architecture: {architecture!r} is not known; give one of {', '.join(ARCHITECTURES)}"
         )
-    spec.expect("pictures")
     with fits():
         return ARCHITECTURES[architecture](spec, noise_dim, width)
 

@@ -62,6 +62,7 @@ class TellClasses(Regularizer):
     """
 
     name: str = "classes"
+    reads_classes: ClassVar[bool] = True
 
     def loss(self, play: Play) -> Tensor:
         """Return the sum of the two cross-entropies, a scalar in nats."""
@@ -75,6 +76,7 @@ class ShowClasses(Regularizer):
 
     name: str = "asked_classes"
     player: ClassVar[str] = "generator"
+    reads_classes: ClassVar[bool] = True
 
     def loss(self, play: Play) -> Tensor:
         """Return the cross-entropy, a scalar in nats."""

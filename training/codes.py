@@ -110,6 +110,7 @@ class ReadCode(Regularizer):
     code: LatentCode = LatentCode((10,), 2)
     continuous_weight: float = 0.1
     name: str = "code"
+    reads_classes: ClassVar[bool] = True
 
     def loss(self, play: Play) -> Tensor:
         """Return the weighted -E log Q(c | G(z, c)), a scalar in nats."""

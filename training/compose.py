@@ -13,11 +13,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from t2i.networks.autoencoder import Autoencoder
 from t2i.networks.base import Critic, Drawn, PictureGenerator
+from t2i.networks.caption_critic import CaptionCritic
 from t2i.networks.minibatch import MinibatchDiscrimination
 from training.augment import DiffAugment
 from training.ema import Ema
 from training.errors import TrainingError
-from training.objectives import Adversarial
+from training.objectives import Adversarial, Objective
 from training.recipe import Adam, Batch, Losses, Networks, Optimizer, Phase, Recipe, Update
 from training.regularizers import Play, Regularizer
 
@@ -51,6 +52,11 @@ def shown_one_hot(vocabulary: int) -> Callable[[Networks, Batch], Batch]:
     return shown
 
 
+def by_wrong_caption(batch: Batch) -> Tensor:
+    """The embedding of a caption that is not true of each real picture, ``(n, d)``."""
+    return batch.wrong
+
+
 def draw(networks: Networks, batch: Batch, name: str, condition: Tensor | None = None) -> Tensor:
     """Draw as many samples as the batch has.
 
@@ -67,7 +73,24 @@ def draw(networks: Networks, batch: Batch, name: str, condition: Tensor | None =
     if condition is None:
         condition = unconditional(batch)
     noise = batch.noise.normal(name, generator.noise_dim)
-    return cast(Drawn, generator(condition, noise)).pictures[-1]
+    return draw_all(generator, batch, name, condition, noise).pictures[-1]
+
+
+def draw_all(
+    generator: PictureGenerator, batch: Batch, name: str, condition: Tensor, noise: Tensor
+) -> Drawn:
+    """Draw every stage, and the conditioning around its mean where the generator has one.
+
+    Args:
+        generator: Draws.
+        batch: Gives the noise of the conditioning.
+        name: Of that noise; different names draw apart.
+        condition: ``(n, condition_dim)``.
+        noise: ``(n, noise_dim)``.
+    """
+    dim = generator.conditioning_dim
+    around = batch.noise.normal(f"{name}-conditioning", dim) if dim else None
+    return cast(Drawn, generator(condition, noise, around))
 
 
 def compose(
@@ -82,16 +105,20 @@ def compose(
     augment: DiffAugment | None = None,
     after: Callable[[Networks, Update], None] | None = None,
     condition: Condition | None = None,
+    wrong: Condition | None = None,
     shown: Callable[[Networks, Batch], Batch] | None = None,
     batch_size: int = 64,
     ema: Ema | None = None,
+    fit: Callable[[Tensor], None] | None = None,
     watched: tuple[str, ...] = (),
     key: str = "",
 ) -> Recipe:
     """Compose a recipe of two players; everything else follows.
 
     Reported are ``D/adversarial`` and ``G/adversarial``, the critic's mean logits ``D/real`` and
-    ``D/fake``, and each regularizer before its weight as ``D/<name>`` or ``G/<name>``.
+    ``D/fake``, and each regularizer before its weight as ``D/<name>`` or ``G/<name>``. With a wrong
+    condition the discriminator judges pairs (`Objective.matching_aware_loss`), and ``D/wrong`` is
+    its mean logit of real samples under it.
 
     Args:
         generator: Draws samples from embedding and noise.
@@ -105,10 +132,13 @@ def compose(
         after: Called after each discriminator step, such as `clip_weights`.
         condition: From a batch to the embedding; None takes labels where the generator has a
             condition, else nothing.
+        wrong: From a batch to an embedding that is not true of the real samples; None has none. It
+            takes a `CaptionCritic` and an `Objective`.
         shown: What of a batch the players are shown, such as pictures no finer than a growing
             generator draws; None shows it as it is.
         batch_size: Samples a step over all processes.
         ema: Average of the generator's weights; None serves the last weights.
+        fit: Called once with ``(n, d)`` embeddings of the training captions; see `Recipe`.
         watched: Losses that stop the run when they stay near zero.
         key: Name of the recipe; empty takes the name that it is registered under.
 
@@ -116,6 +146,8 @@ def compose(
         TrainingError: Parts do not belong together.
     """
     _check(generator, discriminator, regularizers, n_dis)
+    if wrong is not None:
+        _check_pairs(discriminator, objective)
     if condition is None:
         classes = generator.condition_dim
         condition = by_label(classes) if classes else unconditional
@@ -128,19 +160,24 @@ def compose(
             batch = shown(players, batch)
         embedding = chosen(batch)
         noise = batch.noise.normal(name, generator.noise_dim)
-        drawn = cast(Drawn, players["generator"](embedding, noise))
-        return Play(players, batch, drawn.pictures[-1], embedding, noise, augment)
+        drawer = cast(PictureGenerator, players["generator"])
+        drawn = draw_all(drawer, batch, name, embedding, noise)
+        untrue = None if wrong is None else wrong(batch)
+        fake = drawn.pictures[-1]
+        return Play(players, batch, fake, embedding, noise, augment, untrue, drawn)
 
     def discriminator_loss(players: Networks, batch: Batch) -> Losses:
         with torch.no_grad():
             move = play(players, batch, "discriminator")
         real, fake = move.real_scores.logits, move.fake_scores.logits
-        adversarial = objective.discriminator_loss(real, fake)
-        parts = {
-            "D/adversarial": adversarial.detach(),
-            "D/real": real.mean().detach(),
-            "D/fake": fake.mean().detach(),
-        }
+        parts = {"D/real": real.mean().detach(), "D/fake": fake.mean().detach()}
+        if move.wrong is None:
+            adversarial = objective.discriminator_loss(real, fake)
+        else:
+            untrue = move.wrong_scores.logits
+            adversarial = cast(Objective, objective).matching_aware_loss(real, untrue, fake)
+            parts["D/wrong"] = untrue.mean().detach()
+        parts["D/adversarial"] = adversarial.detach()
         return _with(critics, move, adversarial, parts, "D")
 
     def generator_loss(players: Networks, batch: Batch) -> Losses:
@@ -179,6 +216,7 @@ def compose(
         ),
         batch_size=batch_size,
         ema=ema,
+        fit=fit,
         watched=watched,
         joins_late=False,
         differentiates_twice=any(r.differentiates_twice for r in regularizers),
@@ -194,6 +232,8 @@ def two_players(
     optimizer: Optimizer,
     generator_optimizer: Optimizer | None = None,
     batch_size: int = 64,
+    ema: Ema | None = None,
+    fit: Callable[[Tensor], None] | None = None,
     joins_late: bool = False,
     differentiates_twice: bool = False,
 ) -> Recipe:
@@ -207,6 +247,8 @@ def two_players(
         optimizer: How they learn.
         generator_optimizer: How the generator learns, where it differs.
         batch_size: Samples a step over all processes.
+        ema: Average of the generator's weights; None serves the last weights.
+        fit: Called once with ``(n, d)`` embeddings of the training captions; see `Recipe`.
         joins_late: Some weights have no gradient in some steps.
         differentiates_twice: A loss holds the gradient of a gradient.
     """
@@ -218,7 +260,8 @@ def two_players(
             Phase("generator", generator_optimizer or optimizer, generator_loss),
         ),
         batch_size=batch_size,
-        ema=None,
+        ema=ema,
+        fit=fit,
         joins_late=joins_late,
         differentiates_twice=differentiates_twice,
     )
@@ -264,12 +307,30 @@ def _check(
             raise TrainingError(f"{regularizer.name}: every is {regularizer.every}; give 1 or more")
         if names.count(regularizer.name) > 1:
             raise TrainingError(f"{regularizer.name}: is given twice; add up the weights")
+        if regularizer.reads_classes and getattr(discriminator, "head", None) is None:
+            raise TrainingError(
+                f"{regularizer.name}: reads the critic's second head, and this critic has none; "
+                "build the critic with outputs=N, one a class or a number to tell"
+            )
         tie = _what_ties(discriminator)
         if regularizer.per_sample and tie:
             raise TrainingError(
                 f"{regularizer.name}: takes each sample's own gradient, but the critic's {tie} "
                 f"ties the samples of a batch together; build the critic without {tie}"
             )
+
+
+def _check_pairs(discriminator: Critic | Autoencoder, objective: Adversarial) -> None:
+    if not isinstance(discriminator, CaptionCritic):
+        raise TrainingError(
+            f"wrong: {type(discriminator).__name__} judges no pairs of picture and caption; build "
+            "a CaptionCritic"
+        )
+    if not isinstance(objective, Objective):
+        raise TrainingError(
+            f"wrong: {type(objective).__name__} has no term of its own for each kind of pair; "
+            "give an Objective, such as hinge"
+        )
 
 
 def _what_ties(network: nn.Module) -> str:

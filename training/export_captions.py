@@ -10,10 +10,19 @@ import torch
 from torch import Tensor
 
 from t2i.bundle import Bundle
-from t2i.encoders import CaptionEncoder, TextEncoder, caption_statistics, encode_dataset
-from t2i.networks import StageGenerator
+from t2i.encoders import (
+    CaptionEncoder,
+    TextEncoder,
+    WordsEncoder,
+    caption_statistics,
+    encode_dataset,
+)
+from t2i.networks import PictureGenerator, StageGenerator
 from training.data.pictures import PictureData
 from training.export import CardWords, write_bundle
+
+# What draws captions: all that a pipeline asks of a generator, and arguments to build it again.
+CaptionedGenerator = PictureGenerator | StageGenerator
 
 # Captions beyond this many add nothing to what is kept of them.
 _STATISTICS_CAPTIONS = 4_000
@@ -45,7 +54,7 @@ def export_bundle(
     *,
     name: str,
     recipe: str,
-    generator: StageGenerator,
+    generator: CaptionedGenerator,
     encoder: TextEncoder,
     statistics: Mapping[str, Tensor],
     data: PictureData,
@@ -58,20 +67,24 @@ def export_bundle(
         folder: Where to; an older bundle there is replaced.
         name: Its name.
         recipe: Key of the recipe.
-        generator: The generator with averaged weights.
+        generator: The generator as it is to be served.
         encoder: The encoder that it was trained with.
         statistics: What `statistics_of` tells of the training captions.
         data: What it was trained on.
         kimg: Thousands of pictures shown.
         settings: Options and knobs of the run.
     """
-    words = encoder.words if isinstance(encoder, CaptionEncoder) else encoder
-    described: dict[str, object] = {"id": words.id, "dim": encoder.dim}
+    described: dict[str, object] = {"dim": encoder.dim}
     extra: dict[str, Mapping[str, Tensor]] = {}
+    if isinstance(encoder, WordsEncoder):
+        described["words"] = encoder.words
+        encoder = encoder.sentence
     if isinstance(encoder, CaptionEncoder):
         network = encoder.network
         described["network"] = {"class": type(network).__name__, "arguments": network.config}
         extra["encoder"] = network.state_dict()
+        encoder = encoder.words
+    described["id"] = encoder.id
     extra["statistics"] = statistics
     return write_bundle(
         folder,

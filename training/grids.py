@@ -10,8 +10,8 @@ from PIL import Image
 from torch import nn
 
 from t2i.encoders import TextEncoder
-from t2i.networks import StageGenerator, StageOutput
 from t2i.sheets import contact_sheet
+from training.export_captions import CaptionedGenerator
 
 SEEDS = 8
 
@@ -33,13 +33,13 @@ class Grid:
     @torch.inference_mode()
     def save(self, generator: nn.Module, path: Path) -> None:
         """Draw the grid with a generator and write it as a picture."""
-        assert isinstance(generator, StageGenerator)
+        assert isinstance(generator, CaptionedGenerator)
         device = next(generator.parameters()).device
         noise = torch.Generator().manual_seed(self._seed)
         rows = len(self.captions)
         z = torch.randn(SEEDS, generator.noise_dim, generator=noise).repeat(rows, 1)
         c = torch.randn(SEEDS, generator.conditioning_dim, generator=noise).repeat(rows, 1)
-        output: StageOutput = generator(self._embeddings.to(device), z.to(device), c.to(device))
+        output = generator(self._embeddings.to(device), z.to(device), c.to(device))
         pictures = output.pictures[-1].float().cpu().add(1).mul(127.5).round().clamp(0, 255)
         arrays = pictures.byte().permute(0, 2, 3, 1).numpy()
         cells = [Image.fromarray(array) for array in arrays]

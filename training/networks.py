@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, TypeVar
 
 from t2i.networks import (
     Autoencoder,
     BeganAutoencoder,
     BeganGenerator,
     DcganAutoencoder,
+    DcganCaptionCritic,
     DcganCritic,
     DcganGenerator,
     LadderCritic,
@@ -27,6 +28,8 @@ from t2i.networks.base import Critic, Joining, PictureGenerator
 from t2i.networks.residual import CriticNorm
 from training.errors import TrainingError
 from training.registry import Spec
+
+Network = TypeVar("Network", bound=PictureGenerator | Critic)
 
 
 @contextmanager
@@ -376,3 +379,61 @@ def usual_translator(spec: Spec, *, width: int = 128) -> Translator:
         source_length=spec.source_length,
         width=width,
     )
+
+
+def for_captions(network: Callable[..., Network], spec: Spec, **arguments: object) -> Network:
+    """Return a player of captions and pictures of the data's side.
+
+    Args:
+        network: Its class, which takes ``resolution``, ``channels`` and ``condition_dim``.
+        spec: What the data is.
+        **arguments: Its other arguments.
+
+    Raises:
+        TrainingError: The data has no captions, or the arguments do not fit its side.
+    """
+    condition_dim = spec.captioned()
+    with fits():
+        return network(
+            resolution=spec.resolution,
+            channels=spec.channels,
+            condition_dim=condition_dim,
+            **arguments,
+        )
+
+
+def caption_critic(
+    spec: Spec,
+    *,
+    resolution: int | None = None,
+    condition_dim: int | None = None,
+    code_dim: int = 128,
+    width: int = 64,
+    kernel: int = 1,
+    alone: bool = False,
+) -> DcganCaptionCritic:
+    """Return DCGAN's critic of pairs of picture and caption.
+
+    Args:
+        spec: What the data is.
+        resolution: Side of the pictures; None for the data's.
+        condition_dim: Length of what stands for a caption; None for its embedding's.
+        code_dim: Length of the caption's code; 0 takes it as it is.
+        width: Channels of the first layer.
+        kernel: Side of the convolution over picture and caption.
+        alone: Have a second score, of the picture without any caption.
+
+    Raises:
+        TrainingError: The data has no captions, or the side is not 4 to 7 doubled.
+    """
+    embedding_dim = spec.captioned()
+    with fits():
+        return DcganCaptionCritic(
+            resolution=spec.resolution if resolution is None else resolution,
+            channels=spec.channels,
+            condition_dim=embedding_dim if condition_dim is None else condition_dim,
+            code_dim=code_dim,
+            width=width,
+            kernel=kernel,
+            alone=alone,
+        )

@@ -57,6 +57,18 @@ class Objective:
         """Return ``generator(fake)``."""
         return self.generator(fake)
 
+    def matching_aware_loss(self, right: Tensor, wrong: Tensor, fake: Tensor) -> Tensor:
+        """Return the loss of a discriminator that judges pairs of picture and caption.
+
+        Reed et al., 2016, 1605.05396, algorithm 1: ``real(right) + ½ (fake(wrong) + fake(fake))``.
+
+        Args:
+            right: Logits of real pictures with captions that are true of them.
+            wrong: Logits of real pictures with captions that are not.
+            fake: Logits of generated pictures with the captions that they were drawn for.
+        """
+        return self.real(right) + 0.5 * (self.fake(wrong) + self.fake(fake))
+
 
 @dataclass(frozen=True)
 class Relativistic:
@@ -202,11 +214,24 @@ def matching_loss(
     Returns:
         Scalar, in nats; log n at chance.
     """
-    n = len(pictures)
-    own = torch.eye(n, dtype=torch.bool, device=pictures.device)
-    logits = (pictures @ captions.t()) / temperature
+    return mutual_choice((pictures @ captions.t()) / temperature, also_true)
+
+
+def mutual_choice(logits: Tensor, also_true: Tensor) -> Tensor:
+    """Cross-entropy of choosing the own caption for each picture, and the own picture for each.
+
+    Args:
+        logits: ``(n, n)``: how well caption j goes with picture i.
+        also_true: ``(n, n)`` booleans: caption j is true of picture i as well. Such pairs count
+            neither for nor against. The diagonal is ignored.
+
+    Returns:
+        Scalar, in nats, the mean of both directions; log n at chance.
+    """
+    n = len(logits)
+    own = torch.eye(n, dtype=torch.bool, device=logits.device)
     logits = logits.masked_fill(also_true & ~own, -1e4)
-    target = torch.arange(n, device=pictures.device)
+    target = torch.arange(n, device=logits.device)
     return 0.5 * (F.cross_entropy(logits, target) + F.cross_entropy(logits.t(), target))
 
 
@@ -235,3 +260,29 @@ def mode_seeking_loss(first: Tensor, second: Tensor, noise: Tensor, other: Tenso
     """
     apart = (first - second).abs().mean(dim=(1, 2, 3))
     return ((noise - other).abs().mean(dim=1) / (apart + 1e-2)).mean()
+
+
+def colour_consistency(fine: Tensor, coarse: Tensor, covariance_weight: float = 5.0) -> Tensor:
+    """Let pictures of two scales agree in their colours. StackGAN-v2, 1710.10916, section 4.3.
+
+    Args:
+        fine: ``(n, c, r, r)`` pictures.
+        coarse: ``(n, c, s, s)`` pictures of the scale before, which are taken as they are.
+        covariance_weight: λ2, beside λ1 = 1 for the means.
+
+    Returns:
+        Scalar: mean over the batch of the squared distance of the pictures' mean colours, and λ2
+        times that of the covariances of their colours over all places.
+    """
+    (mean, covariance), (aim, aimed) = _colours(fine), _colours(coarse.detach())
+    apart = (mean - aim).square().sum(dim=1)
+    return (apart + covariance_weight * (covariance - aimed).square().sum(dim=(1, 2))).mean()
+
+
+def _colours(pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean ``(n, c)`` and covariance ``(n, c, c)`` of each picture's colours."""
+    places = pictures.float().flatten(2)
+    mean = places.mean(dim=2)
+    away = places - mean[:, :, None]
+    # Not a matrix product: bfloat16 would keep three digits of it.
+    return mean, (away[:, :, None] * away[:, None]).mean(dim=3)

@@ -69,9 +69,8 @@ def plan(entry: Entry, options: Options, knobs: Mapping[str, object]) -> None:
     table.add_row("speed", f"{speed:.0f} pictures/s, measured on {MEASURED_ROUNDS} rounds")
     table.add_row("length", f"{options.kimg:.0f} kimg, about {options.kimg / speed / 3.6:.1f} h")
     if options.caption_steps and entry.learns == "captions":
-        table.add_row(
-            "before that",
-            f"{options.caption_steps} steps of the caption network, "
-            f"{options.matcher_steps} of the matcher",
-        )
+        steps_before = f"{options.caption_steps} steps of the caption network"
+        if "matcher" in entry.needs:
+            steps_before += f", {options.matcher_steps} of the matcher"
+        table.add_row("before that", steps_before)
     Console().print(table)

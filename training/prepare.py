@@ -14,14 +14,20 @@ from accelerate import PartialState
 from numpy.typing import NDArray
 from torch import nn
 
-from t2i.encoders import CaptionEncoder, TextEncoder, encode_dataset, load_text_encoder
-from t2i.networks import PictureGenerator, StageGenerator
+from t2i.encoders import (
+    CaptionEncoder,
+    TextEncoder,
+    WordsEncoder,
+    encode_dataset,
+    load_text_encoder,
+)
+from t2i.networks import PictureGenerator
 from training.data.decoded import cache_root
 from training.data.load import load_data
 from training.data.pictures import PictureData
 from training.data.wrong_captions import WrongCaptions
 from training.errors import TrainingError
-from training.export_captions import export_bundle, statistics_of
+from training.export_captions import CaptionedGenerator, export_bundle, statistics_of
 from training.export_samples import export_pictures, save_generator
 from training.grids import Grid
 from training.matcher import Matcher
@@ -30,12 +36,14 @@ from training.recipe import Recipe
 from training.registry import Entry, Learns, Spec
 from training.sheets import PictureSheet, ScatterSheet, Sheet, TokenSheet
 from training.stream import CaptionStream, Samples, SampleStream, Stream
-from training.tokens import encode_tokens
+from training.tokens import PackedCaptions, encode_tokens
 from training.trainer import Precision
 
 SHEET_ROWS = 8
 CAPTION_NETWORK = "caption_network.safetensors"
 MATCHER = "matcher.safetensors"
+# Tokens of a caption that recipes with words are shown; the rest is left to the sentence.
+WORDS = 24
 
 Exporter = Callable[[nn.Module, float], Path]
 Data = PictureData | Samples
@@ -160,31 +168,45 @@ def _prepare_captions(
         )
         encoder = CaptionEncoder(words, network)
         embeddings = read_captions(network, tokens, options.out / "embeddings.npy", progress=shown)
-        matcher = fit_matcher(
-            data,
-            embeddings,
-            truth,
-            options.out / MATCHER,
-            steps=options.matcher_steps,
-            seed=options.seed,
-            device=device,
-            progress=shown,
-        )
+        if "matcher" in entry.needs:
+            matcher = fit_matcher(
+                data,
+                embeddings,
+                truth,
+                options.out / MATCHER,
+                steps=options.matcher_steps,
+                seed=options.seed,
+                device=device,
+                progress=shown,
+            )
     else:
         embeddings = encode_dataset(words, data.flat_captions, cache, progress=shown)
+    packed: PackedCaptions | None = None
+    if "words" in entry.needs:
+        tokens = encode_tokens(words, data.flat_captions, cache, progress=shown)
+        packed = PackedCaptions(embeddings, tokens, WORDS)
+        encoder = WordsEncoder(encoder, WORDS)
     torch.manual_seed(options.seed)
-    recipe = entry.build(replace(spec_of(data, encoder.dim), matcher=matcher), **knobs)
+    spec = replace(spec_of(data, encoder.dim), matcher=matcher)
+    if packed is not None:
+        spec = replace(spec, words=packed.words, token_dim=packed.token_dim)
+    recipe = entry.build(spec, **knobs)
     if recipe.fit is not None:
         recipe.fit(torch.from_numpy(np.array(embeddings)))
     stream = CaptionStream(
-        data, embeddings, seed=options.seed, flip=options.flip, hard_wrong=recipe.hard_wrong
+        data,
+        embeddings,
+        seed=options.seed,
+        flip=options.flip,
+        hard_wrong=recipe.hard_wrong,
+        rows=packed,
     )
     statistics = statistics_of(data, words, cache, progress=shown)
     captions = options.captions or _some_captions(data)
 
     def leave(average: nn.Module, kimg: float) -> Path:
-        # The only kind of generator there is that draws captions in stages.
-        assert isinstance(average, StageGenerator)
+        # Whatever draws captions is of these kinds.
+        assert isinstance(average, CaptionedGenerator)
         bundle = options.out / "bundle"
         export_bundle(
             bundle,

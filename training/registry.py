@@ -17,6 +17,7 @@ from training.recipe import Recipe
 
 Kind = Literal["pictures", "points", "tokens"]
 Learns = Literal["captions", "samples"]
+Need = Literal["matcher", "words"]
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,10 @@ class Spec:
         vocabulary: Number of different tokens; 0 for what is no text.
         source_length: Tokens of a sentence that each sample is a translation of; 0 for none.
         source_vocabulary: Number of different tokens of those.
-        matcher: Frozen networks by which pictures and captions find each other; None where no
-            captions are learned from, or the text encoder alone reads them.
+        matcher: Frozen networks by which pictures and captions find each other; None where the
+            recipe needs none, or the text encoder alone reads captions.
+        words: Words that stand behind a caption's embedding; 0 where the recipe needs none.
+        token_dim: Length of a word's state.
     """
 
     resolution: int
@@ -51,6 +54,8 @@ class Spec:
     source_length: int = 0
     source_vocabulary: int = 0
     matcher: Matcher | None = None
+    words: int = 0
+    token_dim: int = 0
 
     def __post_init__(self) -> None:
         """Fill in the shape of pictures."""
@@ -83,6 +88,25 @@ class Spec:
                 "them, or take a semi-supervised recipe"
             )
         return self.n_classes
+
+    def captioned(self) -> int:
+        """Return the length of a caption's embedding, of a paper that draws captions.
+
+        Raises:
+            TrainingError: The data has no captions, or is no pictures.
+        """
+        self.expect("pictures")
+        if not self.condition_dim:
+            raise TrainingError(
+                "captions: this recipe learns from captions and the data has none; give captioned "
+                "pictures, such as birds"
+            )
+        return self.condition_dim
+
+    @property
+    def sentence_dim(self) -> int:
+        """Length of a caption's embedding without its words."""
+        return self.condition_dim - self.words * (self.token_dim + 1)
 
     def expect(self, *kinds: Kind) -> None:
         """Refuse data that a paper's networks cannot take.
@@ -146,6 +170,7 @@ class Entry:
         section: Its section of the list of papers; empty for the house recipe.
         data: Data that it is shown on when none is named; empty for none.
         source: Where it comes from, as the docstring says.
+        needs: What it is given of captions beside their embeddings.
     """
 
     key: str
@@ -157,6 +182,7 @@ class Entry:
     section: str = ""
     data: str = ""
     source: Source = Source()
+    needs: tuple[Need, ...] = ()
 
 
 _ENTRIES: dict[str, Entry] = {}
@@ -171,7 +197,11 @@ def register(build: Builder) -> Builder: ...
 
 @overload
 def register(
-    *, learns: Learns = "samples", section: str = "", data: str = ""
+    *,
+    learns: Learns = "samples",
+    needs: tuple[Need, ...] = (),
+    section: str = "",
+    data: str = "",
 ) -> Callable[[Builder], Builder]: ...
 
 
@@ -179,26 +209,32 @@ def register(
     build: Builder | None = None,
     *,
     learns: Learns = "samples",
+    needs: tuple[Need, ...] = (),
     section: str = "",
     data: str = "",
 ) -> Builder | Callable[[Builder], Builder]:
     """Register a recipe under its function's name (``_`` becomes ``-``).
 
     The keyword arguments become knobs; their meaning is read from the docstring's ``Args``. Bare,
-    as ``@register``, the recipe learns from captions.
+    as ``@register``, the recipe learns from captions and needs a matcher.
 
     Args:
         build: The recipe's function.
         learns: What of the data it learns from: captions, or samples with or without labels.
+        needs: What it is given of captions beside their embeddings: ``matcher`` learns one before
+            the run and puts it into the `Spec`; ``words`` puts the states of a caption's words
+            behind its embedding (`t2i.networks.words`).
         section: Its section of the list of papers.
         data: Data that it is shown on when none is named.
     """
     if build is not None:
-        return _register(build, "captions", "", "")
-    return lambda build: _register(build, learns, section, data)
+        return _register(build, "captions", ("matcher",), "", "")
+    return lambda build: _register(build, learns, needs, section, data)
 
 
-def _register(build: Builder, learns: Learns, section: str, data: str) -> Builder:
+def _register(
+    build: Builder, learns: Learns, needs: tuple[Need, ...], section: str, data: str
+) -> Builder:
     text = inspect.getdoc(build) or ""
     key = build.__name__.replace("_", "-")
     meanings = _argument_help(text)
@@ -221,7 +257,9 @@ def _register(build: Builder, learns: Learns, section: str, data: str) -> Builde
 
     title = text.partition("\n")[0]
     source = source_of(text) if section else Source()
-    _ENTRIES[key] = Entry(key, title, text, tuple(knobs), named, learns, section, data, source)
+    _ENTRIES[key] = Entry(
+        key, title, text, tuple(knobs), named, learns, section, data, source, needs
+    )
     return named
 
 

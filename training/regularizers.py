@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
+from t2i.networks.caption_critic import CaptionCritic
 from training.augment import DiffAugment
-from training.recipe import Batch, Networks, Scores, Update
+from training.recipe import Batch, Drawn, Networks, Scores, Update
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Play:
         condition: ``(n, condition_dim)`` of real and fake samples alike.
         noise: ``(n, noise_dim)`` that the fakes were drawn from.
         augment: What the critic sees its input through, or None.
+        wrong: ``(n, condition_dim)`` that is not true of the real samples, where pairs are judged.
+        drawn: All that the generator said with its fakes, or None.
     """
 
     networks: Networks
@@ -41,6 +44,8 @@ class Play:
     condition: Tensor
     noise: Tensor
     augment: DiffAugment | None = None
+    wrong: Tensor | None = None
+    drawn: Drawn | None = None
 
     @property
     def real(self) -> Tensor:
@@ -60,7 +65,28 @@ class Play:
     @cached_property
     def real_scores(self) -> Scores:
         """Scores of the real samples, computed when first asked for."""
+        if self.wrong is not None:
+            return self._real_pairs[0]
         return self.seen(self.real, "augment-real")
+
+    @property
+    def wrong_scores(self) -> Scores:
+        """Scores of the real samples under the wrong condition."""
+        return self._real_pairs[1]
+
+    @cached_property
+    def _real_pairs(self) -> tuple[Scores, Scores]:
+        """Both in one forward pass, in which each sample is looked at once."""
+        assert self.wrong is not None
+        samples, n = self.real, len(self.real)
+        if self.augment is not None:
+            samples = self.augment(samples, self.batch.noise, "augment-real")
+        pairs = torch.cat([self.condition, self.wrong])
+        said = cast(Scores, self.networks["discriminator"](samples, pairs))
+        return (
+            Scores(said.logits[:n], said.features[:n]),
+            Scores(said.logits[n:], said.features[n:]),
+        )
 
     @cached_property
     def fake_scores(self) -> Scores:
@@ -80,6 +106,7 @@ class Regularizer(ABC):
         player: Whose loss it belongs to.
         per_sample: It needs a critic that scores each sample alone, so no BatchNorm.
         differentiates_twice: It holds the gradient of a gradient.
+        reads_classes: It needs a critic with a second head.
     """
 
     weight: float
@@ -88,6 +115,7 @@ class Regularizer(ABC):
     player: ClassVar[str] = "discriminator"
     per_sample: ClassVar[bool] = False
     differentiates_twice: ClassVar[bool] = False
+    reads_classes: ClassVar[bool] = False
 
     @abstractmethod
     def loss(self, play: Play) -> Tensor:
@@ -164,6 +192,35 @@ def squared_gradients(play: Play, samples: Tensor) -> Tensor:
         logits = play.critic(points).logits
         (gradient,) = torch.autograd.grad(logits.sum(), points, create_graph=True)
     return gradient.flatten(1).square().sum(dim=1)
+
+
+@dataclass(frozen=True)
+class MatchingAwarePenalty(Regularizer):
+    """``E (‖∇_x D(x, e)‖ + ‖∇_e D(x, e)‖)^p`` at real pictures with captions true of them.
+
+    Tao et al., 2022, 2008.05865, eq. 1: weight 2, p = 6. It draws D's loss flat around what the
+    generator should come to: real pictures that match, and no others. The two gradients are taken
+    as one vector, as the authors' code does. ``e`` is the caption as the critic reads it.
+
+    Attributes:
+        power: p.
+    """
+
+    power: float = 6.0
+    name: str = "matching_aware_penalty"
+    per_sample: ClassVar[bool] = True
+    differentiates_twice: ClassVar[bool] = True
+
+    def loss(self, play: Play) -> Tensor:
+        """Return the penalty, a scalar."""
+        critic = cast(CaptionCritic, play.networks["discriminator"])
+        pictures = play.real.detach().float().requires_grad_(True)
+        with torch.autocast(pictures.device.type, enabled=False):
+            captions = critic.read(play.condition.float()).detach().requires_grad_(True)
+            logits = critic.pair(critic.look(pictures), captions).logits
+            slopes = torch.autograd.grad(logits.sum(), (pictures, captions), create_graph=True)
+        squared = sum(slope.flatten(1).square().sum(dim=1) for slope in slopes)
+        return cast(Tensor, squared).pow(self.power / 2).mean()
 
 
 def r1(gamma: float = 10.0, every: int = 1) -> GradientPenalty:

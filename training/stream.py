@@ -16,6 +16,7 @@ from training.data.pictures import PictureData
 from training.data.wrong_captions import WrongCaptions
 from training.errors import TrainingError
 from training.recipe import Batch, CaptionRows, LabelledRows, RowNoise
+from training.tokens import PackedCaptions
 
 Indices = NDArray[np.int64]
 
@@ -99,6 +100,7 @@ class CaptionStream:
         seed: Seed of order, captions, flips and noise.
         flip: Mirror pictures at random.
         hard_wrong: Share of wrong captions that are almost true of their picture.
+        rows: What batches hold of captions, by their numbers; None for the embeddings.
     """
 
     def __init__(
@@ -109,9 +111,10 @@ class CaptionStream:
         seed: int = 0,
         flip: bool = True,
         hard_wrong: float = 0.0,
+        rows: PackedCaptions | None = None,
     ) -> None:
         self.data = data
-        self._embeddings = embeddings
+        self._rows = embeddings if rows is None else rows
         self._seed = seed
         self._wrong = WrongCaptions(data, embeddings, seed=seed)
         self._batches = PictureBatches(
@@ -157,8 +160,8 @@ class CaptionStream:
                     step=number,
                     labels=_labels(self.data.labels, drawn.pictures, device),
                     captions=CaptionRows(
-                        right=torch.from_numpy(self._embeddings[drawn.right]).to(device),
-                        wrong=torch.from_numpy(self._embeddings[drawn.wrong]).to(device),
+                        right=torch.from_numpy(self._rows[drawn.right]).to(device),
+                        wrong=torch.from_numpy(self._rows[drawn.wrong]).to(device),
                         also_true=torch.from_numpy(true_pairs).to(device),
                     ),
                 )

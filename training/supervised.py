@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -17,6 +18,7 @@ class Supervised(Regularizer):
 
     weight: float = 1.0
     name: str = "supervised"
+    reads_classes: ClassVar[bool] = True
 
     def loss(self, play: Play) -> Tensor:
         """Return the mean cross-entropy in nats, a scalar."""

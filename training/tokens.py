@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from t2i.encoders.text import TextEncoder
+from t2i.networks.words import pack
 from training.progress import progress_bar
 
 BATCH = 256
@@ -59,6 +60,30 @@ class TokenStates:
     def __len__(self) -> int:
         """Return the number of captions."""
         return len(self._texts)
+
+
+class PackedCaptions:
+    """Captions' embeddings with the states of their words, put together as they are asked for.
+
+    Args:
+        embeddings: ``(n_captions, d)`` of the whole captions.
+        tokens: The states of their words.
+        words: Words that there is room for.
+    """
+
+    def __init__(self, embeddings: NDArray[np.float32], tokens: TokenStates, words: int) -> None:
+        self._embeddings, self._tokens, self.words = embeddings, tokens, words
+
+    @property
+    def token_dim(self) -> int:
+        """Length of a word's state."""
+        return self._tokens.token_dim
+
+    def __getitem__(self, captions: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return ``(n, packed_dim)`` of captions by their numbers."""
+        whole = torch.from_numpy(np.array(self._embeddings[captions]))
+        packed = pack(whole, *self._tokens.batch(captions), self.words)
+        return np.asarray(packed.numpy(), np.float32)
 
 
 def encode_tokens(

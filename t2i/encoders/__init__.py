@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from t2i.encoders.labels import LabelEncoder
     from t2i.encoders.loading import DEFAULT_TEXT_ENCODER, load_text_encoder
     from t2i.encoders.text import TextEncoder
+    from t2i.encoders.words import WordsEncoder
 
 # Imported where they are first used: the modules behind these names import torch.
 _HOMES = {
@@ -24,6 +25,7 @@ _HOMES = {
     "Familiarity": "t2i.encoders.familiarity",
     "LabelEncoder": "t2i.encoders.labels",
     "TextEncoder": "t2i.encoders.text",
+    "WordsEncoder": "t2i.encoders.words",
     "caption_statistics": "t2i.encoders.familiarity",
     "encode_dataset": "t2i.encoders.datasets",
     "load_text_encoder": "t2i.encoders.loading",
@@ -37,6 +39,7 @@ __all__ = [
     "Familiarity",
     "LabelEncoder",
     "TextEncoder",
+    "WordsEncoder",
     "caption_statistics",
     "encode_dataset",
     "load_text_encoder",

@@ -140,19 +140,23 @@ def _text_encoder(bundle: Bundle, device: torch.device) -> TextEncoder:
 
     config = bundle.config.encoder
     assert config is not None
-    words = load_text_encoder(config.id, device)
+    encoder = load_text_encoder(config.id, device)
     network = bundle.encoder_network(device)
-    if network is None:
-        return words
-    from t2i.encoders.captions import CaptionEncoder
-    from t2i.networks import CaptionNetwork
+    if network is not None:
+        from t2i.encoders.captions import CaptionEncoder
+        from t2i.networks import CaptionNetwork
 
-    if not isinstance(network, CaptionNetwork):
-        raise BundleError(
-            f"bundle {bundle.folder}: encoder.network {type(network).__name__} reads no captions; "
-            "name CaptionNetwork in config.json"
-        )
-    return CaptionEncoder(words, network)
+        if not isinstance(network, CaptionNetwork):
+            raise BundleError(
+                f"bundle {bundle.folder}: encoder.network {type(network).__name__} reads no "
+                "captions; name CaptionNetwork in config.json"
+            )
+        encoder = CaptionEncoder(encoder, network)
+    if config.words:
+        from t2i.encoders.words import WordsEncoder
+
+        return WordsEncoder(encoder, config.words)
+    return encoder
 
 
 def _familiarity(bundle: Bundle) -> Familiarity | None:

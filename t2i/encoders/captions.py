@@ -47,10 +47,13 @@ class CaptionEncoder(TextEncoder):
         """
         return self.words.encode(texts)
 
-    def _embed(self, texts: list[str]) -> Tensor:
-        states, present = self.words.token_states(texts)
+    def pooled(self, states: Tensor, present: Tensor) -> Tensor:
+        """See `TextEncoder.pooled`: the network's code."""
         code: Tensor = self.network(states, present)
         return code
+
+    def _embed(self, texts: list[str]) -> Tensor:
+        return self.pooled(*self.words.token_states(texts))
 
     def _encode_alone(self, captions: list[str]) -> list[Tensor]:
         # The text model has run: what it says of the sentence costs nothing more.

@@ -11,8 +11,11 @@ from t2i.networks.base import Critic, Drawn, PictureGenerator, Scores
 from t2i.networks.bayesian import BayesianGenerator
 from t2i.networks.began import BeganAutoencoder, BeganGenerator
 from t2i.networks.bottleneck import DeepCritic, DeepGenerator
+from t2i.networks.caption_critic import CaptionCritic, DcganCaptionCritic
+from t2i.networks.caption_generator import DcganCaptionGenerator
 from t2i.networks.captions import CaptionNetwork
 from t2i.networks.dcgan import DcganCritic, DcganGenerator
+from t2i.networks.deep_fusion import FusionCritic, FusionGenerator
 from t2i.networks.discriminator import StageDiscriminator, StageScores
 from t2i.networks.fixed_point import FixedPoint
 from t2i.networks.generator import StageGenerator, StageOutput
@@ -24,14 +27,19 @@ from t2i.networks.mlp import MlpCritic, MlpGenerator
 from t2i.networks.progressive import ProgressiveCritic, ProgressiveGenerator
 from t2i.networks.recurrent import RecurrentGenerator
 from t2i.networks.residual import ResidualCritic, ResidualGenerator
+from t2i.networks.stack import StackGenerator
 from t2i.networks.text import TextCritic, TextGenerator
 from t2i.networks.translation import PairCritic, Translator
+from t2i.networks.tree import TreeGenerator
 from t2i.networks.virtual_norm import VirtualNormGenerator
+from t2i.networks.word_attention import AttentionGenerator
 
 # The networks that a bundle may name. A bundle is data: it must not be able to name any class.
 NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
+    "AttentionGenerator": AttentionGenerator,
     "BeganGenerator": BeganGenerator,
     "CaptionNetwork": CaptionNetwork,
+    "DcganCaptionGenerator": DcganCaptionGenerator,
     "DcganCritic": DcganCritic,
     "DcganGenerator": DcganGenerator,
     "DeepCritic": DeepCritic,
@@ -39,6 +47,7 @@ NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
     "LevelGenerator": LevelGenerator,
     "BayesianGenerator": BayesianGenerator,
     "FixedPoint": FixedPoint,
+    "FusionGenerator": FusionGenerator,
     "MixtureGenerator": MixtureGenerator,
     "LadderCritic": LadderCritic,
     "LadderGenerator": LadderGenerator,
@@ -51,10 +60,12 @@ NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
     "RecurrentGenerator": RecurrentGenerator,
     "ResidualCritic": ResidualCritic,
     "ResidualGenerator": ResidualGenerator,
+    "StackGenerator": StackGenerator,
     "StageGenerator": StageGenerator,
     "StageDiscriminator": StageDiscriminator,
     "TextCritic": TextCritic,
     "TextGenerator": TextGenerator,
+    "TreeGenerator": TreeGenerator,
     "VirtualNormGenerator": VirtualNormGenerator,
     "Translator": Translator,
 }
@@ -71,19 +82,25 @@ def build(class_name: str, arguments: Mapping[str, object]) -> nn.Module:
 
 __all__ = [
     "NETWORKS",
+    "AttentionGenerator",
     "Autoencoder",
     "BayesianGenerator",
     "BeganAutoencoder",
     "BeganGenerator",
+    "CaptionCritic",
     "CaptionNetwork",
     "Critic",
     "DcganAutoencoder",
+    "DcganCaptionCritic",
+    "DcganCaptionGenerator",
     "DcganCritic",
     "DcganGenerator",
     "DeepCritic",
     "DeepGenerator",
     "Drawn",
     "FixedPoint",
+    "FusionCritic",
+    "FusionGenerator",
     "LadderCritic",
     "LadderGenerator",
     "LaplacianCritic",
@@ -101,6 +118,7 @@ __all__ = [
     "ResidualCritic",
     "ResidualGenerator",
     "Scores",
+    "StackGenerator",
     "StageDiscriminator",
     "StageGenerator",
     "StageOutput",
@@ -108,6 +126,7 @@ __all__ = [
     "TextCritic",
     "TextGenerator",
     "Translator",
+    "TreeGenerator",
     "VirtualNormGenerator",
     "build",
 ]

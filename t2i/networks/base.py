@@ -21,9 +21,13 @@ class Drawn(NamedTuple):
     Attributes:
         pictures: One ``(n, c, r, r)`` tensor in [-1, 1] a stage, coarse to fine; of a generator of
             other samples one tensor of theirs, such as ``(n, 2)`` points.
+        mu: ``(n, conditioning_dim)`` mean of the conditioning; None where none is drawn.
+        log_sigma: ``(n, conditioning_dim)`` logarithm of its standard deviation; None likewise.
     """
 
     pictures: tuple[Tensor, ...]
+    mu: Tensor | None = None
+    log_sigma: Tensor | None = None
 
 
 class Scores(NamedTuple):
@@ -60,9 +64,9 @@ class PictureGenerator(nn.Module, ABC):
         noise_dim: Length of the noise.
         resolutions: Side of each stage's picture in pixels; empty for what is no picture.
         config: Arguments that build the same network again, JSON-able.
+        conditioning_dim: Length of the noise by which the conditioning is drawn around the
+            embedding; 0 draws none.
     """
-
-    conditioning_dim = 0
 
     def __init__(
         self,
@@ -71,10 +75,12 @@ class PictureGenerator(nn.Module, ABC):
         noise_dim: int,
         resolutions: Sequence[int],
         config: Mapping[str, object],
+        conditioning_dim: int = 0,
     ) -> None:
         super().__init__()
         self.condition_dim = condition_dim
         self.noise_dim = noise_dim
+        self.conditioning_dim = conditioning_dim
         self.resolutions = tuple(resolutions)
         self.config: dict[str, object] = dict(config)
 

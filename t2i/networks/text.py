@@ -1,4 +1,4 @@
-"""Generator and critic of short texts, a character a place (WGAN-GP, 1704.00028, section 5.3)."""
+"""Generator and critic of short texts, a character a place (WGAN-GP, 1704.00028, section 5.5)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ class TextBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(n, width, length)`` to the same shape."""
-        return x + 0.3 * self.convolve2(F.relu(self.convolve1(F.relu(x))))
+        total: Tensor = x + 0.3 * self.convolve2(F.relu(self.convolve1(F.relu(x))))
+        return total
 
 
 class TextGenerator(PictureGenerator):

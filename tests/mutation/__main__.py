@@ -5,14 +5,11 @@
     python -m tests.mutation --jobs 8 --json out.json
 
 Each file is changed in one place at a time: a sign turned, a term or factor dropped, real and fake
-swapped, a constant changed, an argument left out, another objective taken. Its own tests run
-against each such mutant; one that they do not notice survived. `equivalent.toml` lists mutants that
-no test could notice, each with its reason; they are left out of the count.
+swapped, a constant or a default changed, an argument left out, another objective taken. Its own
+tests run against each such mutant; one that they do not notice survived. `equivalent.toml` lists
+mutants that no test could notice, each with its reason; they are left out of the count.
 
-Without `--knobs` the defaults of arguments are left alone, and arguments that are only handed on
-under their own name (`width=width`): these are sizes and rates, not losses.
-
-Exit codes: 0 the score reaches `--least`, 1 it does not, 2 wrong usage.
+Exit codes: 0 the score reaches `--at-least`, 1 it does not, 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -28,6 +25,7 @@ from pathlib import Path
 from tests.mutation.runner import Target, Verdict, examine, targets
 
 EQUIVALENT = Path(__file__).parent / "equivalent.toml"
+OUTCOMES = ("killed", "timed out", "survived", "broken")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,12 +37,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="a paper, or objectives …")
     parser.add_argument("--jobs", type=int, default=1, help="mutants at once (default 1)")
-    parser.add_argument("--knobs", action="store_true", help="also sizes and rates: see above")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything here as well")
-    parser.add_argument("--least", type=float, default=95.0, help="score to reach (default 95)")
+    parser.add_argument(
+        "--at-least", type=float, default=0.95, help="share to notice, from 0 to 1 (default 0.95)"
+    )
     given = parser.parse_args(arguments)
     if given.jobs < 1:
-        parser.error("--jobs: give 1 or more")
+        parser.error(f"--jobs: is {given.jobs}; give 1 or more")
+    if not 0.0 <= given.at_least <= 1.0:
+        parser.error(f"--at-least: is {given.at_least}; give a share from 0 to 1, such as 0.95")
     try:
         chosen = choose(targets(), given.names)
         known = equivalents(EQUIVALENT)
@@ -52,21 +53,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     started = time.monotonic()
     verdicts: list[Verdict] = []
+    print(HEAD)
     for target in chosen:
         here: list[Verdict] = []
-        for verdict in examine(
-            target, jobs=given.jobs, knobs=given.knobs, equivalent=known.get(target.source, {})
-        ):
+        for verdict in examine(target, jobs=given.jobs, equivalent=known.get(target.source, {})):
             here.append(verdict)
             if verdict.outcome == "survived":
                 print(f"  survived: {target.source} {verdict.mutant.words}", flush=True)
         verdicts += here
-        print(f"{target.source}: {line(here)}", flush=True)
-    whole = score(verdicts)
-    print(f"all: {line(verdicts)} in {time.monotonic() - started:.0f} s")
-    if given.json is not None:
-        given.json.write_text(json.dumps(as_json(chosen, verdicts), indent=2) + "\n")
-    return 0 if whole >= given.least else 1
+        print(row(target.source, here), flush=True)
+        if given.json is not None:
+            # After each file, so that a run that is stopped leaves what it knew.
+            done = chosen[: chosen.index(target) + 1]
+            given.json.write_text(json.dumps(as_json(done, verdicts), indent=2) + "\n")
+    print(f"{row('all', verdicts)}   in {time.monotonic() - started:.0f} s")
+    return 0 if score(verdicts) >= given.at_least else 1
 
 
 def choose(known: Sequence[Target], names: Sequence[str]) -> list[Target]:
@@ -99,23 +100,24 @@ def equivalents(path: Path) -> dict[str, dict[str, str]]:
 
 
 def score(verdicts: Sequence[Verdict]) -> float:
-    """Return the percentage of mutants that were noticed, 100 where there are none."""
+    """Return the share of mutants that were noticed, 1 where there are none."""
     counted = [each for each in verdicts if each.outcome != "broken"]
     noticed = sum(each.outcome != "survived" for each in counted)
-    return 100.0 * noticed / len(counted) if counted else 100.0
+    return noticed / len(counted) if counted else 1.0
 
 
-def line(verdicts: Sequence[Verdict]) -> str:
-    """Return the counts in one line."""
-    count = {name: sum(each.outcome == name for each in verdicts) for name in OUTCOMES}
-    return (
-        f"{score(verdicts):.1f} % noticed ("
-        + ", ".join(f"{number} {name}" for name, number in count.items())
-        + ")"
-    )
+def counts(verdicts: Sequence[Verdict]) -> dict[str, int]:
+    """Return how many mutants came to each end."""
+    return {name: sum(each.outcome == name for each in verdicts) for name in OUTCOMES}
 
 
-OUTCOMES = ("killed", "timed out", "survived", "broken")
+HEAD = f"{'file':34}{'noticed':>9}" + "".join(f"{name:>11}" for name in OUTCOMES)
+
+
+def row(name: str, verdicts: Sequence[Verdict]) -> str:
+    """Return one row of the table."""
+    numbers = "".join(f"{number:11}" for number in counts(verdicts).values())
+    return f"{name:34}{score(verdicts):9.1%}{numbers}"
 
 
 def as_json(chosen: Sequence[Target], verdicts: Sequence[Verdict]) -> dict[str, object]:
@@ -124,12 +126,12 @@ def as_json(chosen: Sequence[Target], verdicts: Sequence[Verdict]) -> dict[str, 
     for target in chosen:
         here = [each for each in verdicts if each.target == target]
         files[target.source] = {
-            "score": round(score(here), 2),
+            "score": round(score(here), 4),
             "tests": list(target.tests),
-            **{name: sum(each.outcome == name for each in here) for name in OUTCOMES},
+            **counts(here),
             "survivors": [each.mutant.words for each in here if each.outcome == "survived"],
         }
-    return {"score": round(score(verdicts), 2), "mutants": len(verdicts), "files": files}
+    return {"score": round(score(verdicts), 4), "mutants": len(verdicts), "files": files}
 
 
 if __name__ == "__main__":

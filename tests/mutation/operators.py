@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-Place = tuple[int, int]
+SWITCH = "__wrong__"
 Change = tuple[str, ast.expr]
 
 OPPOSITES = {
@@ -50,6 +50,8 @@ class Mutant:
         before: The expression as it was.
         after: The expression as it is now.
         source: The whole file with the mistake in it.
+        runs: It stands in the body of a function, so that it is met when that is called; else when
+            the file is imported.
     """
 
     line: int
@@ -57,6 +59,7 @@ class Mutant:
     before: str
     after: str
     source: str
+    runs: bool = False
 
     @property
     def name(self) -> str:
@@ -71,51 +74,115 @@ class Mutant:
         return f"line {self.line}: {self.name}"
 
 
-def mutants(source: str, *, knobs: bool = False) -> list[Mutant]:
+def mutants(source: str, *, only: Sequence[str] = ()) -> list[Mutant]:
     """Return every mutant of a file, each with one mistake.
 
-    Docstrings, annotations, imports, error messages and decorators are left alone. So are, unless
-    `knobs` asks for them, the defaults of arguments and arguments that are handed on under their
-    own name (``width=width``).
+    Docstrings, annotations, imports, error messages and decorators are left alone.
 
     Args:
         source: The file's text.
-        knobs: Change the defaults of arguments, and leave out those that are handed on.
+        only: Names of functions, classes and methods (``Class.method``) to change; empty for all.
+
+    Raises:
+        ValueError: The file has none of a name.
     """
     tree = ast.parse(source)
     found: dict[str, Mutant] = {}
-    for node in _expressions(tree, knobs):
-        for what, changed in _changes(node):
-            if what in _handed_on(node) and not knobs:
-                continue
-            wrong = _replaced(tree, node, changed)
-            text = ast.unparse(wrong)
-            before, after = ast.unparse(node), ast.unparse(changed)
-            if before != after and text not in found:
-                found[text] = Mutant(node.lineno, what, before, after, text)
+    for node, runs, what, changed in _mistakes(tree, only):
+        text = ast.unparse(_replaced(tree, node, changed))
+        before, after = ast.unparse(node), ast.unparse(changed)
+        if before != after and text not in found:
+            found[text] = Mutant(node.lineno, what, before, after, text, runs)
     return list(found.values())
 
 
-def _expressions(tree: ast.AST, knobs: bool) -> Iterator[ast.expr]:
-    """Yield the expressions of which changes can be seen when the code runs."""
-    for child in _children(tree, knobs):
+def switched(source: str, wrong: Sequence[Mutant], *, only: Sequence[str] = ()) -> str:
+    """Return the file with all mutants that run in it, each behind a switch.
+
+    Mutant ``wrong[i]`` is on while the module's global `SWITCH` is i; it must be there from the
+    start, and at -1 all are off.
+
+    Args:
+        source: The file's text.
+        wrong: Mutants of it.
+        only: As it was for `mutants`.
+    """
+    tree = ast.parse(source)
+    numbers = {mutant.source: number for number, mutant in enumerate(wrong) if mutant.runs}
+    behind: dict[int, list[tuple[int, ast.expr]]] = {}
+    for node, _, _, changed in _mistakes(tree, only):
+        number = numbers.pop(ast.unparse(_replaced(tree, node, changed)), None)
+        if number is not None:
+            behind.setdefault(id(node), []).append((number, copy.deepcopy(changed)))
+    whole = _Switches(behind).visit(tree)
+    return ast.unparse(ast.fix_missing_locations(whole))
+
+
+class _Switches(ast.NodeTransformer):
+    """Puts the changes of each expression before it, as choices."""
+
+    def __init__(self, behind: Mapping[int, Sequence[tuple[int, ast.expr]]]) -> None:
+        self._behind = behind
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        changes = self._behind.get(id(node), ())
+        chosen: ast.AST = self.generic_visit(node)
+        for number, changed in changes:
+            on = ast.Compare(ast.Name(SWITCH, ast.Load()), [ast.Eq()], [ast.Constant(number)])
+            chosen = ast.IfExp(on, changed, chosen)  # type: ignore[arg-type]
+        return chosen
+
+
+def _mistakes(
+    tree: ast.Module, only: Sequence[str]
+) -> Iterator[tuple[ast.expr, bool, str, ast.expr]]:
+    """Yield expressions, whether they run when called, the kind of mistake, and the mistake."""
+    for node, runs in _expressions(_named(tree, only) if only else tree):
+        for what, changed in _changes(node):
+            yield node, runs, what, changed
+
+
+def _named(tree: ast.Module, names: Sequence[str]) -> ast.Module:
+    """Return a module of these functions, classes and methods alone."""
+    chosen: list[ast.stmt] = []
+    for name in names:
+        place: ast.AST = tree
+        for part in name.split("."):
+            for child in ast.iter_child_nodes(place):
+                if isinstance(child, ast.FunctionDef | ast.ClassDef) and child.name == part:
+                    place = child
+                    break
+            else:
+                raise ValueError(f"only: there is no {name}; give names that the file has")
+        assert isinstance(place, ast.stmt)
+        chosen.append(place)
+    return ast.Module(chosen, [])
+
+
+def _expressions(tree: ast.AST, runs: bool = False) -> Iterator[tuple[ast.expr, bool]]:
+    """Yield the expressions of which changes can be seen, and whether when called."""
+    for child, called in _children(tree):
         if isinstance(child, ast.expr):
-            yield child
-        yield from _expressions(child, knobs)
+            yield child, runs or called
+        yield from _expressions(child, runs or called)
 
 
-def _children(node: ast.AST, knobs: bool) -> Iterator[ast.AST]:
+def _children(node: ast.AST) -> Iterator[tuple[ast.AST, bool]]:
+    """Yield what is below a node, and whether it is the body of a function."""
     match node:
         case ast.FunctionDef():
-            yield from (_numbers(node.args) if knobs else ())
-            yield from node.body
+            yield from ((default, False) for default in _defaults(node.args))
+            yield from ((statement, True) for statement in node.body)
+        case ast.Lambda():
+            yield from ((default, False) for default in _defaults(node.args))
+            yield node.body, True
         case ast.ClassDef():
-            yield from node.body
+            yield from ((statement, False) for statement in node.body)
         case ast.Import() | ast.ImportFrom() | ast.Raise():
             # An error's words are held by tests of errors, not by those of losses.
             return
         case ast.AnnAssign():
-            yield from () if node.value is None else (node.value,)
+            yield from () if node.value is None else ((node.value, False),)
         case ast.Expr(value=ast.Constant()):
             return
         case ast.Call(func=ast.Name(id="isinstance" | "cast")):
@@ -123,10 +190,10 @@ def _children(node: ast.AST, knobs: bool) -> Iterator[ast.AST]:
         case ast.Assert() | ast.JoinedStr():
             return
         case _:
-            yield from ast.iter_child_nodes(node)
+            yield from ((child, False) for child in ast.iter_child_nodes(node))
 
 
-def _numbers(arguments: ast.arguments) -> Iterator[ast.expr]:
+def _defaults(arguments: ast.arguments) -> Iterator[ast.expr]:
     for default in [*arguments.defaults, *arguments.kw_defaults]:
         if default is not None:
             yield default
@@ -164,9 +231,14 @@ def _constants(node: ast.expr) -> Iterator[Change]:
     match node:
         case ast.Constant(value=bool(value)):
             yield "truth turned", ast.Constant(not value)
+        case ast.Constant(value=int(value) | float(value)) if abs(value) >= 1e4:
+            # It stands for what is beyond all else, such as -1e4 for a masked logit: of twice as
+            # much, or a little more, the exponential is the same zero.
+            yield "constant changed", ast.Constant(0 * value)
         case ast.Constant(value=int(value) | float(value)):
             yield "constant changed", ast.Constant(value + 1)
-            if value:
+            # What only keeps a root or a division from zero may as well be twice as small.
+            if abs(value) > 1e-6:
                 yield "constant changed", ast.Constant(value * 2)
 
 
@@ -214,18 +286,10 @@ def _calls(node: ast.expr) -> Iterator[Change]:
     match node:
         case ast.Call(func=function, args=arguments, keywords=keywords):
             for place, keyword in enumerate(keywords):
-                if keyword.arg is not None:
+                # The tests run where there is but one device.
+                if keyword.arg not in (None, "device"):
                     left = [*keywords[:place], *keywords[place + 1 :]]
                     yield f"{keyword.arg}= dropped", ast.Call(function, arguments, left)
-
-
-def _handed_on(node: ast.expr) -> set[str]:
-    """Names of the mistakes that leave out an argument handed on under its own name."""
-    return {
-        f"{keyword.arg}= dropped"
-        for keyword in getattr(node, "keywords", ())
-        if isinstance(keyword.value, ast.Name) and keyword.value.id == keyword.arg
-    }
 
 
 def _choices(node: ast.expr) -> Iterator[Change]:

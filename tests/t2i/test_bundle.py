@@ -190,6 +190,8 @@ def test_an_unknown_network_class_of_the_encoder_is_refused(folder: Path) -> Non
         ("encoder", None, "encoder is None"),
         ("encoder", {"id": "x", "dim": 0}, "encoder is"),
         ("encoder", {"id": "x", "dim": 3, "code": "evil"}, "encoder is"),
+        ("encoder", {"id": "x", "dim": 3, "words": -1}, "encoder.words is -1"),
+        ("encoder", {"id": "x", "dim": 3, "words": "2"}, "encoder.words is '2'"),
         ("resolutions", [], "resolutions is []"),
         ("resolutions", [16, 8], "ascending"),
         ("resolutions", [8.5], "sides in pixels"),

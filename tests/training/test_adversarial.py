@@ -7,11 +7,14 @@ import math
 import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
+from torch.nn import functional as F
 
 from training.divergences import DIVERGENCES, Divergence, true_divergence, variational
 from training.objectives import (
+    Margin,
     Objective,
     Relativistic,
+    boundary_seeking,
     hinge,
     least_squares,
     minimax,
@@ -22,6 +25,7 @@ from training.objectives import (
 
 LOG2 = math.log(2.0)
 ZERO = torch.zeros(4)
+REAL, FAKE = torch.tensor([1.0, -2.0]), torch.tensor([0.5, -0.25])
 NAMES = sorted(DIVERGENCES)
 
 
@@ -170,3 +174,121 @@ def test_the_saturating_generator_minimises_the_bound_itself() -> None:
     objective = variational(DIVERGENCES["kl"], saturating=True)
     logits = torch.tensor([0.5, 1.5])
     assert objective.generator(logits) == pytest.approx(-float((logits - 1).exp().mean()))
+
+
+def test_a_margin_asks_each_pair_apart_to_lead_by_it_and_no_more() -> None:
+    # 0.5 + 1.5 - 1 and -0.25 + 1.5 + 2.
+    assert Margin(1.5).discriminator_loss(REAL, FAKE) == pytest.approx((1.0 + 3.25) / 2)
+    ahead, level = torch.tensor([5.0, 0.0]), torch.zeros(2)
+    assert Margin().discriminator_loss(ahead, level) == pytest.approx((0.0 + 1.0) / 2)
+    assert Margin().generator_loss(FAKE, REAL) == pytest.approx(-0.125)
+
+
+def test_the_boundary_is_sought_where_the_logit_is_zero() -> None:
+    assert boundary_seeking.generator_loss(FAKE) == pytest.approx((0.25 + 0.0625) / 4)
+    expected = non_saturating.discriminator_loss(REAL, FAKE)
+    assert torch.equal(boundary_seeking.discriminator_loss(REAL, FAKE), expected)
+
+
+def test_relativistic_losses_compare_pairs_or_means_of_the_other_side() -> None:
+    pairs = F.softplus(FAKE - REAL).mean()
+    assert Relativistic(average=False).discriminator_loss(REAL, FAKE) == pytest.approx(float(pairs))
+    means = F.softplus(0.125 - REAL).mean() + F.softplus(FAKE + 0.5).mean()
+    assert Relativistic().discriminator_loss(REAL, FAKE) == pytest.approx(float(means))
+
+
+def test_only_relativistic_generators_look_at_real_logits() -> None:
+    assert Relativistic().compares
+    assert not hinge.compares and not Margin().compares
+
+
+def test_what_is_not_said_is_what_the_papers_use() -> None:
+    for mine, other in ((least_squares(), least_squares(0.0, 1.0, 1.0)),):
+        assert torch.equal(
+            mine.discriminator_loss(REAL, FAKE), other.discriminator_loss(REAL, FAKE)
+        )
+        assert torch.equal(mine.generator_loss(FAKE), other.generator_loss(FAKE))
+    softer = smoothed(non_saturating).real(REAL)
+    assert torch.equal(softer, smoothed(non_saturating, 0.9).real(REAL))
+    usual, saturating = (variational(DIVERGENCES["kl"], saturating=s) for s in (False, True))
+    assert torch.equal(variational(DIVERGENCES["kl"]).generator(FAKE), usual.generator(FAKE))
+    assert not torch.equal(usual.generator(FAKE), saturating.generator(FAKE))
+
+
+def test_smoothing_mixes_both_losses_of_real_examples_by_the_target() -> None:
+    by_target = F.binary_cross_entropy_with_logits(REAL, torch.full((2,), 0.8))
+    assert smoothed(non_saturating, 0.8).real(REAL) == pytest.approx(float(by_target))
+    assert smoothed(non_saturating, 0.8).generator is non_saturating.generator
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_game_is_played_on_the_bound(name: str) -> None:
+    divergence = DIVERGENCES[name]
+    objective = variational(divergence)
+    bound = divergence.activation(REAL).mean() - divergence.conjugate_of_logit(FAKE).mean()
+    torch.testing.assert_close(divergence.bound(REAL, FAKE), bound)
+    torch.testing.assert_close(objective.discriminator_loss(REAL, FAKE), -bound)
+    torch.testing.assert_close(objective.generator(FAKE), -divergence.activation(FAKE).mean())
+
+
+# D_f of p = (1/4, 3/4) from q = (1/2, 1/2), summed by hand, and f' at the ratios 1/2 and 3/2.
+BY_HAND = {
+    "kl": (0.25 * math.log(0.5) + 0.75 * math.log(1.5), (1 + math.log(0.5), 1 + math.log(1.5))),
+    "reverse-kl": (-0.5 * math.log(0.5) - 0.5 * math.log(1.5), (-2.0, -1 / 1.5)),
+    "pearson": (0.25, (-1.0, 1.0)),
+    "neyman": (0.5 * 0.25 / 0.5 + 0.5 * 0.25 / 1.5, (1 - 4.0, 1 - 1 / 2.25)),
+    "hellinger": (
+        0.5 * (0.5**0.5 - 1) ** 2 + 0.5 * (1.5**0.5 - 1) ** 2,
+        (1 - 2**0.5, 1 - 1.5**-0.5),
+    ),
+    "js": (
+        0.25 * math.log(0.25 / 0.375)
+        + 0.5 * math.log(0.5 / 0.375)
+        + 0.75 * math.log(0.75 / 0.625)
+        + 0.5 * math.log(0.5 / 0.625),
+        (math.log(2 * 0.5 / 1.5), math.log(2 * 1.5 / 2.5)),
+    ),
+}
+BY_HAND["gan"] = (
+    BY_HAND["js"][0] - 2 * LOG2,
+    (math.log(0.5 / 1.5), math.log(1.5 / 2.5)),
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_divergence_of_two_coins_and_its_slopes_are_known(name: str) -> None:
+    value, slopes = BY_HAND[name]
+    ratio = torch.tensor([0.5, 1.5], dtype=torch.float64)
+    assert true_divergence(DIVERGENCES[name], ratio) == pytest.approx(value)
+    assert DIVERGENCES[name].slope(ratio).tolist() == pytest.approx(slopes)
+
+
+# f* at two points of its domain, from the paper's table 5 by hand.
+CONJUGATES = {
+    "kl": ((0.0, 2.0), (math.exp(-1), math.exp(1))),
+    "reverse-kl": ((-0.5, -3.0), (-1 - math.log(0.5), -1 - math.log(3.0))),
+    "pearson": ((0.0, 2.0), (0.0, 3.0)),
+    "neyman": ((0.0, -3.0), (0.0, -2.0)),
+    "hellinger": ((0.0, -1.0), (0.0, -0.5)),
+    "js": ((0.0, -1.0), (0.0, -math.log(2 - math.exp(-1)))),
+    "gan": ((-1.0, -2.0), (-math.log(1 - math.exp(-1)), -math.log(1 - math.exp(-2)))),
+}
+# g_f at the logits 0 and 1, from table 6.
+ACTIVATIONS = {
+    "kl": (0.0, 1.0),
+    "reverse-kl": (-1.0, -math.exp(-1)),
+    "pearson": (0.0, 1.0),
+    "neyman": (0.0, 1 - math.exp(-1)),
+    "hellinger": (0.0, 1 - math.exp(-1)),
+    "js": (0.0, LOG2 - math.log(1 + math.exp(-1))),
+    "gan": (-LOG2, -math.log(1 + math.exp(-1))),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_conjugates_and_activations_have_the_values_of_the_tables(name: str) -> None:
+    points, values = CONJUGATES[name]
+    at = torch.tensor(points, dtype=torch.float64)
+    assert DIVERGENCES[name].conjugate(at).tolist() == pytest.approx(values)
+    logits = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    assert DIVERGENCES[name].activation(logits).tolist() == pytest.approx(ACTIVATIONS[name])

@@ -29,7 +29,8 @@ def layers(network: nn.Module) -> int:
 
 
 def drawn(generator: PictureGenerator, count: int = 4) -> Tensor:
-    return generator(torch.zeros(count, 0), torch.randn(count, 5)).pictures[-1]
+    found: Tensor = generator(torch.zeros(count, 0), torch.randn(count, 5)).pictures[-1]
+    return found
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -38,7 +39,7 @@ def test_every_architecture_draws_and_judges_each_sample_by_itself(name: str) ->
     pictures = drawn(generator.eval())
     assert pictures.shape == (4, 3, 32, 32) and pictures.abs().max() <= 1
     together = critic(pictures).logits
-    alone = torch.cat([critic(each).logits for each in pictures.split(1)])
+    alone = torch.cat([critic(each).logits for each in torch.split(pictures, 1)])
     torch.testing.assert_close(together, alone)
     assert not any(isinstance(module, _BatchNorm) for module in critic.modules())
 
@@ -77,6 +78,16 @@ def test_constant_width_neither_fades_nor_bursts() -> None:
     assert 0.02 < drawn(generator).std() < 0.9
 
 
-def test_points_have_no_architecture() -> None:
-    with pytest.raises(TrainingError, match="pictures"):
-        players_of("dcgan", Spec(0, kind="points", sample_shape=(2,)))
+def test_points_and_texts_have_players_of_their_own() -> None:
+    points = Spec(0, kind="points", sample_shape=(2,))
+    generator, critic = players_of("deep", points, noise_dim=5, width=4)
+    assert critic(drawn(generator)).logits.shape == (4,)
+    texts = Spec(0, kind="tokens", sample_shape=(6,), vocabulary=3)
+    generator, critic = players_of("deep", texts, noise_dim=5, width=4)
+    assert drawn(generator).shape == (4, 6, 3)
+    assert critic(drawn(generator)).logits.shape == (4,)
+
+
+def test_a_side_that_no_doubling_reaches_is_refused() -> None:
+    with pytest.raises(TrainingError, match="resolution: 30"):
+        players_of("deep", Spec(30))

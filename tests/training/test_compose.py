@@ -6,18 +6,43 @@ from pathlib import Path
 import pytest
 import torch
 
-from t2i.networks import DcganCritic, DcganGenerator, MlpCritic, MlpGenerator
+from t2i.networks import (
+    DcganCaptionCritic,
+    DcganCritic,
+    DcganGenerator,
+    MlpCritic,
+    MlpGenerator,
+)
 from tests.training.test_trainer import weights
 from tests.training.zoo.samples import ring, trainer_of
 from training.augment import DiffAugment
-from training.compose import by_label, compose
+from training.compose import (
+    by_caption,
+    by_label,
+    compose,
+    draw,
+    shown_one_hot,
+    two_players,
+    unconditional,
+)
 from training.errors import TrainingError
 from training.objectives import Relativistic, hinge, non_saturating, wasserstein
 from training.optimizers import SGD, Adam, RMSProp, linear_decay
-from training.recipe import Batch, LabelledRows, Losses, Networks, Phase, Recipe, RowNoise, Update
+from training.recipe import (
+    Batch,
+    CaptionRows,
+    LabelledRows,
+    Losses,
+    Networks,
+    Phase,
+    Recipe,
+    RowNoise,
+    Update,
+)
 from training.registry import Spec
 from training.regularizers import (
     Consistency,
+    Drift,
     FeatureMatching,
     GradientPenalty,
     LeCam,
@@ -318,3 +343,140 @@ def test_every_sample_is_shown_once_an_epoch() -> None:
     stream = SampleStream(data, seed=1)
     shown = torch.cat([stream.batches(i, 20, 1, CPU)[0].pictures for i in range(3)])
     assert torch.equal(shown.sort(dim=0).values, torch.from_numpy(data.samples).sort(0).values)
+
+
+def test_tokens_are_shown_as_one_hot_rows_and_nothing_else_is_changed() -> None:
+    tokens = torch.tensor([[0, 2], [1, 1]])
+    before = dataclasses.replace(batch(n=2), pictures=tokens)
+    after = shown_one_hot(3)({}, before)
+    expected = [[[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], [[0.0, 1.0, 0.0], [0.0, 1.0, 0.0]]]
+    torch.testing.assert_close(after.pictures, torch.tensor(expected))
+    assert (after.noise, after.labels) == (before.noise, before.labels)
+
+
+def test_wrong_captions_need_a_critic_of_pairs_and_an_objective_of_terms() -> None:
+    with pytest.raises(TrainingError, match="MlpCritic judges no pairs"):
+        small(4, wrong=by_label(4))
+    critic = DcganCaptionCritic(resolution=16, condition_dim=4, code_dim=2, width=4)
+    pictures = DcganGenerator(resolution=16, condition_dim=4, width=4)
+    with pytest.raises(TrainingError, match="Relativistic has no term of its own"):
+        small(
+            generator=pictures,
+            discriminator=critic,
+            objective=Relativistic(),
+            condition=by_label(4),
+            wrong=by_label(4),
+        )
+
+
+def test_losses_are_the_objectives_and_each_term_times_its_weight() -> None:
+    recipe = small(regularizers=[Drift(3.0), r1(4.0), PullingAway(0.5)], objective=Relativistic())
+    rows, networks = batch(), recipe.networks
+    drawn = {p: draw(networks, rows, p) for p in ("discriminator", "generator")}
+    assert not torch.equal(drawn["discriminator"], drawn["generator"])
+    critic = networks["discriminator"]
+    real, fake = critic(rows.pictures).logits, critic(drawn["discriminator"]).logits
+    found = recipe.phases[0].loss(networks, rows)
+    terms = 3.0 * real.square().mean() + 2.0 * found.parts["D/r1"]
+    alone = Relativistic().discriminator_loss(real, fake)
+    torch.testing.assert_close(found.total, alone + terms)
+    torch.testing.assert_close(found.parts["D/adversarial"], alone.detach())
+    torch.testing.assert_close(found.parts["D/real"], real.mean().detach())
+    torch.testing.assert_close(found.parts["D/fake"], fake.mean().detach())
+    torch.testing.assert_close(found.parts["D/drift"], real.square().mean().detach())
+    assert not any(part.requires_grad for part in found.parts.values())
+
+    mine = recipe.phases[1].loss(networks, rows)
+    alone = Relativistic().generator_loss(critic(drawn["generator"]).logits, real)
+    torch.testing.assert_close(mine.total, alone + 0.5 * mine.parts["G/pulling_away"])
+    torch.testing.assert_close(mine.parts["G/adversarial"], alone.detach())
+    assert not any(part.requires_grad for part in mine.parts.values())
+
+
+def test_a_lazy_term_waits_until_its_step() -> None:
+    recipe = small(regularizers=[r1(10.0, every=4), Orthogonal(2.0, every=3)])
+    networks, told = recipe.networks, []
+    for phase in recipe.phases:
+        parts = [phase.loss(networks, batch(step)).parts for step in range(5)]
+        told.append([bool({"D/r1", "G/orthogonal"} & set(each)) for each in parts])
+    assert told == [[True, False, False, False, True], [True, False, False, True, False]]
+    mine = recipe.phases[1].loss(networks, batch(3))
+    torch.testing.assert_close(
+        mine.total, mine.parts["G/adversarial"] + 6.0 * mine.parts["G/orthogonal"]
+    )
+
+
+def test_what_is_not_said_is_one_step_each_of_adam_on_64_samples_without_an_average() -> None:
+    recipe = compose(generator=MlpGenerator(), discriminator=MlpCritic(), objective=hinge)
+    assert [phase.optimizer for phase in recipe.phases] == 2 * [Adam(2e-4, (0.5, 0.999))]
+    assert [(phase.player, phase.steps) for phase in recipe.phases] == [
+        ("discriminator", 1),
+        ("generator", 1),
+    ]
+    assert (recipe.batch_size, recipe.ema, recipe.watched) == (64, None, ())
+    assert not recipe.joins_late and not recipe.differentiates_twice
+    assert all(phase.after is None for phase in recipe.phases)
+
+
+def test_what_is_said_is_taken() -> None:
+    recipe = small(
+        optimizer=SGD(1.0),
+        generator_optimizer=RMSProp(2.0),
+        n_dis=3,
+        batch_size=5,
+        watched=("D/real",),
+        regularizers=[Drift(1.0), r1(), LeCam(1.0)],
+    )
+    assert [phase.optimizer for phase in recipe.phases] == [SGD(1.0), RMSProp(2.0)]
+    assert [phase.steps for phase in recipe.phases] == [3, 1]
+    assert (recipe.batch_size, recipe.watched) == (5, ("D/real",))
+    assert recipe.differentiates_twice
+    assert set(recipe.networks) == {"generator", "discriminator", "lecam"}
+    # Only the critic's step is followed by what the term remembers.
+    assert recipe.phases[0].after is not None and recipe.phases[1].after is None
+
+
+def test_two_players_with_losses_of_their_own_take_turns() -> None:
+    def alone(networks: Networks, rows: Batch) -> Losses:
+        return Losses(torch.zeros(()), {})
+
+    parts: dict[str, object] = {
+        "generator": MlpGenerator(),
+        "discriminator": MlpCritic(),
+        "generator_loss": total,
+        "discriminator_loss": alone,
+        "optimizer": SGD(1.0),
+    }
+    plain = two_players(**parts)  # type: ignore[arg-type]
+    assert [(p.name, p.loss, p.optimizer) for p in plain.phases] == [
+        ("discriminator", alone, SGD(1.0)),
+        ("generator", total, SGD(1.0)),
+    ]
+    assert (plain.batch_size, plain.ema) == (64, None)
+    assert not plain.joins_late and not plain.differentiates_twice
+    told = two_players(
+        **parts,  # type: ignore[arg-type]
+        generator_optimizer=SGD(2.0),
+        batch_size=3,
+        joins_late=True,
+        differentiates_twice=True,
+    )
+    assert [p.optimizer for p in told.phases] == [SGD(1.0), SGD(2.0)]
+    assert (told.batch_size, told.joins_late, told.differentiates_twice) == (3, True, True)
+
+
+def test_samples_are_drawn_from_the_noise_of_their_name_under_the_condition() -> None:
+    recipe, rows = small(4), batch()
+    generator = recipe.networks["generator"]
+    labels = rows.one_hot(4)
+    noise = rows.noise.normal("mine", 4)
+    expected = generator(labels, noise).pictures[-1]
+    assert torch.equal(draw(recipe.networks, rows, "mine", labels), expected)
+    assert unconditional(rows).shape == (8, 0) and unconditional(rows).dtype == torch.float32
+
+
+def test_a_caption_is_the_right_one_of_each_picture() -> None:
+    right, wrong = torch.rand(2, 3), torch.rand(2, 3)
+    captions = CaptionRows(right, wrong, torch.eye(2, dtype=torch.bool))
+    rows = Batch(torch.zeros(2, 2), RowNoise(0, 0, 2, slice(0, 2), CPU), 0.0, captions=captions)
+    assert by_caption(rows) is right

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from training.matcher import AttributeReader, Matcher, PictureNetwork
 
@@ -25,6 +26,29 @@ def test_disagreement_is_the_cross_entropy_of_picking_the_own_caption_and_pictur
     # A caption that may be true as well does not compete; nor does the diagonal forbid itself.
     masked = matcher.disagreement(seen, right, wrong, ~none)
     assert masked.item() == pytest.approx(0.5 * math.log((e + 1) / e))
+
+
+def test_disagreement_scales_the_cosines_of_standardised_captions() -> None:
+    torch.manual_seed(2)
+    matcher = Matcher(code_dim=4)
+    codes = 3.0 * torch.randn(6, 4) + 1.0
+    matcher.standardize.fit(codes)
+    seen, right, wrong = torch.randn(3, 4), codes[:3], codes[3:]
+    own, other = (matcher.said(matcher.standardize(x)).detach() for x in (right, wrong))
+    torch.testing.assert_close(matcher.directions(right).detach(), F.normalize(own, dim=1))
+    cosines = [[float(F.cosine_similarity(s, c, dim=0)) for c in (*own, *other)] for s in seen]
+    for log_scale, scale in ((math.log(3.0), 3.0), (20.0, 50.0)):
+        matcher.log_scale.data.fill_(log_scale)
+        assert matcher.scale.item() == pytest.approx(scale)
+        expected = 0.0
+        for i, row in enumerate(cosines):
+            rivals = [scale * row[j] for j in (*range(3), 3 + i)]
+            column = [scale * other_row[i] for other_row in cosines]
+            for against in (rivals, column):
+                expected += math.log(sum(math.exp(a - scale * row[i]) for a in against)) / 6
+        nothing = torch.zeros(3, 3, dtype=torch.bool)
+        loss = matcher.disagreement(seen, right, wrong, nothing)
+        assert loss.item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_disagreement_teaches_the_pictures_and_no_frozen_network() -> None:
@@ -65,13 +89,12 @@ def test_a_picture_misses_what_its_caption_surely_states_and_nothing_else() -> N
     matcher = Matcher(code_dim=2, attribute_sizes=(2, 3))
     matcher.shown_attributes = reader_of(FIRST, BOTH)
     matcher.said_attributes = reader_of(FIRST, BOTH)
-    # The first two captions state value 0 of the first attribute, the first also value 1 of the
-    # second; the last leaves both open.
-    codes = torch.tensor([[20.0, 0.0], [20.0, 20.0], [0.1, 0.1]])
-    seen = torch.tensor([[0.0, math.log(2.0)], [math.log(3.0), 0.0], [5.0, 5.0]])
-    first = (math.log(2.0) + math.log(4.0 / 3.0)) / 2
-    second = math.log(4.0)
-    assert matcher.misses(seen, codes).item() == pytest.approx((first + second) / 2, rel=1e-4)
+    # The first caption states value 0 of the first attribute and 1 of the second; the second
+    # caption leaves both open.
+    codes = torch.tensor([[20.0, 0.0], [0.1, 0.1]])
+    seen = torch.tensor([[0.0, math.log(2.0)], [5.0, 5.0]])
+    first, second = math.log(2.0), math.log(4.0)
+    assert matcher.misses(seen, codes).item() == pytest.approx((first + second) / 2)
     assert Matcher(code_dim=2).misses(seen, codes).item() == 0.0
 
 

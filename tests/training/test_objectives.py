@@ -76,10 +76,10 @@ def test_conditioning_kl_agrees_with_torch_distributions() -> None:
 
 
 def test_mode_seeking_is_the_ratio_of_distances_pair_by_pair() -> None:
-    noise, other = torch.zeros(2, 4), torch.full((2, 4), 0.5)
-    first = torch.zeros(2, 3, 2, 2)
-    second = torch.stack([torch.full((3, 2, 2), 0.24), torch.full((3, 2, 2), 0.99)])
-    expected = (0.5 / 0.25 + 0.5 / 1.0) / 2
+    noise, other = torch.full((2, 4), 0.75), torch.tensor([[0.25], [-0.25]]).expand(2, 4)
+    first = torch.full((2, 3, 2, 2), -0.5)
+    second = torch.stack([torch.full((3, 2, 2), -0.26), torch.full((3, 2, 2), 0.49)])
+    expected = (0.5 / 0.25 + 1.0 / 1.0) / 2
     assert mode_seeking_loss(first, second, noise, other).item() == pytest.approx(expected)
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from t2i.networks.base import Critic
+from training.augment import DiffAugment
 from training.recipe import Batch, RowNoise, Update
 from training.regularizers import (
     Anchors,
     Consistency,
+    Drift,
     FeatureMatching,
     GradientPenalty,
     LeCam,
@@ -230,3 +233,121 @@ def test_clipping_bounds_the_critics_weights_alone() -> None:
         clip_weights(0.01)({"discriminator": critic, "generator": generator}, Update(0.0, 0, {}))
     assert torch.equal(critic.weight, torch.full((2, 2), -0.01))
     assert torch.equal(generator.weight, torch.full((2, 2), -3.0))
+
+
+REAL = torch.tensor([[1.0, -2.0], [0.5, 3.0], [-1.0, 0.25]])
+FAKE = torch.tensor([[0.0, 1.0], [2.0, -1.0], [0.5, 0.5]])
+
+
+def test_interpolates_and_perturbed_samples_follow_the_noise_of_the_batch() -> None:
+    play = play_of(Squared(), REAL, FAKE)
+    share = play.batch.noise.uniform("interpolates", 1)
+    torch.testing.assert_close(interpolates(play), (1 - share) * REAL + share * FAKE)
+    step = play.batch.noise.uniform("perturbed", 2)
+    torch.testing.assert_close(perturbed_reals(play), REAL + 0.5 * REAL.std() * step)
+
+
+def test_what_is_not_said_of_a_penalty_is_what_its_paper_uses() -> None:
+    play = play_of(Squared(), REAL, FAKE)
+    gp = GradientPenalty(10.0)
+    assert (gp.at, gp.target, gp.one_sided, gp.every) == (interpolates, 1.0, False, 1)
+    assert torch.equal(gp.loss(play), GradientPenalty(10.0, at=interpolates, target=1.0).loss(play))
+    assert (r1(), r2()) == (r1(10.0, 1), r2(10.0, 1))
+    assert (r1(4.0, 3).weight, r1(4.0, 3).every) == (2.0, 3)
+    assert (r2(4.0, 3).weight, r2(4.0, 3).every) == (2.0, 3)
+    assert dragan().weight == 10.0 and dragan(3.0).weight == 3.0
+    assert torch.equal(dragan().loss(play), GradientPenalty(1.0, at=perturbed_reals).loss(play))
+    assert LeCam(0.1).decay == 0.99
+
+
+def test_only_penalties_differentiate_twice_and_need_each_sample_alone() -> None:
+    for term, penal in ((r1(), True), (Drift(1.0), False), (LeCam(1.0), False)):
+        assert (term.per_sample, term.differentiates_twice) == (penal, penal)
+        assert not term.reads_classes
+
+
+def test_drift_is_the_mean_squared_logit_of_real_samples() -> None:
+    play = play_of(Linear(torch.tensor([1.0, 1.0]), bias=0.5), REAL, FAKE)
+    assert Drift(1e-3).loss(play).item() == pytest.approx((0.5**2 + 4.0**2 + 0.25**2) / 3)
+
+
+@pytest.mark.parametrize("also_fakes", [False, True])
+def test_consistency_is_the_mean_squared_move_of_the_logit(also_fakes: bool) -> None:
+    real, fake = torch.rand(8, 1, 8, 8), torch.rand(8, 1, 8, 8)
+    critic = Linear(torch.linspace(-1, 1, 64))
+    play = play_of(critic, real, fake)
+    mirror = DiffAugment(colour=False, translation=True, cutout=False, flip=True)
+    expected = torch.zeros(())
+    for samples, name in ((real, "real"), (fake, "fake"))[: 1 + also_fakes]:
+        moved = mirror(samples, play.batch.noise, f"consistency-{name}")
+        expected = expected + (critic(samples).logits - critic(moved).logits).square().mean()
+    torch.testing.assert_close(Consistency(1.0, also_fakes=also_fakes).loss(play), expected)
+    assert Consistency(1.0) == Consistency(1.0, also_fakes=False)
+
+
+def test_the_critic_is_shown_both_sides_augmented_apart_and_under_the_condition() -> None:
+    real, fake = torch.rand(4, 1, 8, 8), torch.rand(4, 1, 8, 8)
+    critic, colour = Linear(torch.linspace(-1, 1, 64)), DiffAugment()
+    plain = play_of(critic, real, fake)
+    play = Play(plain.networks, plain.batch, fake, plain.condition, plain.noise, colour)
+    for scores, samples, name in (
+        (play.real_scores, real, "augment-real"),
+        (play.fake_scores, fake, "augment-fake"),
+    ):
+        seen = colour(samples, plain.batch.noise, name)
+        torch.testing.assert_close(scores.logits, critic(seen).logits)
+    torch.testing.assert_close(plain.real_scores.logits, critic(real).logits)
+    torch.testing.assert_close(plain.fake_scores.logits, critic(fake).logits)
+
+
+def test_orthogonality_sums_over_filters_of_all_kinds_of_layers() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(2, 3, 3), nn.ConvTranspose2d(3, 2, 3), nn.BatchNorm2d(2), nn.Linear(4, 3)
+    )
+    expected = 0.0
+    for layer in (network[0], network[1], network[3]):
+        weight = layer.weight.detach()
+        filters = weight.unbind(1 if isinstance(layer, nn.ConvTranspose2d) else 0)
+        for i, one in enumerate(filters):
+            for j, other in enumerate(filters):
+                expected += float((one * other).sum() ** 2) if i != j else 0.0
+    found = orthogonality(network)
+    assert found.item() == pytest.approx(expected, rel=1e-4)
+    play = play_of(Linear(torch.ones(2)), REAL, generator=network)
+    assert torch.equal(Orthogonal(1e-4).loss(play), found)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(orthogonality(network), found)
+
+
+def test_orthogonality_looks_at_weights_before_they_are_normalised() -> None:
+    layer = nn.Linear(2, 2, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[2.0, 0.0], [6.0, 2.0]]))
+    assert orthogonality(spectral_norm(layer)).item() == pytest.approx(2 * 12.0**2)
+
+
+def test_pulling_away_looks_at_the_features_of_fakes_and_belongs_to_the_generator() -> None:
+    pair = torch.tensor([[1.0, 0.0], [0.5, 0.75**0.5]])
+    play = play_of(Linear(torch.ones(2)), torch.eye(2), 2.0 * pair)
+    assert PullingAway(0.1).loss(play).item() == pytest.approx(0.25)
+    assert PullingAway(0.1).player == FeatureMatching(1.0).player == "generator"
+    with torch.autocast("cpu", torch.bfloat16):
+        assert pulling_away(pair).dtype == torch.float32
+
+
+def test_feature_matching_asks_nothing_of_the_real_samples() -> None:
+    real = REAL.clone().requires_grad_(True)
+    FeatureMatching(1.0).loss(play_of(Linear(torch.ones(2)), real, FAKE)).detach()
+    loss = FeatureMatching(1.0).loss(play_of(Linear(torch.ones(2)), real, FAKE.requires_grad_()))
+    loss.backward()
+    assert real.grad is None
+
+
+def test_weights_are_clipped_on_both_sides_at_a_hundredth_unless_said() -> None:
+    for limit, hook in ((0.01, clip_weights()), (0.5, clip_weights(0.5))):
+        critic = nn.Linear(2, 1)
+        with torch.no_grad():
+            critic.weight.copy_(torch.tensor([[-3.0, 3.0]]))
+            hook({"discriminator": critic}, Update(0.0, 0, {}))
+        assert critic.weight.tolist() == [[pytest.approx(-limit), pytest.approx(limit)]]

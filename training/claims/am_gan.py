@@ -15,15 +15,15 @@ JUDGE_KIMG = 120.0
 
 
 @claim(
-    paper="beats its baselines, AC-GAN among them, in the AM score on CIFAR-10 (abstract)",
+    paper="0.08 on CIFAR-10, AC-GAN 0.17; with predefined labels 0.05 and 0.16 (table 1)",
     shows="the AM score is below that of AC-GAN at the same budget",
 )
 def am_gan(trial: Trial) -> Measured:
     """Draw from both after the same training, and let a classifier of its own score them.
 
     The AM score, in nats, is the divergence of the training set's classes from the mean answer plus
-    the answers' mean entropy; lower is better (the authors' code takes the classifier's mean answer
-    on the training set where this takes its labels). Beside it stands the data's own. The claim
+    the answers' mean entropy; lower is better (the paper takes the classifier's mean answer on the
+    training set where this takes its labels). Beside it stands the data's own. The claim
     holds when AM-GAN's is the lower of the two.
     """
     train, test = trial.data("mnist"), trial.data("mnist", split="test")

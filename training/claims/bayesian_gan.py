@@ -15,8 +15,8 @@ RADIUS = 6.0
 
 
 @claim(
-    paper="no such figure; classifies small sets as well as a Bayesian neural network or better "
-    "(table 1)",
+    paper="no such figure; as remembered, unverified: classifies small sets as well as a Bayesian "
+    "neural network or better",
     shows="ten generators of the posterior together cover more modes than one of them does",
 )
 def bayesian_gan(trial: Trial) -> Measured:

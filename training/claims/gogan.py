@@ -18,7 +18,8 @@ COUNT = 5_000
 DIRECTIONS = 64
 STAGE_KIMG = 64.0
 STAGES = 3
-LOOKS = 4
+# Gaps are looked at so often within a stage.
+LOOKS = 16
 
 
 @claim(
@@ -82,10 +83,10 @@ def gogan(trial: Trial) -> Measured:
 
 
 def at_ends(run: Trained) -> list[float]:
-    """Return the gap at the end of each stage, or as long after the start of a single one."""
-    ends = [number * STAGE_KIMG for number in range(1, STAGES + 1)]
-    found = [min(run.moments, key=lambda seen: abs(seen.kimg - end)) for end in ends]
-    return [moment.figures["gap"] for moment in found]
+    """Return the last gap seen before each stage ends, or as late in the run of a single one."""
+    ends = [number * STAGE_KIMG for number in range(1, STAGES)]
+    early = [[seen for seen in run.moments if seen.kimg <= end] for end in ends]
+    return [seen[-1].figures["gap"] for seen in (*early, run.moments)]
 
 
 def sliced_distance(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:

@@ -33,6 +33,7 @@ QUICK_KNOBS: Mapping[str, int] = {
     "width": 4,
     "generator_width": 4,
     "noise_dim": 5,
+    "code_dim": 4,
     "batch_size": 8,
     "n_dis": 2,
 }
@@ -107,6 +108,7 @@ def draw(
     seed: int = 0,
     embedding: Tensor | None = None,
     batch: int = 1000,
+    stage: int = -1,
 ) -> Tensor:
     """Draw samples from normal noise.
 
@@ -116,9 +118,10 @@ def draw(
         seed: Seed of the noise.
         embedding: ``(count, condition_dim)``; zeros where it is not given.
         batch: How many at once.
+        stage: Which stage's pictures, from the coarsest, 0; -1 for the finest.
 
     Returns:
-        ``(count, c, r, r)`` float32 pictures in [-1, 1] of the finest stage, or other samples.
+        ``(count, c, r, r)`` float32 pictures in [-1, 1] of the stage, or other samples.
 
     Raises:
         TrainingError: It is no generator that can be asked.
@@ -129,11 +132,12 @@ def draw(
         )
     rng = torch.Generator().manual_seed(seed)
     noise = torch.randn(count, generator.noise_dim, generator=rng)
+    around = torch.randn(count, generator.conditioning_dim, generator=rng)
     asked = torch.zeros(count, generator.condition_dim) if embedding is None else embedding
     device = next(generator.parameters()).device
+    rows = zip(*(torch.split(each, batch) for each in (asked, noise, around)), strict=True)
     parts = [
-        generator(e.to(device), z.to(device)).pictures[-1].float().cpu()
-        for e, z in zip(torch.split(asked, batch), torch.split(noise, batch), strict=True)
+        generator(*(each.to(device) for each in row)).pictures[stage].float().cpu() for row in rows
     ]
     return torch.cat(parts)
 

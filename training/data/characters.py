@@ -64,7 +64,7 @@ def characters(
     code. A paragraph belongs to "test" by a hash of its text, one in twenty.
 
     Args:
-        length: characters a window; 32 in Gulrajani et al. 2017, arXiv:1704.00028, section 5.3.
+        length: characters a window; 32 in Gulrajani et al. 2017, arXiv:1704.00028, section 5.5.
         split: "train" or "test".
         count: only the first so many windows.
 

@@ -88,7 +88,7 @@ def am_score(
 ) -> Score:
     """Return KL(class shares of the training set, mean p(y|x)) + mean entropy of p(y|x), in nats.
 
-    Zhou et al., 2018, arXiv:1703.02000 (AM score). Lower is better; 0 needs sure
+    Zhou et al., 2018, arXiv:1703.02000, eq. 27 (AM score). Lower is better; 0 needs sure
     answers in the proportions of the training set. It is meant for a classifier of the same data.
 
     Args:

@@ -168,7 +168,7 @@ class _Measured:
 def _eval_birds(pipeline: Pipeline, options: Mapping[str, Any]) -> _Measured:
     from training.metrics.attributes import WEIGHTS_FILE, AttributeClassifier
     from training.metrics.birds_judge import SHIPPED
-    from training.metrics.evaluate import EvaluationSettings, PipelinePainter, measure
+    from training.metrics.evaluate_birds import EvaluationSettings, PipelinePainter, measure
     from training.metrics.grid import write_grid
     from training.metrics.reference import load_reference
     from training.metrics.report import report, tables

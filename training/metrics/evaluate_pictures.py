@@ -2,7 +2,7 @@
 
 The bundle is asked with what it takes: captions or labels of real pictures, codes or attributes by
 lot, or nothing but a seed. Illustrated birds, of which everything is known, are measured by
-`training.metrics.evaluate` instead.
+`training.metrics.evaluate_birds` instead.
 """
 
 from __future__ import annotations

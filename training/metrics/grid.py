@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from t2i.files import write_atomically
 from training.metrics.errors import MetricsError
-from training.metrics.evaluate import Painter
+from training.metrics.evaluate_birds import Painter
 from training.metrics.reference import Reference
 
 CELL = 96

@@ -20,7 +20,7 @@ from rich.table import Table
 from t2i.pipeline import PipelineInfo
 from training.data.birds import ATTRIBUTE_NAMES
 from training.data.birds.dataset import DRAWING_VERSION
-from training.metrics.evaluate import EvaluationSettings, SplitScores, VarietyScore
+from training.metrics.evaluate_birds import EvaluationSettings, SplitScores, VarietyScore
 from training.metrics.evaluate_pictures import PictureSettings, Sources
 from training.metrics.score import Score
 

@@ -28,8 +28,9 @@ def am_gan(
 
     Zhou, Cai, Rong, Song, Ren, Zhang, Yu and Wang, 2018, arXiv:1703.02000.
 
-    L_D = E H(v(y), D(x)) + E H(v(K + 1), D(G(z)))
-    L_G = E H(v(y), D(G(z))),   y = argmax_{i ≤ K} D_i(G(z))         (dynamic labelling)
+    L_D = E H(v(y), D(x)) + E H(v(K + 1), D(G(z)))                                   (eq. 15)
+    L_G = E H(v(y), D(G(z)))                                                         (eq. 14)
+    y = argmax_{i ≤ K} D_i(G(z))                            (section 5.1, dynamic labelling)
 
     H is the cross-entropy, v one-hot, and D a softmax over K classes and the fake one. A generator
     that only avoids the fake class is pulled towards the average of all classes; one target a

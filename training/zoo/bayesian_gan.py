@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, cast
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -15,16 +15,9 @@ from training.errors import TrainingError
 from training.networks import usual_critic, usual_generator
 from training.objectives import non_saturating
 from training.optimizers import Adam
+from training.posterior import Posterior
 from training.recipe import Batch, Losses, Networks, Recipe
 from training.registry import Spec, register
-
-
-class Share(NamedTuple):
-    """A part of the batch, as many samples of some weights, and what these draw of the probes."""
-
-    real: Tensor
-    fake: Tensor
-    code: Tensor
 
 
 @register(section="A", data="ring8")
@@ -57,14 +50,12 @@ def bayesian_gan(
     The first term of the bound is -KL(q(β) ‖ p(β)) / N. The second is E_q E_{q(x)} r(x, β) for the
     right r, and its gradient by β goes through r's second argument: `probes` on. -r is D's logit.
 
-    Deviations: by default one D of x alone estimates r for all β of q at once. The second term is
+    Deviations: by default one D of x alone estimates r for all β of q. The second term is
     -KL(q(x) ‖ p(x | β)), whose gradient by β is that of log E_{p(x | β)} exp(-r), through the
-    samples, when r is right (Donsker and Varadhan); D need not tell β apart for it. With `probes`,
-    D is given what g(·; β) makes of that many fixed ε in place of all weights. Local latents are
-    part of ε. The paper's example is discrete; here g draws samples of any kind. G has no
-    BatchNorm. Rates and sizes are this file's own. Posterior samples of G and of D by stochastic
-    gradient Hamiltonian Monte Carlo are another paper of nearly this name (Saatchi and Wilson,
-    arXiv:1705.09558), and not here.
+    samples, when r is right (Donsker and Varadhan). With `probes`, D is given what g makes of that
+    many fixed ε in place of all weights. Local latents are part of ε; g draws samples of any kind,
+    the paper's are discrete; G has no BatchNorm; rates and sizes are this file's own. Posterior
+    samples of both players by Hamiltonian Monte Carlo are another paper's (arXiv:1705.09558).
 
     Args:
         spec: What the data is.
@@ -77,59 +68,43 @@ def bayesian_gan(
         width: Channels of DCGAN's outer layer; points have twice as many hidden units.
         batch_size: Samples a step over all processes.
     """
-    if samples < 1 or draws < 1 or prior <= 0:
-        raise TrainingError("samples, draws, prior: give more than 0")
-    if probes < 0:
-        raise TrainingError(f"probes: is {probes}; give 0 or more")
+    if samples < 1 or draws < 1 or prior <= 0 or probes < 0:
+        given = f"{samples}, {draws}, {prior}, {probes}"
+        raise TrainingError(
+            f"samples, draws, prior, probes: are {given}; give more than 0, and probes 0 or more"
+        )
     if probes:
         spec.expect("points")
-    posterior = BayesianGenerator.like(
-        usual_generator(spec, noise_dim=noise_dim, width=width, norm=False), draws
-    )
-    told = torch.randn(probes, posterior.noise_dim, generator=torch.Generator().manual_seed(0))
+    posterior = Posterior(samples, probes)
 
     def judged(networks: Networks, samples: Tensor, code: Tensor) -> Tensor:
         return cast(Scores, networks["discriminator"](samples, code)).logits
 
-    def drawn(networks: Networks, batch: Batch, name: str) -> list[Share]:
-        generator = cast(BayesianGenerator, networks["generator"])
-        noise = batch.noise.normal(name, posterior.noise_dim)
-        fixed = told.to(noise.device)
-        found = []
-        for real, z in zip(batch.pictures.chunk(samples), noise.chunk(samples), strict=True):
-            weights = generator.weights()
-            fake = generator.with_weights(weights, z[:, :0], z).float()
-            code = z[:, :0]
-            if probes:
-                answers = generator.with_weights(weights, fixed[:, :0], fixed).float()
-                code = answers.reshape(1, -1).expand(len(z), -1)
-            found.append(Share(real, fake, code))
-        return found
-
     def discriminator_loss(networks: Networks, batch: Batch) -> Losses:
         with torch.no_grad():
-            parts = drawn(networks, batch, "discriminator")
-        real, fake, code = (torch.cat(each) for each in zip(*parts, strict=True))
-        loss = non_saturating.discriminator_loss(
-            judged(networks, real, code), judged(networks, fake, code)
-        )
+            parts = posterior.shares(networks, batch, "discriminator")
+        code = torch.cat([part.code for part in parts])
+        real = judged(networks, torch.cat([part.real for part in parts]), code)
+        fake = judged(networks, torch.cat([part.fake for part in parts]), code)
+        loss = non_saturating.discriminator_loss(real, fake)
         return Losses(loss, {"D/adversarial": loss.detach()})
 
     def generator_loss(networks: Networks, batch: Batch) -> Losses:
-        parts = drawn(networks, batch, "generator")
+        parts = posterior.shares(networks, batch, "generator")
         if probes:
-            ratios = [-judged(networks, part.real, part.code) for part in parts]
-            likelihood = torch.cat(ratios).mean()
+            each = [-judged(networks, part.real, part.code).mean() for part in parts]
         else:
             minus = [judged(networks, part.fake, part.code) for part in parts]
             each = [torch.logsumexp(of, dim=0) - math.log(len(of)) for of in minus]
-            likelihood = torch.stack(each).mean()
+        likelihood = torch.stack(each).mean()
         kl = cast(BayesianGenerator, networks["generator"]).divergence(prior) / max(spec.size, 1)
         shown = {"G/likelihood": likelihood.detach(), "G/divergence": kl.detach()}
         return Losses(kl - likelihood, shown)
 
     return two_players(
-        generator=posterior,
+        generator=BayesianGenerator.like(
+            usual_generator(spec, noise_dim=noise_dim, width=width, norm=False), draws
+        ),
         discriminator=usual_critic(
             spec, condition_dim=probes * math.prod(spec.sample_shape), width=width
         ),

@@ -29,7 +29,7 @@ def gran(
     Im, Kim, Jiang and Memisevic, 2016, arXiv:1602.05110.
 
     h_z = tanh(W z + b),  h_c,t = g(C_{t-1}),  C_t = f([h_z, h_c,t]),  picture = σ(Σ_t C_t)
-    where h_c is zero at first
+    where h_c is zero at first                                                   (section 3.1)
 
     One z for all steps; f and g are those of DCGAN's generator and discriminator and do not change
     from step to step. It is trained like the first GAN, against DCGAN's discriminator, with a loss

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from t2i.networks import TextCritic, TextGenerator
-from t2i.networks.base import Critic, PictureGenerator
 from training.architectures import players_of
 from training.compose import compose, shown_one_hot
-from training.networks import usual_critic, usual_generator
 from training.objectives import wasserstein
 from training.optimizers import Adam, linear_decay
 from training.recipe import Recipe
@@ -43,7 +40,7 @@ def wgan_gp(
     `gated` units, `tanh` units, and 101 layers (`deep`). `residual` is that of appendix F.
 
     Texts of characters are drawn as chances of each place's character, against one-hot real ones
-    (section 5.3): `--data characters`. The authors' code takes width 512, beta1 1/2, 10 steps of D.
+    (section 5.5): `--data characters`. The authors' code takes width 512, beta1 1/2, 10 steps of D.
 
     Deviations: points take linear layers. DCGAN's convolutions are 4 wide, the deep critic halves
     by averages. The decay to zero of appendix F is off unless asked for. The texts are Python's
@@ -61,18 +58,8 @@ def wgan_gp(
         architecture: Of pictures: residual, dcgan, constant, mlp, bare, gated, tanh or deep.
         batch_size: Samples a step over all processes.
     """
-    generator: PictureGenerator
-    critic: Critic
-    shown = None
-    if spec.kind == "tokens":
-        size = {"length": spec.sample_shape[0], "vocabulary": spec.vocabulary, "width": width}
-        generator, critic = TextGenerator(noise_dim=noise_dim, **size), TextCritic(**size)
-        shown = shown_one_hot(spec.vocabulary)
-    elif spec.kind == "points":
-        generator = usual_generator(spec, noise_dim=noise_dim, width=width)
-        critic = usual_critic(spec, width=width, norm=False)
-    else:
-        generator, critic = players_of(architecture, spec, noise_dim=noise_dim, width=width)
+    generator, critic = players_of(architecture, spec, noise_dim=noise_dim, width=width)
+    shown = shown_one_hot(spec.vocabulary) if spec.kind == "tokens" else None
     schedule = linear_decay(0.0, decay_kimg) if decay_kimg else None
     return compose(
         generator=generator,

@@ -6,7 +6,7 @@ import pytest
 
 from training.metrics.attributes import AttributeClassifier
 from training.metrics.birds_judge import SHIPPED
-from training.metrics.evaluate import EvaluationSettings
+from training.metrics.evaluate_birds import EvaluationSettings
 from training.metrics.reference import Reference, load_reference
 
 

@@ -24,6 +24,7 @@ def losses_of(recipe: Recipe, batch: Batch) -> dict[str, Losses]:
             network.zero_grad()
             network.requires_grad_(name in phase.players)
         found[phase.name] = phase.loss(recipe.networks, batch)
+        assert not any(part.requires_grad for part in found[phase.name].parts.values())
         found[phase.name].total.backward()  # type: ignore[no-untyped-call]
         for name, network in recipe.networks.items():
             grads = [w.grad for w in network.parameters() if w.grad is not None]

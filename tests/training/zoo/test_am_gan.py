@@ -26,10 +26,11 @@ def small(**knobs: object) -> Recipe:
 def test_the_discriminator_names_the_label_of_data_and_fake_of_fakes(dynamic: bool) -> None:
     recipe = small(dynamic=dynamic)
     told = Told(recipe)
-    loss = losses_of(recipe, batch_of(SAMPLES, LABELS))["discriminator"].total.detach()
+    losses = losses_of(recipe, batch_of(SAMPLES, LABELS))["discriminator"]
     real, fake = (each.softmax(1) for each in told.classes[:2])
-    expected = -real[ROWS, LABELS].log().mean() - fake[:, 4].log().mean()
-    torch.testing.assert_close(loss, expected)
+    real_loss, fake_loss = -real[ROWS, LABELS].log().mean(), -fake[:, 4].log().mean()
+    torch.testing.assert_close(losses.total.detach(), real_loss + fake_loss)
+    assert losses.parts == {"D/real": pytest.approx(real_loss), "D/fake": pytest.approx(fake_loss)}
 
 
 def test_each_fake_climbs_towards_the_likeliest_class_that_is_not_fake() -> None:

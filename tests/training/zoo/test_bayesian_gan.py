@@ -136,6 +136,8 @@ def test_probes_of_pictures_are_refused() -> None:
         small(probes=-1)
 
 
-def test_no_samples_are_refused() -> None:
-    with pytest.raises(TrainingError, match="samples"):
-        small(samples=0)
+def test_less_than_one_draw_of_weights_or_no_prior_is_refused() -> None:
+    small(samples=1, draws=1)
+    for wrong in ({"samples": 0}, {"draws": 0}, {"prior": 0.0}):
+        with pytest.raises(TrainingError, match=r"samples, draws, prior, probes: are .*; give"):
+            small(**wrong)

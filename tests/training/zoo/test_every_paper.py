@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import ast
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import torch
 
 from t2i.bundle import Bundle
-from t2i.networks import NETWORKS, build
+from t2i.encoders import (
+    CaptionEncoder,
+    TextEncoder,
+    WordsEncoder,
+    caption_statistics,
+    load_text_encoder,
+)
+from t2i.networks import NETWORKS, CaptionNetwork, build
 from t2i.networks.base import PictureGenerator
+from t2i.pipeline import Pipeline
+from tests.training.conftest import squares
 from tests.training.test_trainer import assert_same, weights
-from tests.training.zoo.samples import Sample, build_recipe, sample_for, trainer_of
+from tests.training.zoo.samples import CAPTION, WORDS, Sample, build_recipe, sample_for, trainer_of
 from training.data.pictures import PictureData
+from training.export_captions import export_bundle
 from training.export_samples import export_pictures, load_generator, save_generator
 from training.prepare import sheet_of
 from training.registry import Entry, recipes
 from training.trainer import Trainer
 
-PAPERS = {key: entry for key, entry in recipes().items() if entry.learns == "samples"}
+PAPERS = {key: entry for key, entry in recipes().items() if entry.section}
 
 
 @pytest.fixture(params=list(PAPERS))
@@ -46,6 +57,33 @@ def pictures_of(generator: torch.nn.Module) -> torch.Tensor:
     with torch.inference_mode():
         drawn: torch.Tensor = generator(embedding, noise).pictures[-1]
     return drawn
+
+
+def exported(
+    entry: Entry,
+    run: Trainer,
+    average: PictureGenerator,
+    data: PictureData,
+    folder: Path,
+    notes: Mapping[str, object],
+) -> Bundle:
+    torch.manual_seed(0)
+    words = load_text_encoder()
+    network = CaptionNetwork(width=8, heads=2, queries=2, code_dim=CAPTION)
+    encoder: TextEncoder = CaptionEncoder(words, network)
+    if "words" in entry.needs:
+        encoder = WordsEncoder(encoder, WORDS)
+    return export_bundle(
+        folder,
+        name="small",
+        recipe=entry.key,
+        generator=average,
+        encoder=encoder,
+        statistics=caption_statistics(words.encode(sorted(set(data.flat_captions)))),
+        data=data,
+        kimg=run.kimg,
+        settings=notes,
+    )
 
 
 def test_it_trains_on_its_kind_of_data(entry: Entry, data: Sample, tmp_path: Path) -> None:
@@ -92,20 +130,43 @@ def test_what_is_saved_draws_the_same_after_loading(
         loaded = load_generator(tmp_path / "generator")
         assert torch.equal(pictures_of(loaded), pictures_of(average))
         return
-    bundle = export_pictures(
-        tmp_path / "bundle",
-        name="small",
-        recipe=entry.key,
-        generator=average,
-        data=data,
-        kimg=run.kimg,
-        settings={"seed": 0, "data": "squares", "kimg": 1},
-        asked_with=run.recipe.asked_with,
-    )
+    notes = {"seed": 0, "data": "squares", "kimg": 1}
+    if entry.learns == "captions":
+        bundle = exported(entry, run, average, data, tmp_path / "bundle", notes)
+        pipeline = Pipeline.from_pretrained(bundle.folder, "cpu")
+        first, again = (pipeline.generate("red", seeds=[1]).images[0].array for _ in range(2))
+        assert first.shape == (16, 16, 3) and (first == again).all()
+    else:
+        bundle = export_pictures(
+            tmp_path / "bundle",
+            name="small",
+            recipe=entry.key,
+            generator=average,
+            data=data,
+            kimg=run.kimg,
+            settings=notes,
+            asked_with=run.recipe.asked_with,
+        )
     served = Bundle.load(bundle.folder).generator()
     # Large weights are stored in half precision.
     torch.testing.assert_close(pictures_of(served), pictures_of(average), atol=5e-3, rtol=0)
     assert torch.equal(pictures_of(served), pictures_of(Bundle.load(bundle.folder).generator()))
+
+
+@pytest.mark.parametrize("key", [key for key, each in PAPERS.items() if each.learns == "captions"])
+def test_caption_and_noise_each_change_what_is_drawn(key: str, tmp_path: Path) -> None:
+    run = trainer(PAPERS[key], squares(), tmp_path)
+    # At first a condition may have no weight.
+    run.play_round()
+    run.play_round()
+    generator = run.networks["generator"].eval()
+    assert isinstance(generator, PictureGenerator)
+    torch.manual_seed(1)
+    captions, noise = torch.randn(2, 3, generator.condition_dim), torch.randn(2, 3, 5)
+    with torch.inference_mode():
+        drawn = generator(captions[0], noise[0]).pictures[-1]
+        assert not torch.equal(drawn, generator(captions[1], noise[0]).pictures[-1])
+        assert not torch.equal(drawn, generator(captions[0], noise[1]).pictures[-1])
 
 
 def test_its_file_is_short_and_names_its_source(entry: Entry) -> None:

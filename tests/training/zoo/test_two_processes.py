@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from training.registry import recipes
 
 ROOT = Path(__file__).parents[3]
-PAPERS = sorted(key for key, entry in recipes().items() if entry.learns == "samples")
+PAPERS = sorted(key for key, entry in recipes().items() if entry.section)
 
 
 def launch(processes: int, out: Path, precision: str, micro_batches: int, keys: list[str]) -> None:

@@ -15,7 +15,7 @@ from t2i.pipeline import PipelineInfo
 from training.data.birds import ATTRIBUTE_NAMES, render, sample_bird
 from training.metrics.attributes import AttributeClassifier
 from training.metrics.errors import ClassifierMismatch, MetricsError
-from training.metrics.evaluate import EvaluationSettings, Painter, SplitScores, measure
+from training.metrics.evaluate_birds import EvaluationSettings, Painter, SplitScores, measure
 from training.metrics.grid import write_grid
 from training.metrics.reference import Reference, bird_of_claims, named
 from training.metrics.report import report, tables

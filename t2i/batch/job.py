@@ -1,0 +1,279 @@
+"""A whole job: every row of an input drawn once, through interruptions of any kind."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from t2i.batch import parquet
+from t2i.batch.drawers import Drawer
+from t2i.batch.errors import BatchError
+from t2i.batch.folder import FAILURES, SHEET, JobFolder
+from t2i.batch.plan import Plan, Shard, ShardFormat, shards
+from t2i.batch.records import InputFormat, Record, Survey, read_records, spool, survey
+from t2i.batch.reports import manifest_of, write_failures, write_manifest, write_sheet
+from t2i.batch.shard import ShardReport, draw_shard
+from t2i.files import temporary_name
+
+__all__ = ["Job", "Progress", "Summary", "run_job"]
+
+# While the last pictures of one shard are packed and brought to the disk, another one draws.
+_SHARDS_AT_ONCE = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What to draw and where to.
+
+    Args:
+        source: the input: a file, or a stream of which a copy is kept in the folder.
+        input_format: how its rows are written.
+        out: the job's folder.
+        format: as in `Plan`, and so are the others.
+        rows_per_shard: see there.
+        count: see there.
+        seed: see there.
+        truncation: see there.
+        conditioning_truncation: see there.
+        restart: whether to remove what an earlier job left in the folder.
+    """
+
+    source: Path | BinaryIO
+    input_format: InputFormat
+    out: Path
+    format: ShardFormat = "webdataset"
+    rows_per_shard: int = 1000
+    count: int = 1
+    seed: int = 0
+    truncation: float = 1.0
+    conditioning_truncation: float = 1.0
+    restart: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What became of a job.
+
+    Attributes:
+        out: its folder.
+        rows: rows of the input.
+        failed: rows that could not be drawn.
+        pictures: pictures of all rows.
+        shards: shards of all rows.
+        drawn_pictures: pictures drawn in this run; the others were there.
+        seconds: of this run, from the first picture on.
+        manifest: file that tells where each picture is.
+        failures: file that tells why rows could not be drawn, or None.
+        sheet: some of the pictures, or None when there are none.
+        passed_over: columns of the input that mean nothing to a job.
+    """
+
+    out: Path
+    rows: int
+    failed: int
+    pictures: int
+    shards: int
+    drawn_pictures: int
+    seconds: float
+    manifest: Path
+    failures: Path | None
+    sheet: Path | None
+    passed_over: tuple[str, ...]
+
+    @property
+    def pictures_per_second(self) -> float:
+        """How fast this run drew."""
+        return self.drawn_pictures / self.seconds if self.drawn_pictures else 0.0
+
+
+class Progress(Protocol):
+    """Is told how far a job has come; called by several threads. What it raises stops the job."""
+
+    def begin(self, rows: int) -> None:
+        """The input has so many rows, or a few less."""
+
+    def found(self, rows: int) -> None:
+        """So many more rows had been done by an earlier run."""
+
+    def drawn(self, rows: int, pictures: int) -> None:
+        """So many more rows and pictures are done."""
+
+
+class _Silence:
+    def begin(self, rows: int) -> None:
+        """Say nothing."""
+
+    def found(self, rows: int) -> None:
+        """Say nothing."""
+
+    def drawn(self, rows: int, pictures: int) -> None:
+        """Say nothing."""
+
+
+def run_job(
+    job: Job, open_drawer: Callable[[], Drawer], *, progress: Progress | None = None
+) -> Summary:
+    """Draw what is not drawn yet, and tell about all of it.
+
+    Args:
+        job: what to draw.
+        open_drawer: makes what draws; called when it is known that nobody else is at work here.
+        progress: is told how far the job has come.
+
+    Raises:
+        FolderBusy: if another run is at work in the folder.
+        JobChanged: if the folder holds pictures of another input, model or other options.
+        T2IError: if the input as a whole cannot be read, or the model cannot draw.
+        OSError: if a file cannot be read or written; what is finished is kept.
+    """
+    folder = JobFolder(job.out)
+    progress = progress or _Silence()
+    if "parquet" in (job.format, job.input_format):
+        parquet.check_installed()
+    with folder.locked(), _source(job) as source:
+        with ThreadPoolExecutor(1, thread_name_prefix="t2i-survey") as reading:
+            # Reading a long input and loading a model take seconds each: both at once.
+            surveyed = reading.submit(survey, source, job.input_format)
+            drawer = open_drawer()
+        try:
+            return _run(job, folder, source, surveyed.result(), drawer, progress)
+        finally:
+            drawer.close()
+
+
+@contextmanager
+def _source(job: Job) -> Iterator[Path]:
+    """Give the input's file; a stream's has no lasting name before its rows are found to fit."""
+    if isinstance(job.source, Path):
+        yield job.source
+        return
+    path = temporary_name(_copy(job))
+    try:
+        spool(job.source, path)
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _copy(job: Job) -> Path:
+    """Return where the rows of a stream are kept."""
+    return job.out / f"input.{job.input_format}"
+
+
+def _run(
+    job: Job,
+    folder: JobFolder,
+    source: Path,
+    surveyed: Survey,
+    drawer: Drawer,
+    progress: Progress,
+) -> Summary:
+    plan = Plan(
+        model=drawer.model,
+        input_format=job.input_format,
+        format=job.format,
+        rows_per_shard=job.rows_per_shard,
+        count=job.count,
+        seed=job.seed,
+        truncation=job.truncation,
+        conditioning_truncation=job.conditioning_truncation,
+    )
+    before = source.stat()
+    # The first row before the first note: an input that cannot be read leaves no job behind.
+    records = _peeked(read_records(source, job.input_format))
+    if job.restart:
+        # Not before input and model are there: pictures are not removed for a typing error.
+        folder.clear()
+    folder.begin(plan, surveyed)
+    if not isinstance(job.source, Path):
+        source.replace(_copy(job))
+    progress.begin(surveyed.rows)
+    began = time.perf_counter()
+    found, drawn = _draw_missing(plan, folder, records, drawer, progress)
+    seconds = time.perf_counter() - began
+    after = source.stat() if isinstance(job.source, Path) else before
+    if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+        raise BatchError(
+            f"{source}: was changed while its rows were drawn; leave it alone, and begin anew with "
+            "--restart"
+        )
+    reports = sorted([*found, *drawn], key=lambda report: report.shard)
+    manifest = None if drawn else manifest_of(job.out)
+    if manifest is None:
+        failures, sheet = write_failures(job.out, reports), write_sheet(job.out, reports)
+        # Last: where there is a manifest, all else is there.
+        manifest = write_manifest(job.out, reports)
+    else:
+        failures, sheet = (
+            path if path.exists() else None for path in (job.out / FAILURES, job.out / SHEET)
+        )
+    return Summary(
+        out=job.out,
+        rows=sum(report.rows for report in reports),
+        failed=sum(report.failed for report in reports),
+        pictures=sum(report.pictures for report in reports),
+        shards=len(reports),
+        drawn_pictures=sum(report.pictures for report in drawn),
+        seconds=seconds,
+        manifest=manifest,
+        failures=failures,
+        sheet=sheet,
+        passed_over=tuple(sorted({name for report in reports for name in report.passed_over})),
+    )
+
+
+def _peeked(records: Iterator[Record]) -> Iterator[Record]:
+    first = next(records, None)
+    return iter(()) if first is None else chain([first], records)
+
+
+def _draw_missing(
+    plan: Plan,
+    folder: JobFolder,
+    records: Iterator[Record],
+    drawer: Drawer,
+    progress: Progress,
+) -> tuple[list[ShardReport], list[ShardReport]]:
+    """Return the reports of the shards that were there, and of those that were drawn."""
+    found: list[ShardReport] = []
+    drawn: list[ShardReport] = []
+    under_way: set[Future[ShardReport]] = set()
+    stop = threading.Event()
+
+    def draw(shard: Shard) -> ShardReport:
+        return draw_shard(
+            plan,
+            shard,
+            drawer.draw,
+            folder.path,
+            at_once=drawer.at_once,
+            drawn=progress.drawn,
+            stopped=stop.is_set,
+        )
+
+    with ThreadPoolExecutor(_SHARDS_AT_ONCE, thread_name_prefix="t2i-shard") as pool:
+        try:
+            for shard in shards(records, plan.rows_per_shard):
+                report = folder.finished(plan, shard.number, shard.name)
+                if report is not None:
+                    found.append(report)
+                    progress.found(report.rows)
+                    continue
+                if len(under_way) == _SHARDS_AT_ONCE:
+                    done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+                    drawn += [future.result() for future in done]
+                under_way.add(pool.submit(draw, shard))
+            drawn += [future.result() for future in under_way]
+        except BaseException:
+            # The other shards are given up as well: they are drawn again by the next run.
+            stop.set()
+            drawer.close()
+            raise
+    return found, drawn

@@ -1,0 +1,205 @@
+"""One shard: from its rows to its files.
+
+`draw_shard` is all that a worker has to run, be it a thread here, a service, or a task on another
+machine with the same folder: it is told everything and keeps nothing. A shard is finished when its
+*record* is there, which is written last; until then it is drawn again from the start, and gives the
+same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from t2i.batch.errors import JobStopped
+from t2i.batch.plan import Plan, Shard
+from t2i.batch.rows import Failure, Row, RowReader
+from t2i.batch.writers import Picture, ShardWriter, as_json, open_shard
+from t2i.conditions import Condition
+from t2i.files import durable_file
+
+__all__ = ["Ask", "Draw", "Drawn", "ShardReport", "draw_shard", "record_path", "report_of"]
+
+# Batches that wait for the thread that packs and writes; what they hold is in memory.
+_WAITING = 2
+_REPORT_BYTES = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One picture to draw.
+
+    Attributes:
+        condition: None with a model that draws by seed alone.
+        seed: 0 to 2**63 - 1.
+        truncation: as in `Pipeline.generate`.
+        conditioning_truncation: the same.
+    """
+
+    condition: Condition | None
+    seed: int
+    truncation: float
+    conditioning_truncation: float
+
+
+class Drawn(Protocol):
+    """A drawn picture."""
+
+    def png(self) -> bytes:
+        """Return it as a PNG file; the same picture always gives the same bytes."""
+
+
+# Draws pictures together; what each is must not depend on the others. Called by several threads.
+Draw = Callable[[Sequence[Ask]], Sequence[Drawn]]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardReport:
+    """What became of a shard.
+
+    Attributes:
+        shard: its number.
+        rows: rows in it.
+        failed: rows that could not be drawn.
+        pictures: pictures in it.
+        passed_over: columns of the input that mean nothing to a batch job.
+    """
+
+    shard: int
+    rows: int
+    failed: int
+    pictures: int
+    passed_over: tuple[str, ...] = ()
+
+
+def draw_shard(
+    plan: Plan,
+    shard: Shard,
+    draw: Draw,
+    out: Path,
+    *,
+    at_once: int = 64,
+    drawn: Callable[[int, int], None] = lambda rows, pictures: None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> ShardReport:
+    """Draw a shard and write its files, while the next pictures are drawn.
+
+    Args:
+        plan: what to do with rows.
+        shard: the rows.
+        draw: draws pictures.
+        out: the job's folder, with `shards` and `records` in it.
+        at_once: pictures asked for in one call of `draw`; the files do not depend on it.
+        drawn: called with the rows and pictures that were just written.
+        stopped: asked before each call of `draw` whether to give up.
+
+    Raises:
+        JobStopped: if it was given up; nothing is left behind.
+        T2IError: if the model fails as a whole. A row that cannot be drawn is told in the record.
+        OSError: if a file cannot be written; nothing is left behind.
+    """
+    rows, failures, passed_over = _read(plan, shard)
+    pictures = 0
+    with durable_file(record_path(out, shard.number)) as record:
+        for failure in failures:
+            record.write(as_json(asdict(failure)) + b"\n")
+        drawn(len(failures), 0)
+        # The writer's block lies within the record's: when the record appears, the rest is there.
+        with (
+            open_shard(out, shard.name, plan.format) as writer,
+            ThreadPoolExecutor(1, thread_name_prefix="t2i-pack") as packing,
+        ):
+            waiting: deque[Future[int]] = deque()
+            wanted = _wanted(rows)
+            while some := list(islice(wanted, at_once)):
+                if stopped():
+                    raise JobStopped("the job is being stopped")
+                results = draw([ask for _, _, ask in some])
+                waiting.append(packing.submit(_pack, plan, some, results, writer, record, drawn))
+                while len(waiting) > _WAITING:
+                    pictures += waiting.popleft().result()
+            while waiting:
+                pictures += waiting.popleft().result()
+        report = ShardReport(
+            shard.number, len(shard.records), len(failures), pictures, tuple(sorted(passed_over))
+        )
+        record.write(as_json(asdict(report)) + b"\n")
+    return report
+
+
+def record_path(out: Path, number: int) -> Path:
+    """Return the file that tells what is in a shard.
+
+    It has a line for each row that failed, then one for each picture, then the report.
+    """
+    return out / "records" / f"{number:06d}.jsonl"
+
+
+def report_of(path: Path) -> ShardReport:
+    """Return the report at the end of a shard's record.
+
+    Raises:
+        OSError: if there is no record.
+        ValueError: if it is not a record.
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - _REPORT_BYTES))
+        told = json.loads(file.read().splitlines()[-1])
+    return ShardReport(**{**told, "passed_over": tuple(told["passed_over"])})
+
+
+def _read(plan: Plan, shard: Shard) -> tuple[list[Row], list[Failure], set[str]]:
+    reader = RowReader(plan)
+    rows: list[Row] = []
+    failures: list[Failure] = []
+    for record in shard.records:
+        read = reader.read(record)
+        if isinstance(read, Row):
+            rows.append(read)
+        else:
+            failures.append(read)
+    return rows, failures, reader.passed_over
+
+
+_Wanted = tuple[Row, int, Ask]
+
+
+def _wanted(rows: Sequence[Row]) -> Iterator[_Wanted]:
+    for row in rows:
+        for index, seed in enumerate(row.seeds):
+            yield row, index, Ask(row.condition, seed, row.truncation, row.conditioning_truncation)
+
+
+def _pack(
+    plan: Plan,
+    wanted: Sequence[_Wanted],
+    results: Sequence[Drawn],
+    writer: ShardWriter,
+    record: BinaryIO,
+    drawn: Callable[[int, int], None],
+) -> int:
+    for (row, index, ask), result in zip(wanted, results, strict=True):
+        described = {
+            "id": row.id,
+            "row": row.number,
+            "index": index,
+            "seed": ask.seed,
+            "caption": row.caption,
+            "condition": row.told,
+            "truncation": row.truncation,
+            "conditioning_truncation": row.conditioning_truncation,
+            "model": plan.model.name,
+            "checksum": plan.model.checksum,
+        }
+        place = writer.add(Picture(f"{row.number:09d}-{index:04d}", result.png(), described))
+        record.write(as_json({**described, **asdict(place)}) + b"\n")
+    # A row counts when its last picture is there.
+    drawn(sum(index == row.count - 1 for row, index, _ in wanted), len(wanted))
+    return len(wanted)

@@ -1,0 +1,188 @@
+"""The files of a shard: a tar of WebDataset, a folder, or a Parquet file.
+
+Each writer's block leaves all files of its shard on the disk under their names, or none of them,
+and the same pictures always make the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import tarfile
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from t2i.batch.plan import ShardFormat
+from t2i.files import durable_file, sync_folder, temporary_name
+
+__all__ = ["Picture", "Place", "ShardWriter", "as_json", "open_shard", "read_picture", "shard_path"]
+
+METADATA = "metadata.jsonl"
+_BLOCK = tarfile.BLOCKSIZE
+_SUFFIXES: Mapping[ShardFormat, str] = {"webdataset": ".tar", "folder": "", "parquet": ".parquet"}
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture to be written.
+
+    Attributes:
+        key: names its files: the row's number and which of its pictures it is.
+        data: a PNG file.
+        described: what there is to know about it.
+    """
+
+    key: str
+    data: bytes
+    described: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a picture is.
+
+    Attributes:
+        file: path below the job's folder.
+        position: of a tar file the byte at which the PNG file begins, of a Parquet file its row;
+            of a file of its own 0.
+        bytes: size of the PNG file.
+    """
+
+    file: str
+    position: int
+    bytes: int
+
+
+class ShardWriter(Protocol):
+    """Takes the pictures of a shard in order."""
+
+    def add(self, picture: Picture) -> Place:
+        """Write a picture and return where it is.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
+
+
+def open_shard(out: Path, name: str, format: ShardFormat) -> AbstractContextManager[ShardWriter]:
+    """Open the files of a shard for a `with` block."""
+    path = shard_path(out, name, format)
+    file = path.relative_to(out).as_posix()
+    if format == "webdataset":
+        return _tar_shard(path, file)
+    if format == "folder":
+        return _folder_shard(path, file)
+    from t2i.batch.parquet import parquet_shard
+
+    return parquet_shard(path, file)
+
+
+def shard_path(out: Path, name: str, format: ShardFormat) -> Path:
+    """Return the file or folder of a shard below a job's folder."""
+    return out / "shards" / f"{name}{_SUFFIXES[format]}"
+
+
+def read_picture(out: Path, place: Place) -> bytes:
+    """Return the PNG file at a place.
+
+    Raises:
+        OSError: if it is not there.
+    """
+    path = out / place.file
+    if path.suffix == ".parquet":
+        from t2i.batch import parquet
+
+        return parquet.read_picture(path, place.position)
+    with path.open("rb") as file:
+        file.seek(place.position)
+        return file.read(place.bytes)
+
+
+def as_json(described: Mapping[str, object]) -> bytes:
+    """Return one line of JSON without its end."""
+    # Half a character, which no UTF-8 can hold, becomes an escape of JSON.
+    return json.dumps(described, ensure_ascii=False).encode("utf-8", "backslashreplace")
+
+
+@contextmanager
+def _tar_shard(path: Path, name: str) -> Iterator[_Tar]:
+    with durable_file(path) as file:
+        tar = _Tar(file, name)
+        yield tar
+        tar.end()
+
+
+class _Tar:
+    """Writes members one after the other; Python's own writer would remember each of them."""
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        self._file = file
+        self._name = name
+        self._at = 0
+
+    def add(self, picture: Picture) -> Place:
+        place = Place(self._name, self._member(f"{picture.key}.png", picture.data), 0)
+        self._member(f"{picture.key}.txt", str(picture.described["caption"]).encode())
+        self._member(f"{picture.key}.json", as_json(picture.described))
+        return Place(place.file, place.position, len(picture.data))
+
+    def end(self) -> None:
+        end = 2 * _BLOCK
+        self._file.write(bytes(end + -(self._at + end) % tarfile.RECORDSIZE))
+
+    def _member(self, name: str, data: bytes) -> int:
+        # Owner, group and time stay at zero, so that the same pictures make the same file.
+        head = tarfile.TarInfo(name)
+        head.size = len(data)
+        written = head.tobuf(tarfile.USTAR_FORMAT)
+        padding = bytes(-len(data) % _BLOCK)
+        begin = self._at + len(written)
+        self._file.write(written + data + padding)
+        self._at = begin + len(data) + len(padding)
+        return begin
+
+
+@contextmanager
+def _folder_shard(path: Path, name: str) -> Iterator[_Folder]:
+    temporary = temporary_name(path)
+    temporary.mkdir()
+    try:
+        folder = _Folder(temporary, name)
+        yield folder
+        folder.end()
+        # What bears the name now is of a run that was killed before it took note of it.
+        shutil.rmtree(path, ignore_errors=True)
+        temporary.rename(path)
+        sync_folder(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+class _Folder:
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder = folder
+        self._name = name
+        self._metadata = io.BytesIO()
+
+    def add(self, picture: Picture) -> Place:
+        file = f"{picture.key}.png"
+        (self._folder / file).write_bytes(picture.data)
+        line = {"file_name": file, "text": picture.described["caption"], **picture.described}
+        self._metadata.write(as_json(line) + b"\n")
+        return Place(f"{self._name}/{file}", 0, len(picture.data))
+
+    def end(self) -> None:
+        (self._folder / METADATA).write_bytes(self._metadata.getvalue())
+        # All at the end: the first call brings most of what follows to the disk as well.
+        for path in sorted(self._folder.iterdir()):
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        sync_folder(self._folder)

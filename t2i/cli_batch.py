@@ -1,0 +1,286 @@
+"""The command `t2i batch`: a file of captions in, shards of pictures out."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, cast, get_args
+
+import click
+
+from t2i.batch.plan import MAX_COUNT, MAX_ROWS_PER_SHARD, MAX_SEED, SHARD_FORMATS, ShardFormat
+from t2i.batch.records import INPUT_FORMATS, InputFormat, check_file, format_of
+from t2i.errors import InvalidInput, T2IError
+
+if TYPE_CHECKING:
+    from t2i.batch.drawers import Drawer
+    from t2i.batch.job import Summary
+
+__all__ = ["batch"]
+
+_SOME_FAILED = 1
+_STOPPED = 2
+
+
+class _Stopped(click.ClickException):
+    """One line on standard error and exit code 2."""
+
+    exit_code = _STOPPED
+
+
+@click.command(context_settings={"show_default": True})
+@click.argument("source", metavar="INPUT", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder of the job: new, empty, or with a job that is to be gone on with.",
+)
+@click.option(
+    "--input-format",
+    type=click.Choice(INPUT_FORMATS),
+    help="How INPUT is written.  [default: by its suffix .jsonl, .csv, .parquet or .txt]",
+)
+@click.option(
+    "--format",
+    "shard_format",
+    default="webdataset",
+    type=click.Choice(SHARD_FORMATS),
+    help="What a shard becomes: a tar file, a folder of PNG files, or a Parquet file.",
+)
+@click.option(
+    "--rows-per-shard", default=1000, type=click.IntRange(1, MAX_ROWS_PER_SHARD), help="Its size."
+)
+@click.option(
+    "--count",
+    default=1,
+    type=click.IntRange(1, MAX_COUNT),
+    help="Pictures of a row that does not tell.",
+)
+@click.option(
+    "--seed",
+    default=0,
+    type=click.IntRange(0, MAX_SEED),
+    help="Rows without a seed have theirs from this one and their id.",
+)
+@click.option(
+    "--truncation",
+    default=1.0,
+    type=click.FloatRange(0, 1),
+    help="Scale of the noise of a row that does not tell.",
+)
+@click.option(
+    "--conditioning-truncation",
+    default=1.0,
+    type=click.FloatRange(0, 1),
+    help="The same for the noise added to the caption's embedding.",
+)
+@click.option(
+    "--model",
+    metavar="NAME|FOLDER",
+    help="The model: a name, or the folder of a bundle (with --server, a name that the service "
+    "knows).  [default: the bundled one, or the service's own]",
+)
+@click.option(
+    "--server",
+    metavar="ADDRESS",
+    help="Ask the service at this address instead of drawing in this process. Token and "
+    "certificate come from T2I_TOKEN and T2I_CA.",
+)
+@click.option("--device", help="Torch device, such as cpu or cuda.  [default: the best there is]")
+@click.option(
+    "--restart", is_flag=True, help="Remove what an earlier job left in the folder, and begin anew."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def batch(
+    source: Path,
+    out: Path,
+    input_format: str | None,
+    shard_format: str,
+    rows_per_shard: int,
+    count: int,
+    seed: int,
+    truncation: float,
+    conditioning_truncation: float,
+    model: str | None,
+    server: str | None,
+    device: str | None,
+    restart: bool,
+    as_json: bool,
+) -> None:
+    """Draw a picture or more for each row of INPUT; - is standard input.
+
+    Columns, all optional but what the model takes: id, text, label, attributes, code (or condition
+    for any of the four), count, seed, truncation, conditioning_truncation. In plain text every line
+    is a condition.
+
+    \b
+    A hundred thousand captions:
+        t2i batch captions.jsonl --out birds
+    The same again after a crash, a kill or a full disk: only what is missing is drawn.
+        t2i batch captions.jsonl --out birds
+    On a service, four pictures of each caption, as files in folders:
+        t2i batch captions.csv --out birds --count 4 --format folder --server 127.0.0.1:50051
+    From another program:
+        make-captions | t2i batch - --input-format text --out birds
+
+    The summary goes to standard output, everything else to standard error. Rows that cannot be
+    drawn are told in failures.jsonl.
+
+    \b
+    Exit codes:
+        0  every row is drawn
+        1  done, but some rows could not be drawn: see failures.jsonl
+        2  could not run, or stopped before the end; the same command goes on
+    """  # noqa: D301 - \b keeps click from filling the examples
+    if server is not None and device is not None:
+        raise click.UsageError("--device is the service's business: leave out one of the two")
+    with _one_line(out):
+        from t2i.batch.job import Job, run_job
+
+        chosen = cast("InputFormat | None", input_format)
+        piped = str(source) == "-"
+        streamed = piped or not check_file(source)
+        with sys.stdin.buffer if piped else source.open("rb") as stream:
+            job = Job(
+                source=stream if streamed else source,
+                input_format=_format(source, chosen, piped),
+                out=out,
+                format=cast("ShardFormat", shard_format),
+                rows_per_shard=rows_per_shard,
+                count=count,
+                seed=seed,
+                truncation=truncation,
+                conditioning_truncation=conditioning_truncation,
+                restart=restart,
+            )
+            with _Progress() as progress:
+                summary = run_job(job, _opener(model, server, device), progress=progress)
+    if summary.passed_over:
+        names = ", ".join(summary.passed_over)
+        click.echo(f"Warning: columns that mean nothing here were passed over: {names}", err=True)
+    click.echo(_json(summary) if as_json else _line(summary))
+    if summary.failed:
+        raise SystemExit(_SOME_FAILED)
+
+
+def _format(source: Path, chosen: InputFormat | None, piped: bool) -> InputFormat:
+    if piped and chosen is None:
+        raise InvalidInput(
+            "input-format",
+            None,
+            "standard input has no suffix",
+            f"give --input-format {', '.join(get_args(InputFormat))}",
+        )
+    return format_of(source, chosen)
+
+
+def _opener(model: str | None, server: str | None, device: str | None) -> Callable[[], Drawer]:
+    from t2i.batch.drawers import PipelineDrawer, ServiceDrawer
+
+    if server is not None:
+        return lambda: ServiceDrawer(server, model)
+    return lambda: PipelineDrawer.load(model or "default", device)
+
+
+@contextmanager
+def _one_line(out: Path) -> Iterator[None]:
+    """Tell what stops a job in one line, with the exit code that says so."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise _Stopped(
+            f"interrupted; finished shards are kept in {out}, and the same command goes on"
+        ) from None
+    except T2IError as error:
+        raise _Stopped(" ".join(str(error).split())) from error
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise _Stopped(
+            f"{where}{error.strerror or error}; finished shards are kept in {out}, and the same "
+            "command goes on when that is put right"
+        ) from error
+
+
+def _line(summary: Summary) -> str:
+    failed = (
+        f", {summary.failed:,} could not be drawn ({summary.failures})" if summary.failed else ""
+    )
+    told = (
+        f"{summary.rows:,} rows: {summary.pictures:,} pictures in {summary.shards:,} shards in "
+        f"{summary.out}{failed}"
+    )
+    if not summary.drawn_pictures:
+        return f"{told}; all were there"
+    return (
+        f"{told}; {summary.drawn_pictures:,} drawn in {summary.seconds:.1f} s, "
+        f"{summary.pictures_per_second:.1f} a second"
+    )
+
+
+def _json(summary: Summary) -> str:
+    told = asdict(summary) | {"pictures_per_second": summary.pictures_per_second}
+    return json.dumps(told, indent=2, default=str)
+
+
+class _Progress:
+    """A bar with rate and time left on a terminal, and nothing anywhere else."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        console = Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[told]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("Loading the model", total=None, told="")
+        self._began = 0.0
+        self._rows = self._found = self._drawn = self._pictures = 0
+
+    def __enter__(self) -> _Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def begin(self, rows: int) -> None:
+        """See `t2i.batch.job.Progress`."""
+        self._began, self._rows = time.monotonic(), rows
+        self._bar.update(self._task, description="Drawing", total=rows)
+
+    def found(self, rows: int) -> None:
+        """See `t2i.batch.job.Progress`."""
+        self._found += rows
+        self._show()
+
+    def drawn(self, rows: int, pictures: int) -> None:
+        """See `t2i.batch.job.Progress`."""
+        self._drawn += rows
+        self._pictures += pictures
+        self._show()
+
+    def _show(self) -> None:
+        done = self._found + self._drawn
+        told = f"{done:,} of {self._rows:,} rows"
+        seconds = time.monotonic() - self._began
+        if self._pictures and seconds > 0:
+            left = max(0, self._rows - done) * seconds / max(1, self._drawn)
+            told += f", {self._pictures / seconds:,.1f} pictures a second, {_clock(left)} left"
+        self._bar.update(self._task, completed=min(done, self._rows), told=told)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"

@@ -1,0 +1,137 @@
+"""Batch jobs by the real command, here and on a real server; docs/batch.md, run as it stands."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from t2i.batch.parquet import is_installed
+from t2i.batch.records import INPUT_FORMATS
+from t2i.batch.rows import FIELDS
+from t2i.cli import main as t2i_main
+from tests.t2i.batch.squares import tree, write_rows
+from training.cli import main as train_main
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "batch.md"
+TEXT = PAGE.read_text("utf-8")
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "t2i.cli", "batch", *map(str, arguments)]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def stopped(arguments: list[str], out: Path, end: signal.Signals) -> tuple[int, str]:
+    """Stop a job as soon as it has done something, and there is something to lose."""
+    before = len(list(out.glob("records/0*")))
+    process = subprocess.Popen(
+        arguments, env=environment(), cwd=out.parent, stderr=subprocess.PIPE, text=True
+    )
+    while len(list(out.glob("records/0*"))) <= before:
+        assert process.poll() is None, "it ended before it could be stopped"
+        time.sleep(0.001)
+    process.send_signal(end)
+    _, said = process.communicate()
+    return process.returncode, said
+
+
+def test_the_command_draws_the_same_files_here_there_and_when_stopped(
+    address: str, bundle: Path, tmp_path: Path
+) -> None:
+    rows = [{"text": f"bird {n % 7}", "count": n % 3 + 1} for n in range(60)]
+    source = write_rows(tmp_path / "c.jsonl", [*rows, {"text": ""}])
+    here, there = tmp_path / "here", tmp_path / "there"
+    options = ("--rows-per-shard", "6", "--model")
+    for end in (signal.SIGINT, signal.SIGKILL):
+        code, said = stopped(command(source, "--out", here, *options, bundle), here, end)
+        if end == signal.SIGINT:
+            assert code == 2 and said.startswith("Error: interrupted; finished shards are kept")
+    assert not list(here.glob("manifest.*"))
+    jobs = [
+        (here, bundle, ()),
+        (there, "untrained", ("--server", address)),
+    ]
+    for out, model, more in jobs:
+        done = subprocess.run(
+            command(source, "--out", out, *options, model, *more, "--json"),
+            env=environment(), cwd=tmp_path, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 1, done.stderr
+        summary = json.loads(done.stdout)
+        assert (summary["rows"], summary["failed"], summary["pictures"]) == (61, 1, 120)
+    assert tree(here) == tree(there)
+    names = []
+    for path in sorted((here / "shards").iterdir()):
+        with tarfile.open(path) as tar:
+            names += [name for name in tar.getnames() if name.endswith(".png")]
+    assert names == [
+        f"{row:09d}-{index:04d}.png" for row in range(1, 61) for index in range((row - 1) % 3 + 1)
+    ]
+
+
+def blocks(kind: str) -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def laid_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the inputs that the page shows."""
+    monkeypatch.chdir(tmp_path)
+    inputs = re.findall(r"^`([^`\n]+)`:\n\n```\w+\n(.*?)```", TEXT, flags=re.M | re.S)
+    for name, content in inputs:
+        (tmp_path / name).write_text(content, "utf-8")
+    assert len(inputs) == 2
+    return tmp_path
+
+
+def test_every_command_of_the_page_does_what_the_page_says(laid_out: Path, address: str) -> None:
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    assert len(lines) == 8
+    for line in lines:
+        words, _, remark = line.partition("  # ")
+        left, _, right = words.rpartition(" | ")
+        arguments = shlex.split(right.replace("127.0.0.1:50051", address))
+        main = {"t2i": t2i_main, "t2i-train": train_main}[arguments.pop(0)]
+        data = Path(left.removeprefix("cat ")).read_bytes() if left else None
+        done = CliRunner().invoke(main, arguments, input=data)
+        code = re.search(r"exit code (\d)", remark)
+        assert done.exit_code == int(code[1] if code else 0), (line, done.output)
+    (listed,) = blocks("files")
+    if not is_installed():
+        listed = listed.replace("manifest.parquet", "manifest.jsonl")
+    files = {path.relative_to(laid_out).as_posix() for path in (laid_out / "birds").rglob("*")}
+    assert set(listed.split()) == {f for f in files if Path(f).is_file()} - {"birds/.lock"}
+    (failures,) = blocks("failures")
+    assert (laid_out / "flawed" / "failures.jsonl").read_text() == failures
+
+
+def test_the_python_of_the_page_runs(laid_out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = blocks("python")
+    exec(compile(code, str(PAGE), "exec"), {})
+    assert capsys.readouterr().out.startswith("6 from-python/manifest.")
+
+
+def test_the_page_names_every_column_every_input_format_and_every_shard_format() -> None:
+    goes_in = TEXT[TEXT.index("## What goes in") : TEXT.index("## What comes out")]
+    formats, columns = goes_in.split("| column |")
+    assert tuple(re.findall(r"^\| `(\w+)`", columns, flags=re.M)) == FIELDS
+    assert tuple(re.findall(r"^\| [^|]+ \| `(\w+)`", formats, flags=re.M)) == INPUT_FORMATS
+    comes_out = TEXT[TEXT.index("| `--format` |") : TEXT.index("## When it is")]
+    assert re.findall(r"^\| `(\w+)` \|", comes_out, flags=re.M) == [
+        "webdataset", "folder", "parquet",
+    ]  # fmt: skip

@@ -1,0 +1,77 @@
+"""Runs of recipes that learn from captions, from data to a bundle that is served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from t2i.pipeline import Pipeline
+from tests.training.conftest import squares
+from training.prepare import MATCHER, WORDS, Options
+from training.registry import find_recipe
+from training.run import Finished, conduct
+from training.tokens import PackedCaptions, TokenStates
+
+SMALL = {"width": 4, "generator_width": 4, "noise_dim": 5, "batch_size": 8}
+
+
+def finished(key: str, out: Path, steps: int, **knobs: object) -> Finished:
+    options = Options(
+        data="squares",
+        out=out,
+        kimg=0.016,
+        caption_steps=steps,
+        matcher_steps=1,
+        precision="no",
+        captions=("a red square",),
+    )
+    return conduct(find_recipe(key), options, {**SMALL, **knobs}, data=squares(), shown=False)
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("T2I_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+def test_a_recipe_that_needs_no_matcher_learns_none(tmp_path: Path, steps: int) -> None:
+    done = finished("gan-cls", tmp_path / "run", steps, code_dim=4)
+    assert not (tmp_path / "run" / MATCHER).exists()
+    assert set(done.trainer.networks) == {"generator", "discriminator"}
+    assert list((tmp_path / "run" / "grids").glob("*.png"))
+    pipeline = Pipeline.from_pretrained(done.left, "cpu")
+    assert pipeline.info.embedding_size == (256 if steps else 384)
+    assert pipeline.generate("red", seeds=[1]).images[0].array.shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+def test_a_recipe_that_needs_words_is_trained_and_served_with_them(
+    tmp_path: Path, steps: int
+) -> None:
+    knobs = {"scales": 2, "conditioning_dim": 4, "damsm_kimg": 0.008}
+    done = finished("attngan", tmp_path / "run", steps, **knobs)
+    pipeline = Pipeline.from_pretrained(done.left, "cpu")
+    sentence = 256 if steps else 384
+    assert pipeline.info.embedding_size == sentence + WORDS * 385
+    (batch,) = done.ready.stream.batches(0, 4, 1, torch.device("cpu"))
+    assert batch.right.shape == batch.wrong.shape == (4, sentence + WORDS * 385)
+    # What was trained on and what is served agree up to the rounding of stored states.
+    texts = squares().flat_captions
+    asked = pipeline.encode(list(dict.fromkeys(texts)))
+    apart = (asked[:, None] - batch.right[None]).abs().amax(dim=2).amin(dim=0)
+    assert float(apart.max()) < 0.1
+    way = pipeline.interpolate("red", "blue on dark ground", steps=2, seed=1).images
+    assert (way[0].array == pipeline.generate("red", seeds=[1]).images[0].array).all()
+    pipeline.warm_up()
+
+
+def test_captions_are_packed_as_they_are_asked_for() -> None:
+    states = np.arange(15, dtype=np.float16).reshape(5, 3)
+    tokens = TokenStates(states, np.array([0, 2, 5]), np.array([0, 1, 0]))
+    rows = PackedCaptions(np.array([[1.0], [2.0], [3.0]], np.float32), tokens, 2)
+    found = rows[np.array([2, 1])]
+    assert rows.token_dim == 3 and found.dtype == np.float32
+    assert found.tolist() == [[3, *range(6), 1, 1], [2, *range(6, 12), 1, 1]]

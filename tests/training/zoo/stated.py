@@ -1,0 +1,461 @@
+"""What the papers state of their training, and where each of a recipe's arguments must show.
+
+The numbers are the papers' own where a paper gives one and the recipe keeps it; elsewhere they are
+those that the recipe's docstring stands for. They are written down apart from the recipes, so that
+a number that slips there is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from training.optimizers import SGD, Adam, Optimizer, RMSProp
+from training.unroll import UnrolledAdam
+
+Where = frozenset[str]
+PHASES = "each phase"
+BATCH, AVERAGE, LOSSES = "the batch", "the average", "the losses"
+
+
+@dataclass(frozen=True)
+class Stated:
+    """One paper.
+
+    Attributes:
+        learns: Optimiser by phase, in the order of a round.
+        knobs: Defaults of all arguments.
+        shows: Where an argument shows when it is changed: names of networks, ``phase NAME``, or one
+            of the words above. What is not here follows `USUALLY`, or shows in the losses alone.
+        instead: What an argument is changed to, where twice or not its value will not do.
+        small: Sizes for the tests beyond `SMALL`.
+        on_points: Arguments that only data of points shows.
+    """
+
+    learns: Mapping[str, Optimizer]
+    knobs: Mapping[str, object]
+    shows: Mapping[str, Where] = field(default_factory=dict)
+    instead: Mapping[str, object] = field(default_factory=dict)
+    small: Mapping[str, object] = field(default_factory=dict)
+    on_points: tuple[str, ...] = ()
+
+
+def at(*places: str) -> Where:
+    return frozenset(places)
+
+
+G, D = "generator", "discriminator"
+BOTH = at(G, D)
+USUALLY: dict[str, Where] = {
+    "learning_rate": at(PHASES),
+    "batch_size": at(BATCH),
+    "n_dis": at("phase discriminator"),
+    "noise_dim": at(G),
+    "generator_width": at(G),
+    "width": BOTH,
+    "norm": BOTH,
+    "labels": BOTH,
+    "ema_decay": at(AVERAGE),
+    "ema_half_life": at(AVERAGE),
+    "generator_lr": at("phase generator"),
+    "generator_rate": at("phase generator"),
+    "discriminator_lr": at("phase discriminator"),
+}
+D_ALONE = {"width": at(D)}
+
+
+def adam(rate: float, slow: float = 0.5, slower: float = 0.999) -> Adam:
+    return Adam(rate, (slow, slower))
+
+
+def both(optimizer: Optimizer) -> dict[str, Optimizer]:
+    return {"discriminator": optimizer, "generator": optimizer}
+
+
+SIZES = {"noise_dim": 100, "width": 64, "batch_size": 64}
+DCGAN = {**SIZES, "norm": True}
+
+STATED: dict[str, Stated] = {
+    "ac-gan": Stated(
+        both(adam(2e-4)),
+        {
+            **DCGAN,
+            "batch_size": 100,
+            "class_weight": 1.0,
+            "saturating": False,
+            "learning_rate": 2e-4,
+        },
+    ),
+    "acgan-age": Stated(
+        {**both(adam(2e-4)), "encoder": adam(2e-4)},
+        {**DCGAN, "encoder_start": 0.0, "learning_rate": 2e-4},
+        shows={
+            "encoder_start": at("phase encoder"),
+            "noise_dim": at(G, "encoder"),
+            "width": at(G, D, "encoder"),
+            "norm": at(G, D, "encoder"),
+        },
+    ),
+    "adagan": Stated(
+        {name: adam(1e-3) for name in ("weigher", "discriminators", "generator")},
+        {
+            **SIZES,
+            "noise_dim": 64,
+            "components": 5,
+            "stage_kimg": 100.0,
+            "weighing": 0.25,
+            "learning_rate": 1e-3,
+        },
+        shows={
+            "components": at(G, "discriminators", PHASES),
+            "stage_kimg": at(PHASES),
+            "weighing": at(PHASES),
+            "width": at(G, "discriminators", "weigher"),
+        },
+    ),
+    "am-gan": Stated(
+        both(adam(2e-4)),
+        {**DCGAN, "batch_size": 100, "dynamic": True, "learning_rate": 2e-4},
+        shows={"dynamic": at(G)},
+    ),
+    "artgan": Stated(
+        both(RMSProp(2e-4, 0.9)),
+        {**DCGAN, "batch_size": 100, "reconstruction_weight": 1.0, "learning_rate": 2e-4},
+    ),
+    "b-gan": Stated(
+        both(adam(1e-4)),
+        {**DCGAN, "divergence": "pearson", "relative": 0.0, "learning_rate": 1e-4},
+        instead={"divergence": "kl"},
+    ),
+    "bayesian-gan": Stated(
+        both(adam(1e-3)),
+        {
+            **SIZES,
+            "samples": 4,
+            "draws": 10,
+            "prior": 1.0,
+            "learning_rate": 1e-3,
+            "noise_dim": 64,
+            "batch_size": 128,
+        },
+        shows={"draws": at(G)},
+    ),
+    "began": Stated(
+        both(adam(1e-4)),
+        {
+            **SIZES,
+            "gamma": 0.5,
+            "k_rate": 1e-3,
+            "learning_rate": 1e-4,
+            "halve_kimg": 0.0,
+            "noise_dim": 64,
+            "code_dim": 64,
+            "batch_size": 16,
+        },
+        shows={"halve_kimg": at(PHASES), "code_dim": at(D)},
+    ),
+    "biggan": Stated(
+        {"discriminator": adam(2e-4, 0.0), "generator": adam(5e-5, 0.0)},
+        {
+            "attention": 2,
+            "orthogonal_weight": 1e-4,
+            "n_dis": 2,
+            "generator_lr": 5e-5,
+            "discriminator_lr": 2e-4,
+            "ema_decay": 0.9999,
+            "noise_dim": 120,
+            "shared_dim": 128,
+            "generator_width": 96,
+            "width": 96,
+            "batch_size": 64,
+        },
+        # The half-life of the average follows from its decay a step and what a step shows.
+        shows={
+            **D_ALONE,
+            "attention": BOTH,
+            "shared_dim": at(G),
+            "n_dis": at("phase discriminator", AVERAGE),
+            "batch_size": at(BATCH, AVERAGE),
+        },
+        instead={"ema_decay": 0.99},
+    ),
+    "bilinear-game": Stated(
+        {"generator+discriminator": SGD(0.1)},
+        {"alternating": False, "history": 0.0, "rate": 0.1, "start": 1.0, "batch_size": 1},
+        shows={
+            "rate": at(PHASES),
+            "start": BOTH,
+            "alternating": at(PHASES),
+            "history": at("generator_history", "discriminator_history"),
+        },
+    ),
+    "bs-gan": Stated(
+        both(adam(1e-4)),
+        {**DCGAN, "levels": 2, "draws": 20, "learning_rate": 1e-4, "noise_dim": 64},
+        shows={"levels": at(G)},
+    ),
+    "catgan": Stated(
+        both(adam(2e-4)),
+        {
+            **DCGAN,
+            "categories": 20,
+            "label_weight": 0.0,
+            "learning_rate": 2e-4,
+            "noise_dim": 128,
+            "batch_size": 100,
+        },
+        shows={"categories": at(D), "label_weight": at(D)},
+    ),
+    "cgan": Stated(both(adam(2e-4)), {**DCGAN, "learning_rate": 2e-4, "batch_size": 100}),
+    "cs-gan": Stated(
+        {
+            "discriminator": adam(1e-3, 0.9),
+            "policy": adam(1e-4, 0.9),
+            "likelihood": adam(1e-3, 0.9),
+        },
+        {
+            "critic_share": 0.7,
+            "base": 0.5,
+            "rollouts": 20,
+            "pretrain_kimg": 100.0,
+            "critic_kimg": 10.0,
+            "learning_rate": 1e-3,
+            "policy_rate": 1e-4,
+            "width": 128,
+            "batch_size": 64,
+        },
+        shows={
+            "pretrain_kimg": at("phase discriminator", "phase policy"),
+            "critic_kimg": at("phase policy"),
+            "learning_rate": at("phase discriminator", "phase likelihood"),
+            "policy_rate": at("phase policy"),
+        },
+    ),
+    "dcgan": Stated(
+        both(adam(2e-4)),
+        {**DCGAN, "learning_rate": 2e-4, "beta1": 0.5, "generator_width": 128, "batch_size": 128},
+        shows={**D_ALONE, "beta1": at(PHASES)},
+        instead={"beta1": 0.25},
+    ),
+    "ebgan": Stated(
+        both(adam(1e-3)),
+        {**DCGAN, "margin": 1.0, "pulling_away": 0.1, "learning_rate": 1e-3, "code_dim": 64},
+        shows={"norm": at(G), "code_dim": at(D)},
+        on_points=("code_dim",),
+    ),
+    "f-gan": Stated(
+        both(adam(2e-4)),
+        {**DCGAN, "divergence": "js", "saturating": False, "learning_rate": 2e-4},
+        instead={"divergence": "kl"},
+    ),
+    "gan": Stated(
+        both(adam(2e-4)),
+        {
+            **SIZES,
+            "saturating": False,
+            "n_dis": 1,
+            "maxout": 5,
+            "dropout": 0.0,
+            "width": 240,
+            "learning_rate": 2e-4,
+            "momentum": 0.0,
+            "batch_size": 100,
+        },
+        shows={"maxout": at(D), "dropout": at(D), "momentum": at(PHASES)},
+    ),
+    "gan-dissection": Stated(
+        both(adam(2e-4)),
+        {**SIZES, "learning_rate": 2e-4, "generator_width": 32, "width": 32},
+        shows=D_ALONE,
+    ),
+    "geometric-gan": Stated(both(RMSProp(2e-4)), {**DCGAN, "n_dis": 1, "learning_rate": 2e-4}),
+    "gogan": Stated(
+        both(RMSProp(5e-5)),
+        {
+            **SIZES,
+            "stages": 3,
+            "stage_kimg": 20.0,
+            "margin": 1.0,
+            "ranking": 0.5,
+            "clip": 0.01,
+            "n_dis": 5,
+            "learning_rate": 5e-5,
+        },
+        shows={"noise_dim": at(G, "rank"), "width": at(G, D, "rank")},
+        instead={"stages": 1},
+    ),
+    "gran": Stated(
+        both(adam(2e-4)),
+        {
+            **DCGAN,
+            "steps": 3,
+            "learning_rate": 2e-4,
+            "noise_dim": 60,
+            "hidden_dim": 100,
+            "generator_width": 64,
+            "batch_size": 100,
+        },
+        shows={**D_ALONE, "hidden_dim": at(G), "steps": at(G)},
+    ),
+    "improved-gan": Stated(
+        both(adam(3e-3)),
+        {
+            **SIZES,
+            "semi_supervised": True,
+            "feature_matching": True,
+            "minibatch": False,
+            "history": 0.0,
+            "smooth": 1.0,
+            "virtual_norm": False,
+            "convolutional": False,
+            "learning_rate": 3e-3,
+            "width": 1000,
+            "batch_size": 100,
+        },
+        shows={
+            "semi_supervised": at(D),
+            "minibatch": at(D),
+            "history": at("generator_history", "discriminator_history"),
+            "virtual_norm": at(G),
+            "convolutional": BOTH,
+        },
+        instead={"smooth": 0.9},
+        small={"width": 16},
+    ),
+    "infogan": Stated(
+        {"discriminator": adam(2e-4), "generator": adam(1e-3)},
+        {
+            **DCGAN,
+            "categories": (10,),
+            "continuous": 2,
+            "information": 1.0,
+            "continuous_weight": 0.1,
+            "learning_rate": 2e-4,
+            "generator_rate": 1e-3,
+            "noise_dim": 62,
+            "batch_size": 128,
+        },
+        shows={
+            "categories": BOTH,
+            "continuous": BOTH,
+            "learning_rate": at("phase discriminator"),
+        },
+    ),
+    "lapgan": Stated(
+        # Of the levels at 16 pixels: two halvings.
+        {f"{player}-{side}": adam(2e-4) for side in (4, 8, 16) for player in (D, G)},
+        {
+            **SIZES,
+            "labels": False,
+            "levels": 2,
+            "learning_rate": 2e-4,
+            "generator_width": 64,
+            "dropout": 0.5,
+        },
+        shows={
+            **D_ALONE,
+            "levels": at(G, D, "phase discriminator-4", "phase generator-4"),
+            "dropout": at(D),
+        },
+        instead={"levels": 1},
+    ),
+    "lsgan": Stated(
+        both(adam(1e-3)), {**DCGAN, "a": 0.0, "b": 1.0, "c": 1.0, "learning_rate": 1e-3}
+    ),
+    "mode-reg-gan": Stated(
+        {"discriminator": adam(2e-4), "generator+encoder": adam(2e-4)},
+        {
+            **SIZES,
+            "manifold_diffusion": False,
+            "reconstruction": 0.2,
+            "modes": 0.4,
+            "learning_rate": 2e-4,
+        },
+        shows={
+            "manifold_diffusion": at(
+                "manifold_discriminator", "phase manifold_discriminator", "phase generator"
+            ),
+            "noise_dim": at(G, "encoder"),
+            "width": at(G, D, "encoder"),
+        },
+    ),
+    "progan": Stated(
+        both(adam(1e-3, 0.0, 0.99)),
+        {
+            "stage_kimg": 800.0,
+            "grows": True,
+            "deviation": True,
+            "penalty": 10.0,
+            "drift": 1e-3,
+            "n_dis": 1,
+            "learning_rate": 1e-3,
+            "noise_dim": 512,
+            "width": 512,
+            "ema_half_life": 10.0,
+            "batch_size": 16,
+        },
+        shows={"deviation": at(D)},
+    ),
+    "sagan": Stated(
+        {"discriminator": adam(4e-4, 0.0, 0.9), "generator": adam(1e-4, 0.0, 0.9)},
+        {
+            **SIZES,
+            "labels": True,
+            "attention": 4,
+            "n_dis": 1,
+            "generator_lr": 1e-4,
+            "discriminator_lr": 4e-4,
+            "noise_dim": 128,
+            "generator_width": 64,
+        },
+        shows={**D_ALONE, "attention": BOTH},
+        instead={"attention": 2},
+    ),
+    "sgan": Stated(both(adam(2e-4)), {**DCGAN, "saturating": False, "learning_rate": 2e-4}),
+    "sngan": Stated(
+        both(adam(2e-4, 0.0, 0.9)),
+        {
+            "labels": False,
+            "n_dis": 5,
+            "learning_rate": 2e-4,
+            "decay_kimg": 0.0,
+            "noise_dim": 128,
+            "generator_width": 256,
+            "width": 128,
+            "batch_size": 64,
+        },
+        shows={**D_ALONE, "decay_kimg": at(PHASES)},
+    ),
+    "unrolled-gan": Stated(
+        {"discriminator": UnrolledAdam(1e-4, (0.5, 0.999)), "generator": adam(1e-4)},
+        {
+            "unrolled": 5,
+            "inner_rate": 0.0,
+            "learning_rate": 1e-4,
+            "generator_rate": 1e-4,
+            "decay_kimg": 0.0,
+            "noise_dim": 256,
+            "width": 64,
+            "batch_size": 512,
+        },
+        shows={"learning_rate": at("phase discriminator"), "decay_kimg": at(PHASES)},
+    ),
+    "wgan": Stated(
+        both(RMSProp(5e-5)),
+        {**DCGAN, "clip": 0.01, "n_dis": 5, "learning_rate": 5e-5},
+    ),
+    "wgan-gp": Stated(
+        both(adam(1e-4, 0.0, 0.9)),
+        {
+            "penalty": 10.0,
+            "n_dis": 5,
+            "learning_rate": 1e-4,
+            "decay_kimg": 0.0,
+            "noise_dim": 128,
+            "width": 128,
+            "residual": True,
+            "batch_size": 64,
+        },
+        shows={"decay_kimg": at(PHASES), "residual": BOTH},
+    ),
+}
