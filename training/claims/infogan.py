@@ -28,7 +28,15 @@ def infogan(trial: Trial) -> Measured:
     digits are misread, one code moves the slant by 0.2 and one the width by 10 %.
     """
     train, test = trial.data("mnist"), trial.data("mnist", split="test")
-    trained = trial.train("infogan", train, kimg=600.0, categories=(CODES,), continuous=NUMBERS)
+    trained = trial.train(
+        "infogan",
+        train,
+        kimg=300.0,
+        width=32,
+        batch_size=64,
+        categories=(CODES,),
+        continuous=NUMBERS,
+    )
     critic, some = trained.networks["discriminator"], slice(0, 10_000)
     read, match = (
         head_of(critic, pictures)[:, :CODES].argmax(dim=1).numpy()
