@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,13 @@ def stopped(arguments: list[str], out: Path, end: signal.Signals) -> tuple[int, 
     """Stop a job as soon as it has done something, and there is something to lose."""
     before = len(list(out.glob("records/0*")))
     process = subprocess.Popen(
-        arguments, env=environment(), cwd=out.parent, stderr=subprocess.PIPE, text=True
+        arguments,
+        env=environment(),
+        cwd=out.parent,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Whoever runs the tests in the background of a shell ignores Ctrl-C, and all below with it.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     while len(list(out.glob("records/0*"))) <= before:
         assert process.poll() is None, "it ended before it could be stopped"
