@@ -89,12 +89,17 @@ def test_a_picture_misses_what_its_caption_surely_states_and_nothing_else() -> N
     matcher = Matcher(code_dim=2, attribute_sizes=(2, 3))
     matcher.shown_attributes = reader_of(FIRST, BOTH)
     matcher.said_attributes = reader_of(FIRST, BOTH)
-    # The first caption states value 0 of the first attribute and 1 of the second; the second
-    # caption leaves both open.
-    codes = torch.tensor([[20.0, 0.0], [0.1, 0.1]])
-    seen = torch.tensor([[0.0, math.log(2.0)], [5.0, 5.0]])
-    first, second = math.log(2.0), math.log(4.0)
-    assert matcher.misses(seen, codes).item() == pytest.approx((first + second) / 2)
+    # The first two captions state value 0 of the first attribute, the first also value 1 of the
+    # second; the last leaves both open. Rare attributes weigh as much as those that all state.
+    codes = torch.tensor([[20.0, 0.0], [20.0, 20.0], [0.1, 0.1]])
+    seen = torch.tensor([[0.0, math.log(2.0)], [math.log(3.0), 0.0], [5.0, 5.0]])
+    first = (math.log(2.0) + math.log(4.0 / 3.0)) / 2
+    second = math.log(4.0)
+    assert matcher.misses(seen, codes).item() == pytest.approx((first + second) / 2, rel=1e-4)
+    assert matcher.misses(seen[2:], codes[2:]).item() == 0.0
+    # One attribute alone is stated: the other does not dilute it.
+    alone = matcher.misses(seen[1:2], codes[1:2])
+    assert alone.item() == pytest.approx(math.log(4.0 / 3.0), rel=1e-4)
     assert Matcher(code_dim=2).misses(seen, codes).item() == 0.0
 
 
