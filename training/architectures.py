@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
 
 from t2i.networks import (
     DcganCritic,
@@ -58,15 +60,16 @@ def _residual(spec: Spec, noise_dim: int, width: int) -> Players:
     return generator, residual_critic(spec, width=width, pooling="mean")
 
 
-def _dcgan(**changes: object) -> Callable[[Spec, int, int], Players]:
-    """DCGAN, BatchNorm in G and layer normalisation in D; both with changes, by G_ and D_."""
+def _dcgan(
+    generator: Mapping[str, Any] = MappingProxyType({}),
+    critic: Mapping[str, Any] = MappingProxyType({}),
+) -> Callable[[Spec, int, int], Players]:
+    """DCGAN, BatchNorm in G and layer normalisation in D, with changed arguments of either."""
 
     def build(spec: Spec, noise_dim: int, width: int) -> Players:
         size = {"resolution": spec.resolution, "channels": spec.channels, "width": width}
-        mine = {name[2:]: value for name, value in changes.items() if name.startswith("G_")}
-        theirs = {name[2:]: value for name, value in changes.items() if name.startswith("D_")}
-        generator = DcganGenerator(noise_dim=noise_dim, **size, **mine)  # type: ignore[arg-type]
-        return generator, DcganCritic(**{"norm": "layer", **size, **theirs})  # type: ignore[arg-type]
+        mine = DcganGenerator(noise_dim=noise_dim, **{**size, **generator})
+        return mine, DcganCritic(**{"norm": "layer", **size, **critic})
 
     return build
 
@@ -85,10 +88,10 @@ def _deep(spec: Spec, noise_dim: int, width: int) -> Players:
 ARCHITECTURES: Mapping[str, Callable[[Spec, int, int], Players]] = {
     "residual": _residual,
     "dcgan": _dcgan(),
-    "constant": _dcgan(G_norm=False, G_constant=True),
+    "constant": _dcgan({"norm": False, "constant": True}),
     "mlp": _mlp,
-    "bare": _dcgan(G_norm=False, D_norm=False),
-    "gated": _dcgan(G_activation="gated", D_activation="gated"),
-    "tanh": _dcgan(G_activation="tanh", D_activation="tanh"),
+    "bare": _dcgan({"norm": False}, {"norm": False}),
+    "gated": _dcgan({"activation": "gated"}, {"activation": "gated"}),
+    "tanh": _dcgan({"activation": "tanh"}, {"activation": "tanh"}),
     "deep": _deep,
 }

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from t2i.errors import InvalidInput
 from tests.training.conftest import COLOURS, squares
 from training.data.wrong_captions import WrongCaptions
 from training.errors import TrainingError
@@ -51,6 +52,20 @@ def test_wrong_captions_without_an_owner_count_only_against_pictures() -> None:
     among_pictures = math.log(1 + math.exp(-1.0))
     first, second = math.log(1 + 2 * math.exp(-1.0)), math.log(1 + math.exp(-1.0))
     assert loss.item() == pytest.approx((among_pictures + (first + second) / 2) / 2)
+
+
+def test_known_of_pictures_are_their_attributes_then_their_label() -> None:
+    data = squares()
+    assert data.labels is not None
+    values, sizes = data.known
+    assert sizes == (3,) and np.array_equal(values, data.labels[:, None])
+    marks = np.arange(len(data), dtype=np.int8)[:, None] % 2 - 1
+    values, sizes = replace(data, attributes=marks, attribute_sizes=(2,)).known
+    assert sizes == (2, 3) and np.array_equal(values, np.stack([marks[:, 0], data.labels], axis=1))
+    values, sizes = replace(data, labels=None, label_names=()).known
+    assert sizes == () and values.shape == (len(data), 0)
+    with pytest.raises(InvalidInput, match="attributes"):
+        replace(data, attributes=marks, attribute_sizes=(2, 2))
 
 
 def tokens_of(captions: tuple[str, ...]) -> TokenStates:

@@ -1,0 +1,104 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+from tests.training.conftest import embeddings_of, squares
+from tests.training.zoo.moves import losses_of
+from training.matcher import Matcher
+from training.recipe import Batch, Recipe
+from training.registry import Spec
+from training.stream import CaptionStream
+from training.zoo.t2i import t2i
+
+CAPTION, STAGES, FEATURES = 6, 2, 2
+CPU = torch.device("cpu")
+
+
+def small(matcher: Matcher | None = None, **knobs: float) -> Recipe:
+    torch.manual_seed(0)
+    return t2i(
+        Spec(resolution=32, condition_dim=CAPTION, matcher=matcher),
+        stages=(16, 32),
+        stage_start=(0.0, 0.0),
+        width=4,
+        discriminator_width=4,
+        max_channels=8,
+        noise_dim=5,
+        conditioning_dim=4,
+        batch_size=8,
+        **knobs,  # type: ignore[arg-type]
+    )
+
+
+def matcher_of(*sizes: int) -> Matcher:
+    torch.manual_seed(1)
+    return Matcher(CAPTION, sizes).eval().requires_grad_(False)
+
+
+def batch() -> Batch:
+    data = squares(resolution=32)
+    (rows,) = CaptionStream(data, embeddings_of(data, CAPTION), seed=0).batches(0, 8, 1, CPU)
+    return rows
+
+
+def test_the_players_losses_are_their_terms_times_their_weights() -> None:
+    weights = {
+        "unconditional_weight": 2.0,
+        "matching_weight": 3.0,
+        "generator_matching_weight": 5.0,
+        "agreement_weight": 7.0,
+        "attribute_weight": 11.0,
+        "mode_seeking_weight": 13.0,
+        "kl_weight": 17.0,
+    }
+    matcher = matcher_of(2, 3)
+    # A caption is certain of the second value of the first attribute, and of nothing else.
+    matcher.said_attributes.heads[0].bias.copy_(torch.tensor([0.0, 50.0]))
+    found = losses_of(small(matcher, **weights), batch())
+    critics = STAGES + FEATURES
+    d, g = found["discriminator"], found["generator"]
+    expected = critics * (2.0 * d.parts["D/picture"] + d.parts["D/pair"])
+    expected = expected + critics * 3.0 * d.parts["D/matching"]
+    torch.testing.assert_close(d.total.detach(), expected)
+    expected = critics * (2.0 * g.parts["G/picture"] + g.parts["G/pair"])
+    expected = expected + critics * 5.0 * g.parts["G/matching"]
+    expected = expected + 7.0 * g.parts["G/agreement"] + 11.0 * g.parts["G/attributes"]
+    expected = expected + 13.0 * critics * g.parts["G/seeking"] + 17.0 * g.parts["G/kl"]
+    torch.testing.assert_close(g.total.detach(), expected)
+    assert all(float(value) != 0.0 for value in g.parts.values())
+
+
+def test_pictures_are_asked_for_the_attributes_that_their_captions_state() -> None:
+    matcher = matcher_of(2)
+    matcher.said_attributes.heads[0].bias.copy_(torch.tensor([0.0, 50.0]))
+    shown = matcher.shown_attributes.heads[0]
+    shown.weight.zero_()
+    shown.bias.copy_(torch.tensor([1.0, 0.0]))
+    part = losses_of_generator(matcher)["G/attributes"]
+    assert part.item() == pytest.approx(F.softplus(torch.tensor(1.0)).item())
+
+
+def test_the_captions_asked_for_are_the_right_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[torch.Tensor] = []
+    misses = Matcher.misses
+
+    def watched(self: Matcher, seen: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        asked.append(codes)
+        return misses(self, seen, codes)
+
+    monkeypatch.setattr(Matcher, "misses", watched)
+    losses_of_generator(matcher_of(2))
+    assert torch.equal(asked[0], batch().right[:4].repeat(2, 1))
+
+
+def test_without_attributes_or_a_matcher_nothing_is_asked() -> None:
+    assert losses_of_generator(matcher_of())["G/attributes"].item() == 0.0
+    parts = losses_of_generator(None)
+    assert parts["G/attributes"].item() == parts["G/agreement"].item() == 0.0
+
+
+def losses_of_generator(matcher: Matcher | None) -> dict[str, torch.Tensor]:
+    """The generator's terms at their usual weights."""
+    recipe = small(matcher)
+    phase = next(phase for phase in recipe.phases if phase.name == "generator")
+    return dict(phase.loss(recipe.networks, batch()).parts)
