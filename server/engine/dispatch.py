@@ -220,7 +220,7 @@ class Engine:
         loop = asyncio.get_running_loop()
         now, scheduler = loop.time(), self._scheduler
         scheduler.forget_late(now)
-        while self._handed <= self._backend.workers and scheduler.waiting:
+        while self._handed <= self._backend.workers and scheduler.queued:
             if self._handed == self._backend.workers:
                 lead = scheduler.before.upper + _LEAD_SECONDS
                 in_time = scheduler.free_at(now) - lead
@@ -235,7 +235,7 @@ class Engine:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         late = scheduler.next_late()
-        if late is not None and scheduler.waiting:
+        if late is not None and scheduler.queued:
             self._look_at(max(late, now + _LEAD_SECONDS))
 
     async def _run(self, run: Run) -> None:

@@ -49,17 +49,26 @@ class Run:
         shares: whose pictures, in order.
         starts: when a worker will probably start on it.
         ends: when it will probably have ended.
+        begun: whether a worker has started on it. Set in the worker's thread.
     """
 
     bucket: Bucket
     shares: list[Share]
     starts: float
     ends: float
+    begun: bool = False
 
     @property
     def size(self) -> int:
         """How many pictures."""
         return sum(share.size for share in self.shares)
+
+    @property
+    def waiting(self) -> int:
+        """How many of its pictures wait for a worker and are still wanted."""
+        if self.begun:
+            return 0
+        return sum(share.size for share in self.shares if not share.place.given_up)
 
 
 class Scheduler:
@@ -74,7 +83,7 @@ class Scheduler:
 
     Attributes:
         room: pictures in a batch at most.
-        waiting: pictures that wait.
+        queued: pictures that are in no batch yet.
         held_bytes: bytes that requests hold.
         before: seconds from a batch being made up to its start, when a worker is free.
         after: seconds from a batch's end to its delivery.
@@ -102,10 +111,15 @@ class Scheduler:
         self._costs: dict[Bucket, CostModel] = {}
         self._runs: set[Run] = set()
         self._since_batch_turn = 0
-        self.waiting = 0
+        self.queued = 0
         self.held_bytes = 0
         self.before = Spread()
         self.after = Spread()
+
+    @property
+    def waiting(self) -> int:
+        """Pictures that wait for a worker, those of batches that are made up included."""
+        return self.queued + sum(run.waiting for run in self._runs)
 
     def cost(self, bucket: Bucket) -> CostModel:
         """Return what is known of a bucket's cost."""
@@ -127,7 +141,7 @@ class Scheduler:
         self._queues[place.priority].add(place)
         self._in_queue.add(place)
         self._inside.add(place)
-        self.waiting += place.pictures
+        self.queued += place.pictures
         self.held_bytes += place.bytes
         if place.deadline is not None:
             self._watch(place, self._latest_start(place, now))
@@ -155,7 +169,7 @@ class Scheduler:
         run.ends += self.cost(bucket).run(run.size)
         self._runs.add(run)
         for share in shares:
-            self.waiting -= share.size
+            self.queued -= share.size
             if share.place.waiting == 0:
                 self._in_queue.discard(share.place)
         return run
@@ -169,6 +183,7 @@ class Scheduler:
 
     def begin(self, run: Run, now: float) -> list[bool]:
         """Tell, for each share, whether it is still wanted. May be called from any thread."""
+        run.begun = True
         ends = now + self.cost(run.bucket).run(run.size)
         return [
             not share.place.given_up
@@ -200,7 +215,7 @@ class Scheduler:
         if place in self._in_queue:
             self._in_queue.discard(place)
             self._queues[place.priority].remove(place)
-            self.waiting -= place.waiting
+            self.queued -= place.waiting
         place.given_up = True
 
     def leave(self, place: Place) -> None:

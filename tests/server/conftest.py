@@ -100,6 +100,7 @@ async def held(
     server = Server(settings, backend)
     await server.start()
     await server.load()
+    backend.begun.clear()
     async with grpc.aio.insecure_channel(server.address) as channel:
         yield server, backend, channel
     backend.go.set()
