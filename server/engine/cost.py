@@ -89,11 +89,9 @@ class CostModel:
         self._seen += 1
         if self._seen == 1:
             self.slope = seconds / pictures
-        else:
-            expected = self.run(pictures)
-            if self._seen > _TRUSTED_AFTER:
-                seconds = min(seconds, _LARGEST_SURPRISE * expected + 1e-3)
-            self._deviation += _NEWEST * (abs(seconds - expected) - self._deviation)
+        expected = self.run(pictures)
+        if self._seen > _TRUSTED_AFTER:
+            seconds = min(seconds, _LARGEST_SURPRISE * expected + 1e-3)
         # Means and products about the means, with weights that fall off (West, 1979).
         self._weight = _KEEP * self._weight + 1.0
         self._spread_n *= _KEEP
@@ -106,6 +104,10 @@ class CostModel:
         slope = (self._together + _SLOPE_INERTIA * self.slope) / (self._spread_n + _SLOPE_INERTIA)
         self.slope = min(max(slope, 0.0), self._mean_t / self._mean_n)
         self.fixed = max(0.0, self._mean_t - self.slope * self._mean_n)
+        if self._seen <= _TRUSTED_AFTER:
+            # The line was still a guess: what it is off by now counts, not what it was.
+            expected = self.run(pictures)
+        self._deviation += _NEWEST * (abs(seconds - expected) - self._deviation)
 
     def run(self, pictures: float) -> float:
         """Return the seconds that a batch of so many pictures will probably take."""

@@ -143,6 +143,10 @@ class FairQueue:
             for bucket, count in flow.pictures.items()
         )
 
+    def pictures(self, bucket: Bucket) -> int:
+        """Return how many pictures of a bucket wait."""
+        return sum(flow.pictures.get(bucket, 0) for flow in self._flows.values())
+
     def held(self, caller: str) -> int:
         """Return how many pictures of a caller wait."""
         flow = self._flows.get(caller)

@@ -37,6 +37,8 @@ __all__ = ["Run", "Scheduler"]
 _BATCH_TURN = 20
 _MAX_PRICE = 16.0
 _RETRY_SECONDS = (0.1, 30.0)
+# How efficient a batch must at least be that is kept small for somebody's deadline.
+_WORTH = 0.9
 _LOOK_AGAIN = 0.001
 
 
@@ -152,10 +154,7 @@ class Scheduler:
         starts = self._next_start(now)
 
         def largest(place: Place) -> float:
-            if place.deadline is None:
-                return float("inf")
-            left = place.deadline - starts - self.after.upper
-            return self.cost(place.bucket).largest(left, now)
+            return self._largest(place, starts, now)
 
         shares: list[Share] = []
         for queue in self._order():
@@ -173,6 +172,22 @@ class Scheduler:
             if share.place.waiting == 0:
                 self._in_queue.discard(share.place)
         return run
+
+    def _largest(self, place: Place, starts: float, now: float) -> float:
+        """Return how large a batch may be for a place in it to end in time.
+
+        A place that would make the batch much less efficient than the others could have it gets
+        none: in an overload those that are nearly too late would otherwise make all batches small,
+        and with them everyone too late.
+        """
+        if place.deadline is None:
+            return float("inf")
+        cost = self.cost(place.bucket)
+        most = cost.largest(place.deadline - starts - self.after.upper, now)
+        full = min(self.room, sum(q.pictures(place.bucket) for q in self._queues.values()))
+        if most < full and math.floor(most) * cost.run(full) < _WORTH * full * cost.run(most):
+            return 0.0
+        return most
 
     def free_at(self, now: float) -> float:
         """Return when a worker will probably be free for another batch."""
@@ -289,7 +304,9 @@ class Scheduler:
         else:
             last = cost.run(self.room)
         trust = cost.trust(now)
-        seconds = (rounds * cost.run(self.room) + last + cost.margin) * trust
+        # The errors of several batches add up, as far as they do not cancel out.
+        margin = cost.margin * (1 + math.sqrt(rounds))
+        seconds = (rounds * cost.run(self.room) + last + margin) * trust
         return self._next_start(now) + seconds + self.after.upper
 
     def _make_room(self, place: Place) -> None:
