@@ -17,10 +17,12 @@ from grpc_reflection.v1alpha import reflection
 
 from server.backends import Backend
 from server.backends.thread import ThreadBackend
+from server.calibration import examples
 from server.engine import Engine
 from server.guard import Guard
 from server.models import Models
 from server.refusals import not_ready
+from server.replays import Replays
 from server.security import load_credentials
 from server.service import ImageService, ModelService
 from server.settings import Settings
@@ -61,8 +63,12 @@ class Server:
         self._settings = settings
         self._backend = backend or ThreadBackend(workers=settings.workers, device=settings.device)
         self._engine = Engine(
-            self._backend, max_batch=settings.max_batch, queue_limit=settings.queue_limit
+            self._backend,
+            max_batch=settings.max_batch,
+            queue_limit=settings.queue_limit,
+            queue_bytes=settings.queue_bytes,
         )
+        replays = Replays(most_bytes=settings.replay_bytes, seconds=settings.replay_seconds)
         self._packers = ThreadPoolExecutor(_PACKERS, thread_name_prefix="pack")
         self._health = health.aio.HealthServicer()
         self._guard = Guard(max_request_bytes=settings.max_request_bytes, token=settings.token)
@@ -78,7 +84,7 @@ class Server:
                 ),
             ],
         )
-        images = ImageService(self._engine, self._loaded, self._packers)
+        images = ImageService(self._engine, self._loaded, self._packers, replays)
         image_service_pb2_grpc.add_ImageServiceServicer_to_server(images, self._server)
         models = ModelService(self._loaded)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, self._server)
@@ -135,8 +141,12 @@ class Server:
         Raises:
             T2IError: a model cannot be loaded.
         """
-        self._models = Models(await self._backend.load(self._settings.models))
+        models = Models(await self._backend.load(self._settings.models))
         self._engine.start()
+        for info in models.list():
+            for item in examples(info):
+                await self._engine.calibrate(info.name, item)
+        self._models = models
         for name in _HEALTH_NAMES:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 

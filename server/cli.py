@@ -18,6 +18,7 @@ from t2i.extras import needs_extra
 __all__ = ["main"]
 
 _DEFAULTS = Settings()
+_MB = 1024 * 1024
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -56,6 +57,21 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     help="Pictures that may wait. Beyond it, requests are told when to come back.",
 )
 @click.option(
+    "--queue-mb",
+    default=_DEFAULTS.queue_bytes // _MB,
+    help="MiB of memory that requests and their pictures may hold until they are sent.",
+)
+@click.option(
+    "--replay-mb",
+    default=_DEFAULTS.replay_bytes // _MB,
+    help="MiB of answers to keep for requests with an id that are asked again; 0 keeps none.",
+)
+@click.option(
+    "--replay-seconds",
+    default=_DEFAULTS.replay_seconds,
+    help="How long such answers, and what each id asked for, are remembered.",
+)
+@click.option(
     "--drain-seconds",
     default=_DEFAULTS.drain_seconds,
     help="After SIGTERM or Ctrl-C, how long running requests may take to finish.",
@@ -83,6 +99,9 @@ def main(
     workers: int,
     max_batch: int | None,
     queue_limit: int,
+    queue_mb: int,
+    replay_mb: int,
+    replay_seconds: float,
     drain_seconds: float,
     tls_cert: Path | None,
     tls_key: Path | None,
@@ -121,6 +140,9 @@ def main(
             workers=workers,
             max_batch=max_batch,
             queue_limit=queue_limit,
+            queue_bytes=queue_mb * _MB,
+            replay_bytes=replay_mb * _MB,
+            replay_seconds=replay_seconds,
             drain_seconds=drain_seconds,
             tls_cert=tls_cert,
             tls_key=tls_key,

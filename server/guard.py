@@ -22,12 +22,14 @@ import grpc
 from google.rpc import code_pb2
 from grpc_status import rpc_status
 
+from server.callers import Caller, caller_of
 from server.refusals import Refusal, internal, malformed, unauthenticated
 from server.requests import is_request_id
 
-__all__ = ["REQUEST_ID", "Guard"]
+__all__ = ["CALLER", "REQUEST_ID", "Guard"]
 
 REQUEST_ID: ContextVar[str] = ContextVar("request_id")
+CALLER: ContextVar[Caller] = ContextVar("caller")
 
 # Probes of orchestrators carry no secret, and the answer holds none.
 _OPEN_TO_ALL = "/grpc.health.v1.Health/"
@@ -102,7 +104,7 @@ class Guard(grpc.aio.ServerInterceptor):
         async def answer(request: Any, context: _Context) -> Any:
             with _Call(self, method, request) as call:
                 try:
-                    call.check(admitted)
+                    call.check(admitted, context)
                     return await behavior(_checked(request), context)
                 except Exception as error:
                     await call.refuse(error, context)
@@ -110,7 +112,7 @@ class Guard(grpc.aio.ServerInterceptor):
         async def stream(request: Any, context: _Context) -> AsyncIterator[Any]:
             with _Call(self, method, request) as call:
                 try:
-                    call.check(admitted)
+                    call.check(admitted, context)
                     async for message in behavior(_checked(request), context):
                         yield message
                 except Exception as error:
@@ -182,10 +184,11 @@ class _Call:
                 level, "%s %s %.1f ms request_id=%s", self._method, self._outcome, spent, self._id
             )
 
-    def check(self, admitted: bool) -> None:
+    def check(self, admitted: bool, context: _Context) -> None:
         """Refuse a call without the token, and a message that could not be read."""
         if not admitted:
             raise unauthenticated()
+        CALLER.set(caller_of(context.peer(), context.invocation_metadata() or ()))
         if isinstance(self._request, _Malformed):
             raise malformed(self._request.description)
 

@@ -11,10 +11,28 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import grpc
 
 from server.backends import Drawn
-from server.engine import BackendFailed, DeadlinePassed, Engine, Part, QueueFull, Ticket
-from server.guard import REQUEST_ID
+from server.callers import priority_of
+from server.engine import (
+    BackendFailed,
+    DeadlineOutOfReach,
+    DeadlinePassed,
+    DeadlineTooShort,
+    Engine,
+    Part,
+    QueueFull,
+    Ticket,
+)
+from server.guard import CALLER, REQUEST_ID
 from server.models import Models, describe, version
-from server.refusals import deadline_passed, invalid, queue_full
+from server.refusals import (
+    Refusal,
+    deadline_out_of_reach,
+    deadline_passed,
+    deadline_too_short,
+    invalid,
+    queue_full,
+)
+from server.replays import Replays
 from server.requests import FORMATS, Ask, read_request, violation
 from t2i.errors import InvalidInput
 from t2i.pictures import encode_picture
@@ -41,22 +59,44 @@ class ImageService(image_service_pb2_grpc.ImageServiceServicer):
         engine: runs the requests.
         models: returns the loaded models, or refuses while there are none.
         packers: threads that turn pictures into files.
+        replays: the answers to requests that may be asked again.
     """
 
     def __init__(
-        self, engine: Engine, models: Callable[[], Models], packers: ThreadPoolExecutor
+        self,
+        engine: Engine,
+        models: Callable[[], Models],
+        packers: ThreadPoolExecutor,
+        replays: Replays,
     ) -> None:
         self._engine = engine
         self._models = models
         self._packers = packers
+        self._replays = replays
 
     async def Generate(
         self, request: image_service_pb2.GenerateRequest, context: _Context
     ) -> AsyncIterator[image_service_pb2.GenerateEvent]:
         """Draw pictures and send each as soon as it is there."""
+        owner = CALLER.get().owner
+        async for event in self._replays.events(
+            request, owner, lambda: self._events(request, context)
+        ):
+            yield event
+
+    async def GenerateImages(
+        self, request: image_service_pb2.GenerateImagesRequest, context: _Context
+    ) -> image_service_pb2.GenerateImagesResponse:
+        """Draw pictures and send all of them in one answer."""
+        owner = CALLER.get().owner
+        return await self._replays.answer(request, owner, lambda: self._answer(request, context))
+
+    async def _events(
+        self, request: image_service_pb2.GenerateRequest, context: _Context
+    ) -> AsyncIterator[image_service_pb2.GenerateEvent]:
         tally, request_id = _Tally(), REQUEST_ID.get()
         ask = read_request(request, request_id, self._models())
-        ticket = self._submit(ask, context)
+        ticket = self._submit(ask, request.ByteSize(), context)
         accepted = image_service_pb2.GenerateAccepted(
             request_id=request_id,
             model=version(ask.model),
@@ -80,13 +120,12 @@ class ImageService(image_service_pb2_grpc.ImageServiceServicer):
         )
         yield image_service_pb2.GenerateEvent(finished=finished)
 
-    async def GenerateImages(
+    async def _answer(
         self, request: image_service_pb2.GenerateImagesRequest, context: _Context
     ) -> image_service_pb2.GenerateImagesResponse:
-        """Draw pictures and send all of them in one answer."""
         tally, request_id = _Tally(), REQUEST_ID.get()
         ask = read_request(request, request_id, self._models())
-        ticket = self._submit(ask, context)
+        ticket = self._submit(ask, request.ByteSize(), context)
         final = [len(ask.model.resolutions) - 1]
         images: list[conditions_pb2.GeneratedImage] = []
         async for part in _parts(ticket):
@@ -100,13 +139,21 @@ class ImageService(image_service_pb2_grpc.ImageServiceServicer):
             timings=tally.timings(),
         )
 
-    def _submit(self, ask: Ask, context: _Context) -> Ticket:
+    def _submit(self, ask: Ask, request_bytes: int, context: _Context) -> Ticket:
         remaining: float | None = context.time_remaining()
         deadline = None if remaining is None else asyncio.get_running_loop().time() + remaining
+        pixels = sum(side * side for side in ask.model.resolutions)
         try:
-            ticket = self._engine.submit(ask.model.name, ask.items, deadline=deadline)
-        except QueueFull as full:
-            raise queue_full(full.retry_seconds) from None
+            ticket = self._engine.submit(
+                ask.model.name,
+                ask.items,
+                deadline=deadline,
+                caller=CALLER.get().name,
+                priority=priority_of(context.invocation_metadata() or ()),
+                held=request_bytes + 3 * pixels * len(ask.items),
+            )
+        except tuple(_REFUSALS) as error:
+            raise _refusal(error) from None
         context.add_done_callback(lambda _: ticket.cancel())  # type: ignore[arg-type]
         return ticket
 
@@ -117,6 +164,7 @@ class ImageService(image_service_pb2_grpc.ImageServiceServicer):
         began = loop.time()
         images = await loop.run_in_executor(self._packers, _images, ask, start, drawn, stages)
         tally.pack_seconds += loop.time() - began
+        self._engine.packed(loop.time() - began)
         return images
 
 
@@ -191,10 +239,23 @@ async def _parts(ticket: Ticket) -> AsyncIterator[Part]:
             yield part
     except InvalidInput as error:
         raise invalid([violation(error)]) from None
-    except DeadlinePassed:
-        raise deadline_passed() from None
+    except tuple(_REFUSALS) as error:
+        raise _refusal(error) from None
     except BackendFailed as failure:
         raise failure.__cause__ or failure from None
+
+
+_REFUSALS: dict[type[Exception], Callable[[Any], Refusal]] = {
+    QueueFull: lambda full: queue_full(full.retry_seconds),
+    DeadlineOutOfReach: lambda late: deadline_out_of_reach(late.retry_seconds),
+    DeadlineTooShort: lambda short: deadline_too_short(short.needed_seconds),
+    DeadlinePassed: lambda _: deadline_passed(),
+}
+
+
+def _refusal(error: Exception) -> Refusal:
+    """Return the answer to a request that the engine would not do."""
+    return _REFUSALS[type(error)](error)
 
 
 def _images(

@@ -14,6 +14,7 @@ MAX_IMAGES = 16
 # gRPC clients refuse larger messages unless they are told otherwise.
 MAX_RESPONSE_BYTES = 4 * 1024 * 1024
 _TOKEN_CHARACTERS = 16
+_MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,9 @@ class Settings:
         workers: batches that are drawn at the same time.
         max_batch: pictures in one batch, 1 or more; None lets the backend choose.
         queue_limit: pictures that may wait before requests are refused, `MAX_IMAGES` or more.
+        queue_bytes: what requests and their pictures may hold of memory until they are sent.
+        replay_bytes: what answers kept for requests that come again may hold; 0 keeps none.
+        replay_seconds: how long they and their request ids are kept.
         max_request_bytes: size of a request message.
         drain_seconds: how long a stopping server lets running requests finish.
         tls_cert: PEM file with the certificate chain.
@@ -47,6 +51,9 @@ class Settings:
     workers: int = 1
     max_batch: int | None = None
     queue_limit: int = 256
+    queue_bytes: int = 256 * _MIB
+    replay_bytes: int = 64 * _MIB
+    replay_seconds: float = 600.0
     max_request_bytes: int = 64 * 1024
     drain_seconds: float = 30.0
     tls_cert: Path | None = None
@@ -61,6 +68,9 @@ class Settings:
         if self.max_batch is not None:
             _check_range("max_batch", self.max_batch, 1, 1024)
         _check_range("queue_limit", self.queue_limit, MAX_IMAGES, 1_000_000)
+        _check_range("queue_bytes", self.queue_bytes, 16 * _MIB, 2**40)
+        _check_range("replay_bytes", self.replay_bytes, 0, 2**40)
+        _check_range("replay_seconds", self.replay_seconds, 0, 86400)
         _check_range("max_request_bytes", self.max_request_bytes, 1024, MAX_RESPONSE_BYTES)
         _check_range("drain_seconds", self.drain_seconds, 0, 3600)
         if (self.tls_cert is None) != (self.tls_key is None):

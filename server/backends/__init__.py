@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -53,18 +53,23 @@ class Batch:
     """What became of some items that ran together.
 
     Attributes:
-        outcomes: for each item its pictures, or why this item alone could not be drawn.
+        outcomes: for each item its pictures, or why this item alone could not be drawn, or None
+            when it was not wanted any more.
         encode_seconds: from conditions to embeddings.
-        generate_seconds: from embeddings to pictures.
+        generate_seconds: what a worker took from embeddings to pictures.
     """
 
-    outcomes: Sequence[Drawn | T2IError]
+    outcomes: Sequence[Drawn | T2IError | None]
     encode_seconds: float
     generate_seconds: float
 
 
 class Backend(Protocol):
-    """Draws batches, `workers` of them at the same time."""
+    """Draws batches, `workers` of them at the same time.
+
+    One batch more than that may be asked for. It is to be got ready (its conditions encoded) while
+    the others are drawn, so that a worker starts on it as soon as it is free.
+    """
 
     @property
     def workers(self) -> int:
@@ -81,8 +86,17 @@ class Backend(Protocol):
             T2IError: a model cannot be loaded.
         """
 
-    async def run(self, model: str, items: Sequence[Item]) -> Batch:
-        """Draw items with a loaded model, by its `PipelineInfo.name`."""
+    async def run(
+        self, model: str, items: Sequence[Item], begin: Callable[[], Sequence[bool]]
+    ) -> Batch:
+        """Draw items with a loaded model.
+
+        Args:
+            model: its `PipelineInfo.name`.
+            items: what to draw.
+            begin: to be called once, from any thread, when a worker starts on them; tells for each
+                whether it is still wanted. What is not is not drawn.
+        """
 
     async def close(self) -> None:
         """Release the workers; batches that run are waited for."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 from server.backends import Batch, Drawn, Item
-from t2i.conditions import Condition
+from t2i.conditions import Condition, Text
 from t2i.errors import T2IError
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["ThreadBackend"]
 
 _GPU_BATCH = 16
+_MEMORY_BYTES = 32 * 1024 * 1024
+# What a caption takes, roughly, with its warnings and its place in the memory.
+_CAPTION_BYTES = 2048
 
 
 class ThreadBackend:
@@ -36,6 +40,8 @@ class ThreadBackend:
         self._best_batch = _GPU_BATCH
         self._pipelines: dict[str, Pipeline] = {}
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix="draw")
+        self._encoder = ThreadPoolExecutor(1, thread_name_prefix="encode")
+        self._memory = _Memory()
 
     @property
     def workers(self) -> int:
@@ -57,13 +63,29 @@ class ThreadBackend:
         pipelines = await loop.run_in_executor(self._executor, self._load, models)
         return [pipeline.info for pipeline in pipelines]
 
-    async def run(self, model: str, items: Sequence[Item]) -> Batch:
-        """Draw items with a loaded model."""
+    async def run(
+        self, model: str, items: Sequence[Item], begin: Callable[[], Sequence[bool]]
+    ) -> Batch:
+        """Draw items with a loaded model; new conditions are encoded while others are drawn."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, _draw, self._pipelines[model], items)
+        pipeline = self._pipelines[model]
+        conditions = list(dict.fromkeys(item.condition for item in items))
+        known = {c: found for c in conditions if (found := self._memory.recall(pipeline, c))}
+        unknown = [condition for condition in conditions if condition not in known]
+        encode_seconds = 0.0
+        if unknown:
+            new, encode_seconds = await loop.run_in_executor(
+                self._encoder, _timed_encode, pipeline, unknown
+            )
+            known |= new
+            self._memory.keep(pipeline, new)
+        return await loop.run_in_executor(
+            self._executor, _draw, pipeline, items, known, encode_seconds, begin
+        )
 
     async def close(self) -> None:
         """Release the threads; a batch that runs is waited for, a model that loads is not."""
+        self._encoder.shutdown(wait=False, cancel_futures=True)
         if self._pipelines:
             await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)
         else:
@@ -83,34 +105,84 @@ class ThreadBackend:
         return pipelines
 
 
-def _draw(pipeline: Pipeline, items: Sequence[Item]) -> Batch:
-    """Encode and draw; runs in a worker thread."""
+def _draw(
+    pipeline: Pipeline,
+    items: Sequence[Item],
+    encoded: dict[Condition | None, _Encoded | T2IError],
+    encode_seconds: float,
+    begin: Callable[[], Sequence[bool]],
+) -> Batch:
+    """Draw what is still wanted; runs in a worker thread."""
     from t2i.pipeline import Draw
 
+    wanted = begin()
     began = time.perf_counter()
-    encoded = _encode(pipeline, list(dict.fromkeys(item.condition for item in items)))
-    middle = time.perf_counter()
+    outcomes: list[Drawn | T2IError | None] = [None] * len(items)
     draws: dict[int, Draw] = {}
-    outcomes: dict[int, Drawn | T2IError] = {}
     for position, item in enumerate(items):
         found = encoded[item.condition]
+        if not wanted[position]:
+            continue
         if isinstance(found, T2IError):
             outcomes[position] = found
         else:
             draws[position] = Draw(
                 found.embedding, item.seed, item.truncation, item.conditioning_truncation
             )
-    for position, pictures in zip(draws, pipeline.draw(list(draws.values())), strict=True):
+    drawn = pipeline.draw(list(draws.values())) if draws else []
+    for position, pictures in zip(draws, drawn, strict=True):
         found = encoded[items[position].condition]
         assert isinstance(found, _Encoded)
         outcomes[position] = Drawn(pictures, found.warnings)
-    ended = time.perf_counter()
-    return Batch([outcomes[n] for n in range(len(items))], middle - began, ended - middle)
+    return Batch(outcomes, encode_seconds, time.perf_counter() - began)
 
 
 class _Encoded(NamedTuple):
     embedding: Tensor
     warnings: tuple[GenerationWarning, ...]
+
+
+class _Memory:
+    """The captions asked for last, with their embeddings and warnings, bounded in bytes.
+
+    A text encoder remembers captions too, but not what is to be said about them, and it is asked
+    in another thread. Other conditions are encoded in no time. Used on the event loop only.
+    """
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[Pipeline, Condition | None], _Encoded] = OrderedDict()
+        self._bytes = 0
+
+    def recall(self, pipeline: Pipeline, condition: Condition | None) -> _Encoded | None:
+        if not isinstance(condition, Text):
+            return None
+        found = self._known.get((pipeline, condition))
+        if found is not None:
+            self._known.move_to_end((pipeline, condition))
+        return found
+
+    def keep(self, pipeline: Pipeline, new: dict[Condition | None, _Encoded | T2IError]) -> None:
+        for condition, found in new.items():
+            key = (pipeline, condition)
+            if isinstance(condition, Text) and isinstance(found, _Encoded):
+                if key not in self._known:
+                    self._bytes += _size(found)
+                self._known[key] = found
+        while self._bytes > _MEMORY_BYTES:
+            _, found = self._known.popitem(last=False)
+            self._bytes -= _size(found)
+
+
+def _size(found: _Encoded) -> int:
+    return _CAPTION_BYTES + found.embedding.numel() * found.embedding.element_size()
+
+
+def _timed_encode(
+    pipeline: Pipeline, conditions: Sequence[Condition | None]
+) -> tuple[dict[Condition | None, _Encoded | T2IError], float]:
+    began = time.perf_counter()
+    found = _encode(pipeline, conditions)
+    return found, time.perf_counter() - began
 
 
 def _encode(
@@ -125,6 +197,7 @@ def _encode(
         # One bad condition must not spoil the rest of the batch: find it.
         return {c: e for condition in conditions for c, e in _encode(pipeline, [condition]).items()}
     return {
-        condition: _Encoded(embedding, pipeline.warnings(condition))
+        # A copy: a row would keep the whole batch's memory.
+        condition: _Encoded(embedding.clone(), pipeline.warnings(condition))
         for condition, embedding in zip(conditions, embeddings, strict=True)
     }

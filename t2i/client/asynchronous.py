@@ -12,7 +12,7 @@ from typing import Self, TypeVar
 import grpc
 import grpc.aio
 
-from t2i.client.connection import Connection
+from t2i.client.connection import Connection, Priority
 from t2i.client.errors import ServiceError, from_call
 from t2i.client.messages import (
     LARGEST_SEED,
@@ -96,6 +96,8 @@ class AsyncClient:
         token: what the service knows its callers by. Without it `T2I_TOKEN`.
         ca: PEM file of the authority that signed the server's certificate. Without it `T2I_CA`,
             else the machine's own authorities. Any address but this machine's is encrypted.
+        priority: `"interactive"`, or `"batch"` for work that may wait: the service draws it when
+            no interactive request waits.
 
     Raises:
         InvalidInput: one of these values cannot be used.
@@ -109,8 +111,9 @@ class AsyncClient:
         max_retries: int = 2,
         token: str | None = None,
         ca: str | os.PathLike[str] | None = None,
+        priority: Priority = "interactive",
     ) -> None:
-        self._connection = Connection.of(address, token, ca)
+        self._connection = Connection.of(address, token, ca, priority)
         self._settings = Settings(timeout=timeout, max_retries=max_retries)
         # A channel belongs to a running event loop, so it is opened by the first call.
         self._opened: grpc.aio.Channel | None = None

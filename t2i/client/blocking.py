@@ -11,7 +11,7 @@ from typing import Self, TypeVar
 
 import grpc
 
-from t2i.client.connection import Connection
+from t2i.client.connection import Connection, Priority
 from t2i.client.errors import ServiceError, from_call
 from t2i.client.messages import (
     LARGEST_SEED,
@@ -93,6 +93,8 @@ class Client:
         token: what the service knows its callers by. Without it `T2I_TOKEN`.
         ca: PEM file of the authority that signed the server's certificate. Without it `T2I_CA`,
             else the machine's own authorities. Any address but this machine's is encrypted.
+        priority: `"interactive"`, or `"batch"` for work that may wait: the service draws it when
+            no interactive request waits.
 
     Raises:
         InvalidInput: one of these values cannot be used.
@@ -106,8 +108,9 @@ class Client:
         max_retries: int = 2,
         token: str | None = None,
         ca: str | os.PathLike[str] | None = None,
+        priority: Priority = "interactive",
     ) -> None:
-        self._connection = Connection.of(address, token, ca)
+        self._connection = Connection.of(address, token, ca, priority)
         self._settings = Settings(timeout=timeout, max_retries=max_retries)
         self._channel = self._connection.open()
         self._images = image_service_pb2_grpc.ImageServiceStub(self._channel)

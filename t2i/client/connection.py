@@ -7,12 +7,15 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args
 
 import grpc
 
-from t2i.errors import InvalidInput
+from t2i.errors import InvalidInput, shown
 
-__all__ = ["DEFAULT_ADDRESS", "Connection"]
+__all__ = ["DEFAULT_ADDRESS", "Connection", "Priority"]
+
+Priority = Literal["interactive", "batch"]
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 
@@ -40,11 +43,14 @@ class Connection:
         token: sent as `authorization: Bearer TOKEN`; None sends nothing.
         ca: PEM file of the authority that signed the server's certificate; None means the
             machine's own authorities.
+        priority: which requests of this service go first; sent as `t2i-priority` unless it is
+            `"interactive"`.
     """
 
     address: str
     token: str | None = field(default=None, repr=False)
     ca: str | os.PathLike[str] | None = None
+    priority: Priority = "interactive"
 
     def __post_init__(self) -> None:
         if not _host(self.address):
@@ -61,6 +67,13 @@ class Connection:
             raise InvalidInput(
                 "token", None, "is empty or holds unusual characters", "give printable ASCII"
             )
+        if self.priority not in get_args(Priority):
+            raise InvalidInput(
+                "priority",
+                self.priority,
+                f"{shown(self.priority)} is unknown",
+                f"give {' or '.join(get_args(Priority))}",
+            )
         if self.ca is not None and not Path(self.ca).is_file():
             raise InvalidInput("ca", self.ca, f"there is no file {self.ca}", "give a PEM file")
 
@@ -70,6 +83,7 @@ class Connection:
         address: str | None = None,
         token: str | None = None,
         ca: str | os.PathLike[str] | None = None,
+        priority: Priority = "interactive",
         environment: Mapping[str, str] = os.environ,
     ) -> Connection:
         """Return a connection of what was given, else of T2I_ADDRESS, T2I_TOKEN and T2I_CA."""
@@ -77,6 +91,7 @@ class Connection:
             address or environment.get("T2I_ADDRESS") or DEFAULT_ADDRESS,
             token or environment.get("T2I_TOKEN") or None,
             ca or environment.get("T2I_CA") or None,
+            priority,
         )
 
     @property
@@ -87,7 +102,10 @@ class Connection:
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What goes with every call."""
-        return () if self.token is None else (("authorization", f"Bearer {self.token}"),)
+        token = () if self.token is None else (("authorization", f"Bearer {self.token}"),)
+        if self.priority == "interactive":
+            return token
+        return (*token, ("t2i-priority", self.priority))
 
     def open(self) -> grpc.Channel:
         """Return a channel; it connects at its first call."""
