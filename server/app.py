@@ -16,6 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from server.backends import Backend
+from server.backends.process import ProcessBackend
 from server.backends.thread import ThreadBackend
 from server.calibration import examples
 from server.engine import Engine
@@ -25,7 +26,7 @@ from server.refusals import not_ready
 from server.replays import Replays
 from server.security import load_credentials
 from server.service import ImageService, ModelService
-from server.settings import Settings
+from server.settings import BackendName, Settings
 from t2i.errors import InvalidInput
 from t2i.files import write_atomically
 from t2i.protocol.v1 import (
@@ -56,12 +57,12 @@ class Server:
 
     Args:
         settings: how to serve.
-        backend: where pictures are drawn; by default in threads of this process.
+        backend: where pictures are drawn; by default what the settings name.
     """
 
     def __init__(self, settings: Settings, backend: Backend | None = None) -> None:
         self._settings = settings
-        self._backend = backend or ThreadBackend(workers=settings.workers, device=settings.device)
+        self._backend = backend or _backend(settings)
         self._engine = Engine(
             self._backend,
             max_batch=settings.max_batch,
@@ -73,6 +74,7 @@ class Server:
         self._health = health.aio.HealthServicer()
         self._guard = Guard(max_request_bytes=settings.max_request_bytes, token=settings.token)
         self._models: Models | None = None
+        self._tellings: set[asyncio.Task[None]] = set()
         self._server = grpc.aio.server(
             interceptors=[self._guard],
             options=[
@@ -116,8 +118,7 @@ class Server:
             InvalidInput: the address cannot be bound, or the TLS files cannot be used.
         """
         settings = self._settings
-        for name in _HEALTH_NAMES:
-            await self._health.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self._tell_health(serving=False)
         try:
             if settings.tls_cert is not None and settings.tls_key is not None:
                 credentials = load_credentials(settings.tls_cert, settings.tls_key)
@@ -147,8 +148,19 @@ class Server:
             for item in examples(info):
                 await self._engine.calibrate(info.name, item)
         self._models = models
+        await self._tell_health(serving=True)
+        self._backend.watch(self._can_draw)
+
+    def _can_draw(self, able: bool) -> None:
+        """Let health say whether there is a worker left."""
+        telling = asyncio.get_running_loop().create_task(self._tell_health(serving=able))
+        self._tellings.add(telling)
+        telling.add_done_callback(self._tellings.discard)
+
+    async def _tell_health(self, *, serving: bool) -> None:
+        status = health_pb2.HealthCheckResponse
         for name in _HEALTH_NAMES:
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+            await self._health.set(name, status.SERVING if serving else status.NOT_SERVING)
 
     async def stop(self, drain_seconds: float | None = None) -> None:
         """Tell health NOT_SERVING, let running calls finish, and end.
@@ -171,6 +183,14 @@ class Server:
         await self._engine.close()
         await self._backend.close()
         self._packers.shutdown()
+
+
+def _backend(settings: Settings) -> Backend:
+    kinds: dict[BackendName, type[ThreadBackend] | type[ProcessBackend]] = {
+        "thread": ThreadBackend,
+        "process": ProcessBackend,
+    }
+    return kinds[settings.backend](workers=settings.workers, device=settings.device)
 
 
 async def serve(settings: Settings) -> bool:

@@ -11,7 +11,7 @@ import click
 
 import t2i
 from server.security import TOKEN_VARIABLE, read_token
-from server.settings import Settings
+from server.settings import BACKENDS, BackendName, Settings
 from t2i.errors import InvalidInput, T2IError
 from t2i.extras import needs_extra
 
@@ -40,9 +40,17 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option("--device", help="Torch device, such as cpu or cuda:0.  [default: the best there is]")
 @click.option(
+    "--backend",
+    type=click.Choice(BACKENDS),
+    default=_DEFAULTS.backend,
+    help="Where pictures are drawn. thread: in this process. process: in workers of their own, "
+    "which are started again when they die; each takes the memory of all models.",
+)
+@click.option(
     "--workers",
-    default=_DEFAULTS.workers,
-    help="Batches that are drawn at the same time. One is best on a CPU: a batch uses all cores.",
+    type=int,
+    help="Batches that are drawn at the same time.  [default: one thread, whose batch uses all "
+    "cores, or one process a core]",
 )
 @click.option(
     "--max-batch",
@@ -96,7 +104,8 @@ def main(
     address: str,
     models: tuple[str, ...],
     device: str | None,
-    workers: int,
+    backend: BackendName,
+    workers: int | None,
     max_batch: int | None,
     queue_limit: int,
     queue_mb: int,
@@ -137,6 +146,7 @@ def main(
             port=port,
             port_file=port_file,
             device=device,
+            backend=backend,
             workers=workers,
             max_batch=max_batch,
             queue_limit=queue_limit,

@@ -5,14 +5,17 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args
 
 from t2i.errors import InvalidInput
 
-__all__ = ["MAX_IMAGES", "MAX_RESPONSE_BYTES", "Settings"]
+__all__ = ["BACKENDS", "MAX_IMAGES", "MAX_RESPONSE_BYTES", "BackendName", "Settings"]
 
 MAX_IMAGES = 16
 # gRPC clients refuse larger messages unless they are told otherwise.
 MAX_RESPONSE_BYTES = 4 * 1024 * 1024
+BackendName = Literal["thread", "process"]
+BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
 _TOKEN_CHARACTERS = 16
 _MIB = 1024 * 1024
 
@@ -27,7 +30,9 @@ class Settings:
         port: TCP port, 0 to 65535; 0 takes a free one.
         port_file: file to write the chosen port to, for scripts that asked for port 0.
         device: torch device, such as "cpu" or "cuda:0"; None lets the pipeline choose.
-        workers: batches that are drawn at the same time.
+        backend: where pictures are drawn: "thread", in this process, or "process", in workers of
+            their own.
+        workers: batches that are drawn at the same time; None lets the backend choose.
         max_batch: pictures in one batch, 1 or more; None lets the backend choose.
         queue_limit: pictures that may wait before requests are refused, `MAX_IMAGES` or more.
         queue_bytes: what requests and their pictures may hold of memory until they are sent.
@@ -48,7 +53,8 @@ class Settings:
     port: int = 50051
     port_file: Path | None = None
     device: str | None = None
-    workers: int = 1
+    backend: BackendName = "thread"
+    workers: int | None = None
     max_batch: int | None = None
     queue_limit: int = 256
     queue_bytes: int = 256 * _MIB
@@ -64,7 +70,12 @@ class Settings:
         if not self.models:
             raise InvalidInput("models", self.models, "is empty", "name at least one bundle")
         _check_range("port", self.port, 0, 65535)
-        _check_range("workers", self.workers, 1, 64)
+        if self.backend not in BACKENDS:
+            raise InvalidInput(
+                "backend", self.backend, "is unknown", f"give one of {', '.join(BACKENDS)}"
+            )
+        if self.workers is not None:
+            _check_range("workers", self.workers, 1, 64)
         if self.max_batch is not None:
             _check_range("max_batch", self.max_batch, 1, 1024)
         _check_range("queue_limit", self.queue_limit, MAX_IMAGES, 1_000_000)

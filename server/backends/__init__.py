@@ -98,5 +98,12 @@ class Backend(Protocol):
                 whether it is still wanted. What is not is not drawn.
         """
 
+    def watch(self, changed: Callable[[bool], None]) -> None:
+        """Have it told, on the event loop, when nothing can draw any more, and when it can again.
+
+        Args:
+            changed: called with whether anything can draw.
+        """
+
     async def close(self) -> None:
         """Release the workers; batches that run are waited for."""

@@ -3,45 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from server.backends import Batch, Drawn, Item
-from t2i.conditions import Condition, Text
-from t2i.errors import T2IError
+from server.backends import Batch, Item
+from server.backends.drawing import Memory, draw, timed_encode
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from t2i.pipeline import GenerationWarning, Pipeline, PipelineInfo
+    from t2i.pipeline import Pipeline, PipelineInfo
 
 __all__ = ["ThreadBackend"]
 
 _GPU_BATCH = 16
-_MEMORY_BYTES = 32 * 1024 * 1024
-# What a caption takes, roughly, with its warnings and its place in the memory.
-_CAPTION_BYTES = 2048
 
 
 class ThreadBackend:
     """Loads pipelines into this process and draws with them, off the event loop.
 
     Args:
-        workers: batches at the same time.
+        workers: batches at the same time; None for one.
         device: torch device; None lets the pipeline choose.
     """
 
-    def __init__(self, *, workers: int, device: str | None) -> None:
-        self._workers = workers
+    def __init__(self, *, workers: int | None, device: str | None) -> None:
+        self._workers = workers or 1
         self._device = device
         self._best_batch = _GPU_BATCH
         self._pipelines: dict[str, Pipeline] = {}
-        self._executor = ThreadPoolExecutor(workers, thread_name_prefix="draw")
+        self._executor = ThreadPoolExecutor(self._workers, thread_name_prefix="draw")
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="encode")
-        self._memory = _Memory()
+        self._memory = Memory()
 
     @property
     def workers(self) -> int:
@@ -69,19 +61,20 @@ class ThreadBackend:
         """Draw items with a loaded model; new conditions are encoded while others are drawn."""
         loop = asyncio.get_running_loop()
         pipeline = self._pipelines[model]
-        conditions = list(dict.fromkeys(item.condition for item in items))
-        known = {c: found for c in conditions if (found := self._memory.recall(pipeline, c))}
-        unknown = [condition for condition in conditions if condition not in known]
+        known, unknown = self._memory.look_up(pipeline, items)
         encode_seconds = 0.0
         if unknown:
             new, encode_seconds = await loop.run_in_executor(
-                self._encoder, _timed_encode, pipeline, unknown
+                self._encoder, timed_encode, pipeline, unknown
             )
             known |= new
             self._memory.keep(pipeline, new)
         return await loop.run_in_executor(
-            self._executor, _draw, pipeline, items, known, encode_seconds, begin
+            self._executor, draw, pipeline, items, known, encode_seconds, begin
         )
+
+    def watch(self, changed: Callable[[bool], None]) -> None:
+        """Do nothing: threads end with the process."""
 
     async def close(self) -> None:
         """Release the threads; a batch that runs is waited for, a model that loads is not."""
@@ -103,101 +96,3 @@ class ThreadBackend:
             self._best_batch = core_count()
         self._pipelines = {pipeline.info.name: pipeline for pipeline in pipelines}
         return pipelines
-
-
-def _draw(
-    pipeline: Pipeline,
-    items: Sequence[Item],
-    encoded: dict[Condition | None, _Encoded | T2IError],
-    encode_seconds: float,
-    begin: Callable[[], Sequence[bool]],
-) -> Batch:
-    """Draw what is still wanted; runs in a worker thread."""
-    from t2i.pipeline import Draw
-
-    wanted = begin()
-    began = time.perf_counter()
-    outcomes: list[Drawn | T2IError | None] = [None] * len(items)
-    draws: dict[int, Draw] = {}
-    for position, item in enumerate(items):
-        found = encoded[item.condition]
-        if not wanted[position]:
-            continue
-        if isinstance(found, T2IError):
-            outcomes[position] = found
-        else:
-            draws[position] = Draw(
-                found.embedding, item.seed, item.truncation, item.conditioning_truncation
-            )
-    drawn = pipeline.draw(list(draws.values())) if draws else []
-    for position, pictures in zip(draws, drawn, strict=True):
-        found = encoded[items[position].condition]
-        assert isinstance(found, _Encoded)
-        outcomes[position] = Drawn(pictures, found.warnings)
-    return Batch(outcomes, encode_seconds, time.perf_counter() - began)
-
-
-class _Encoded(NamedTuple):
-    embedding: Tensor
-    warnings: tuple[GenerationWarning, ...]
-
-
-class _Memory:
-    """The captions asked for last, with their embeddings and warnings, bounded in bytes.
-
-    A text encoder remembers captions too, but not what is to be said about them, and it is asked
-    in another thread. Other conditions are encoded in no time. Used on the event loop only.
-    """
-
-    def __init__(self) -> None:
-        self._known: OrderedDict[tuple[Pipeline, Condition | None], _Encoded] = OrderedDict()
-        self._bytes = 0
-
-    def recall(self, pipeline: Pipeline, condition: Condition | None) -> _Encoded | None:
-        if not isinstance(condition, Text):
-            return None
-        found = self._known.get((pipeline, condition))
-        if found is not None:
-            self._known.move_to_end((pipeline, condition))
-        return found
-
-    def keep(self, pipeline: Pipeline, new: dict[Condition | None, _Encoded | T2IError]) -> None:
-        for condition, found in new.items():
-            key = (pipeline, condition)
-            if isinstance(condition, Text) and isinstance(found, _Encoded):
-                if key not in self._known:
-                    self._bytes += _size(found)
-                self._known[key] = found
-        while self._bytes > _MEMORY_BYTES:
-            _, found = self._known.popitem(last=False)
-            self._bytes -= _size(found)
-
-
-def _size(found: _Encoded) -> int:
-    return _CAPTION_BYTES + found.embedding.numel() * found.embedding.element_size()
-
-
-def _timed_encode(
-    pipeline: Pipeline, conditions: Sequence[Condition | None]
-) -> tuple[dict[Condition | None, _Encoded | T2IError], float]:
-    began = time.perf_counter()
-    found = _encode(pipeline, conditions)
-    return found, time.perf_counter() - began
-
-
-def _encode(
-    pipeline: Pipeline, conditions: Sequence[Condition | None]
-) -> dict[Condition | None, _Encoded | T2IError]:
-    """Return the embedding of each condition, or why it has none."""
-    try:
-        embeddings = pipeline.encode(conditions)
-    except T2IError as error:
-        if len(conditions) == 1:
-            return {conditions[0]: error}
-        # One bad condition must not spoil the rest of the batch: find it.
-        return {c: e for condition in conditions for c, e in _encode(pipeline, [condition]).items()}
-    return {
-        # A copy: a row would keep the whole batch's memory.
-        condition: _Encoded(embedding.clone(), pipeline.warnings(condition))
-        for condition, embedding in zip(conditions, embeddings, strict=True)
-    }

@@ -1,0 +1,147 @@
+"""From what a batch asks for to its pictures, in whichever thread or process."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from server.backends import Batch, Drawn, Item
+from t2i.conditions import Condition, Text
+from t2i.errors import T2IError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from t2i.pipeline import GenerationWarning, Pipeline
+
+__all__ = ["Encoded", "Memory", "draw", "timed_encode"]
+
+_MEMORY_BYTES = 32 * 1024 * 1024
+# What a caption takes, roughly, with its warnings and its place in the memory.
+_CAPTION_BYTES = 2048
+
+
+def draw(
+    pipeline: Pipeline,
+    items: Sequence[Item],
+    encoded: dict[Condition | None, Encoded | T2IError],
+    encode_seconds: float,
+    begin: Callable[[], Sequence[bool]],
+) -> Batch:
+    """Draw what is still wanted, where the worker is.
+
+    Args:
+        pipeline: the model.
+        items: what to draw.
+        encoded: what each of their conditions was encoded to.
+        encode_seconds: what that took.
+        begin: tells for each item whether it is still wanted.
+    """
+    from t2i.pipeline import Draw
+
+    wanted = begin()
+    began = time.perf_counter()
+    outcomes: list[Drawn | T2IError | None] = [None] * len(items)
+    draws: dict[int, Draw] = {}
+    for position, item in enumerate(items):
+        found = encoded[item.condition]
+        if not wanted[position]:
+            continue
+        if isinstance(found, T2IError):
+            outcomes[position] = found
+        else:
+            draws[position] = Draw(
+                found.embedding, item.seed, item.truncation, item.conditioning_truncation
+            )
+    drawn = pipeline.draw(list(draws.values())) if draws else []
+    for position, pictures in zip(draws, drawn, strict=True):
+        found = encoded[items[position].condition]
+        assert isinstance(found, Encoded)
+        outcomes[position] = Drawn(pictures, found.warnings)
+    return Batch(outcomes, encode_seconds, time.perf_counter() - began)
+
+
+class Encoded(NamedTuple):
+    """A condition as the generator takes it, and what is to be said about it."""
+
+    embedding: Tensor
+    warnings: tuple[GenerationWarning, ...]
+
+
+class Memory:
+    """The captions asked for last, with their embeddings and warnings, bounded in bytes.
+
+    A text encoder remembers captions too, but not what is to be said about them, and it is asked
+    in another thread. Other conditions are encoded in no time. Used by one thread only.
+    """
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[Pipeline, Condition | None], Encoded] = OrderedDict()
+        self._bytes = 0
+
+    def look_up(
+        self, pipeline: Pipeline, items: Sequence[Item]
+    ) -> tuple[dict[Condition | None, Encoded | T2IError], list[Condition | None]]:
+        """Return what is known of the items' conditions, and the conditions that are not."""
+        known: dict[Condition | None, Encoded | T2IError] = {}
+        unknown = []
+        for condition in dict.fromkeys(item.condition for item in items):
+            found = self._recall(pipeline, condition)
+            if found is None:
+                unknown.append(condition)
+            else:
+                known[condition] = found
+        return known, unknown
+
+    def _recall(self, pipeline: Pipeline, condition: Condition | None) -> Encoded | None:
+        if not isinstance(condition, Text):
+            return None
+        found = self._known.get((pipeline, condition))
+        if found is not None:
+            self._known.move_to_end((pipeline, condition))
+        return found
+
+    def keep(self, pipeline: Pipeline, new: dict[Condition | None, Encoded | T2IError]) -> None:
+        """Keep what was encoded, and forget the oldest where it gets too much."""
+        for condition, found in new.items():
+            key = (pipeline, condition)
+            if isinstance(condition, Text) and isinstance(found, Encoded):
+                if key not in self._known:
+                    self._bytes += _size(found)
+                self._known[key] = found
+        while self._bytes > _MEMORY_BYTES:
+            _, found = self._known.popitem(last=False)
+            self._bytes -= _size(found)
+
+
+def _size(found: Encoded) -> int:
+    return _CAPTION_BYTES + found.embedding.numel() * found.embedding.element_size()
+
+
+def timed_encode(
+    pipeline: Pipeline, conditions: Sequence[Condition | None]
+) -> tuple[dict[Condition | None, Encoded | T2IError], float]:
+    """Return the embedding of each condition, or why it has none, and the seconds it took."""
+    began = time.perf_counter()
+    found = _encode(pipeline, conditions)
+    return found, time.perf_counter() - began
+
+
+def _encode(
+    pipeline: Pipeline, conditions: Sequence[Condition | None]
+) -> dict[Condition | None, Encoded | T2IError]:
+    """Return the embedding of each condition, or why it has none."""
+    try:
+        embeddings = pipeline.encode(conditions)
+    except T2IError as error:
+        if len(conditions) == 1:
+            return {conditions[0]: error}
+        # One bad condition must not spoil the rest of the batch: find it.
+        return {c: e for condition in conditions for c, e in _encode(pipeline, [condition]).items()}
+    return {
+        # A copy: a row would keep the whole batch's memory.
+        condition: Encoded(embedding.clone(), pipeline.warnings(condition))
+        for condition, embedding in zip(conditions, embeddings, strict=True)
+    }
