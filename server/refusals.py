@@ -28,9 +28,12 @@ __all__ = [
     "queue_full",
     "request_id_reused",
     "unauthenticated",
+    "worker_lost",
 ]
 
 DOMAIN = "t2i"
+# When another worker has probably taken over, or the lost one is on its way back.
+_WORKER_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,12 @@ def not_ready(retry_seconds: float) -> Refusal:
     """Refuse a request because the models are still being loaded."""
     text = "the server is starting; its models are not loaded yet"
     return Refusal(_Answer(code_pb2.UNAVAILABLE, "STARTING", text, (_retry(retry_seconds),)))
+
+
+def worker_lost() -> Refusal:
+    """Refuse a request whose worker died; another one can take it."""
+    text = "the worker that drew it ended; ask again"
+    return Refusal(_Answer(code_pb2.UNAVAILABLE, "WORKER_LOST", text, (_retry(_WORKER_SECONDS),)))
 
 
 def deadline_out_of_reach(retry_seconds: float) -> Refusal:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 
-from server.backends import Drawn
+from server.backends import Drawn, WorkerLost
 from server.callers import priority_of
 from server.engine import (
     BackendFailed,
@@ -31,6 +31,7 @@ from server.refusals import (
     deadline_too_short,
     invalid,
     queue_full,
+    worker_lost,
 )
 from server.replays import Replays
 from server.requests import FORMATS, Ask, read_request, violation
@@ -242,6 +243,8 @@ async def _parts(ticket: Ticket) -> AsyncIterator[Part]:
     except tuple(_REFUSALS) as error:
         raise _refusal(error) from None
     except BackendFailed as failure:
+        if isinstance(failure.__cause__, WorkerLost):
+            raise worker_lost() from None
         raise failure.__cause__ or failure from None
 
 

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
     from t2i.pipeline import GenerationWarning, PipelineInfo
 
-__all__ = ["Backend", "Batch", "Drawn", "Item"]
+__all__ = ["Backend", "Batch", "Drawn", "Item", "WorkerLost"]
+
+
+class WorkerLost(Exception):
+    """A worker ended with the batch that it held. Drawing it again is worth trying."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,9 @@ class Backend(Protocol):
             items: what to draw.
             begin: to be called once, from any thread, when a worker starts on them; tells for each
                 whether it is still wanted. What is not is not drawn.
+
+        Raises:
+            WorkerLost: the worker ended.
         """
 
     def watch(self, changed: Callable[[bool], None]) -> None:

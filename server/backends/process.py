@@ -16,14 +16,14 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.context import SpawnProcess
 from typing import TYPE_CHECKING
 
-from server.backends import Batch, Drawn, Item
+from server.backends import Batch, Drawn, Item, WorkerLost
 from server.backends.worker import Job, Loaded, work
 from t2i.errors import T2IError
 
 if TYPE_CHECKING:
     from t2i.pipeline import PipelineInfo
 
-__all__ = ["ProcessBackend", "WorkerLost"]
+__all__ = ["ProcessBackend"]
 
 _log = logging.getLogger("t2i.server")
 
@@ -32,10 +32,6 @@ _CPU_BATCH = 1
 # Pauses before a dead worker is started again; they double while it keeps dying.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
 _END_SECONDS = 5.0
-
-
-class WorkerLost(Exception):
-    """A worker process ended while it held a batch."""
 
 
 class ProcessBackend:
@@ -74,6 +70,11 @@ class ProcessBackend:
     def pids(self) -> list[int]:
         """Process ids of the workers that are ready."""
         return [worker.pid for worker in self._workers if worker.ready]
+
+    @property
+    def busy(self) -> int:
+        """How many workers draw a batch."""
+        return sum(worker.busy for worker in self._workers)
 
     def watch(self, changed: Callable[[bool], None]) -> None:
         """Have it told, on the event loop, whenever the last worker is lost or one is back."""
@@ -192,6 +193,7 @@ class _Worker:
         self.number = number
         self.pause = _FIRST_PAUSE
         self.ready = False
+        self.busy = False
         self._process: SpawnProcess | None = None
         self._watched: asyncio.AbstractEventLoop | None = None
 
@@ -216,11 +218,14 @@ class _Worker:
         return loaded
 
     def ask(self, job: Job) -> Batch:
+        self.busy = True
         try:
             self._connection.send(job)
-        except (BrokenPipeError, ConnectionResetError, OSError) as error:
+            batch = self._receive()
+        except (BrokenPipeError, ConnectionResetError) as error:
             raise self._gone() from error
-        batch = self._receive()
+        finally:
+            self.busy = False
         assert isinstance(batch, Batch)
         self.pause = _FIRST_PAUSE
         return batch

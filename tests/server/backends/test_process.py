@@ -15,8 +15,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from server.app import Server
-from server.backends import Batch, Drawn, Item
-from server.backends.process import ProcessBackend, WorkerLost
+from server.backends import Batch, Drawn, Item, WorkerLost
+from server.backends.process import ProcessBackend
 from server.settings import Settings
 from t2i.client import AsyncClient
 from t2i.conditions import Label, Text
@@ -97,15 +97,20 @@ async def test_a_server_whose_only_worker_dies_says_so_and_is_back(bundle: Path)
                 return int((await stub.Check(health_pb2.HealthCheckRequest())).status)
 
             assert await health() == SERVING
-            os.kill(backend.pids[0], signal.SIGKILL)
+            (pid,) = backend.pids
+            # Held still, so that it has the request for certain when it dies.
+            os.kill(pid, signal.SIGSTOP)
+            client = AsyncClient(server.address)
+            asked = asyncio.create_task(client.generate_images("a red bird", seeds=[1]))
+            await until(lambda: backend.busy == 1)
+            os.kill(pid, signal.SIGKILL)
             began = time.monotonic()
             while await health() == SERVING:
                 await asyncio.sleep(0.01)
             assert time.monotonic() - began < 1.0
-            # Asked meanwhile, it draws as soon as the worker is there again.
-            async with AsyncClient(server.address) as client:
-                result = await client.generate_images("a red bird", seeds=[1])
-            assert len(result.images) == 1
+            # The client asks again by itself, and is answered once the worker is back.
+            async with client:
+                assert len((await asked).images) == 1
             assert await health() == SERVING
     finally:
         await server.stop(0)
