@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import json
 import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import grpc
@@ -20,6 +24,7 @@ from server.backends.thread import ThreadBackend
 from server.calibration import examples
 from server.engine import Engine
 from server.guard import Guard
+from server.lag import LagProbe
 from server.models import Models
 from server.refusals import not_ready
 from server.replays import Replays
@@ -45,6 +50,7 @@ _MODELS: str = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].ful
 _HEALTH_NAMES = ("", _IMAGES, _MODELS)
 _PACKERS = 2
 _START_SECONDS = 2.0
+_SWITCH_SECONDS = 0.0005
 # Ends health watchers, which never end by themselves, once our own calls are done.
 _LAST_BYTES_SECONDS = 1.0
 # A message over our own limit is refused with a reason; over this, gRPC refuses it without one.
@@ -70,6 +76,8 @@ class Server:
         )
         replays = Replays(most_bytes=settings.replay_bytes, seconds=settings.replay_seconds)
         self._packers = ThreadPoolExecutor(_PACKERS, thread_name_prefix="pack")
+        self._lag = LagProbe()
+        self._replays = replays
         self._health = health.aio.HealthServicer()
         self._guard = Guard(max_request_bytes=settings.max_request_bytes, token=settings.token)
         self._models: Models | None = None
@@ -103,6 +111,14 @@ class Server:
     def waiting(self) -> int:
         """Pictures that wait for a worker."""
         return self._engine.waiting
+
+    def report(self) -> dict[str, object]:
+        """Return what the server did since it was ready, as JSON can hold it."""
+        return {
+            "engine": asdict(self._engine.counts),
+            "replayed": self._replays.replayed,
+            "event_loop": asdict(self._lag.lags()),
+        }
 
     def _loaded(self) -> Models:
         if self._models is None:
@@ -147,6 +163,11 @@ class Server:
             for item in examples(info):
                 await self._engine.calibrate(info.name, item)
         self._models = models
+        # Models, their libraries and the warm-up stay as long as the process: the collector need
+        # not go through a million objects again and again, and hold up every request meanwhile.
+        gc.collect()
+        gc.freeze()
+        self._lag.start()
         for name in _HEALTH_NAMES:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
@@ -168,6 +189,7 @@ class Server:
         if drain_seconds > _LAST_BYTES_SECONDS and not stopping.done():
             await self._server.stop(_LAST_BYTES_SECONDS)
         await stopping
+        self._lag.stop()
         await self._engine.close()
         await self._backend.close()
         self._packers.shutdown()
@@ -183,6 +205,9 @@ async def serve(settings: Settings) -> bool:
     Raises:
         T2IError: the address cannot be bound or a model cannot be loaded.
     """
+    # A thread that computes in Python keeps the interpreter for 5 ms unless told otherwise, and the
+    # event loop would wait that long for its turn.
+    sys.setswitchinterval(_SWITCH_SECONDS)
     signals = _Signals((signal.SIGTERM, signal.SIGINT))
     server = Server(settings)
     await server.start()
@@ -208,6 +233,8 @@ async def serve(settings: Settings) -> bool:
         await server.stop(0)
     await draining
     again.cancel()
+    if settings.report_file is not None:
+        write_atomically(settings.report_file, json.dumps(server.report(), indent=2).encode())
     _log.info("stopped")
     return was_loaded
 

@@ -70,7 +70,9 @@ class ThreadBackend:
         loop = asyncio.get_running_loop()
         pipeline = self._pipelines[model]
         conditions = list(dict.fromkeys(item.condition for item in items))
-        known = {c: found for c in conditions if (found := self._memory.recall(pipeline, c))}
+        known: dict[Condition | None, _Encoded | T2IError] = {
+            c: found for c in conditions if (found := self._memory.recall(pipeline, c))
+        }
         unknown = [condition for condition in conditions if condition not in known]
         encode_seconds = 0.0
         if unknown:
