@@ -112,6 +112,11 @@ class Server:
         """Pictures that wait for a worker."""
         return self._engine.waiting
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes that requests and their pictures hold until they are sent."""
+        return self._engine.held_bytes
+
     def report(self) -> dict[str, object]:
         """Return what the server did since it was ready, as JSON can hold it."""
         return {
@@ -195,8 +200,12 @@ class Server:
         self._packers.shutdown()
 
 
-async def serve(settings: Settings) -> bool:
+async def serve(settings: Settings, backend: Backend | None = None) -> bool:
     """Serve until SIGTERM or SIGINT; a second signal ends without waiting for running calls.
+
+    Args:
+        settings: how to serve.
+        backend: where pictures are drawn; by default in threads of this process.
 
     Returns:
         Whether nothing is left behind. False when a model was still being loaded: nothing can
@@ -209,7 +218,7 @@ async def serve(settings: Settings) -> bool:
     # event loop would wait that long for its turn.
     sys.setswitchinterval(_SWITCH_SECONDS)
     signals = _Signals((signal.SIGTERM, signal.SIGINT))
-    server = Server(settings)
+    server = Server(settings, backend)
     await server.start()
     _log.info("listening on %s, loading %s", server.address, ", ".join(settings.models))
     loading = asyncio.create_task(server.load())

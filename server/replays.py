@@ -29,9 +29,7 @@ REPLAY_SECONDS = 600.0
 _IDS = 10_000
 
 M = TypeVar("M", bound=Message)
-Asked: TypeAlias = (
-    image_service_pb2.GenerateRequest | image_service_pb2.GenerateImagesRequest
-)
+Asked: TypeAlias = image_service_pb2.GenerateRequest | image_service_pb2.GenerateImagesRequest
 
 
 @dataclass(slots=True, eq=False)

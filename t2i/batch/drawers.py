@@ -129,9 +129,7 @@ class ServiceDrawer:
     def __init__(self, address: str, model: str | None = None) -> None:
         from t2i.client import Client
 
-        self._client = Client(
-            address, timeout=_TIMEOUT_S, max_retries=_RETRIES, priority="batch"
-        )
+        self._client = Client(address, timeout=_TIMEOUT_S, max_retries=_RETRIES, priority="batch")
         try:
             # Patience is for a service that is full, not for one that is not there at all.
             with Client(address) as asking:

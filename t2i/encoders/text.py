@@ -16,7 +16,6 @@ from t2i.conditions import Text
 
 __all__ = ["TextEncoder"]
 
-A = TypeVar("A")
 T = TypeVar("T")
 
 CACHED_CAPTIONS = 4096
@@ -116,23 +115,20 @@ class TextEncoder(ABC):
         """Return the embeddings `(n, dim)` of captions that run as one batch."""
 
     def _encode_alone(self, captions: list[str]) -> list[Tensor]:
-        # The longest first, so that the cores end at about the same time: one that came to a long
-        # caption last would be waited for.
-        order = sorted(range(len(captions)), key=lambda place: -len(captions[place]))
-        embeddings = self._apart(
-            lambda place: self._embed([captions[place]])[0].float().clone(), order
-        )
-        found = dict(zip(order, embeddings, strict=True))
-        return [found[place] for place in range(len(captions))]
+        return self._apart(lambda caption: self._embed([caption])[0].float().clone(), captions)
 
-    def _apart(self, function: Callable[[A], T], pieces: list[A]) -> list[T]:
-        """Return `function(piece)` for each piece, each computed alone."""
-        if not pieces:
+    def _apart(self, function: Callable[[str], T], captions: list[str]) -> list[T]:
+        """Return `function(caption)` for each caption, each computed alone."""
+        if not captions:
             return []
         if self.device.type == "cpu":
-            return run_apart(function, pieces)
+            # The longest first, so that the cores end at about the same time: one that came to a
+            # long caption last would be waited for.
+            order = sorted(range(len(captions)), key=lambda place: -len(captions[place]))
+            found = dict(zip(order, run_apart(function, [captions[n] for n in order]), strict=True))
+            return [found[place] for place in range(len(captions))]
         with torch.inference_mode():
-            return [function(piece) for piece in pieces]
+            return [function(caption) for caption in captions]
 
     def _recall(self, caption: str) -> Tensor | None:
         with self._lock:
