@@ -11,11 +11,11 @@ batches; each is worth nothing after its deadline. Three policies serve the same
 * `delay`: the same, and a batch that is not full waits for company until its oldest request has
   waited `--delay-ms`.
 
-For each load: the median and the 99th percentile of the time that requests took that were answered
-in time; goodput, the pictures drawn in time beside what the worker could draw; the share of requests
-refused when they came; the share of drawn pictures that came too late for anybody. And once with two
-callers, of which the modest one asks for its half of the worker and the greedy one for five times
-as much: what part of its half the modest one got. Prints JSON.
+For each load: the median and the 99th percentile of the time that requests took that were
+answered in time; goodput, the pictures drawn in time beside what the worker could draw; the share
+of requests refused when they came; the share of drawn pictures that came too late for anybody. And
+once with two callers, of which the modest one asks for its half of the worker and the greedy one
+for five times as much: what part of its half the modest one got. Prints JSON.
 """
 
 from __future__ import annotations

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import json
 import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import grpc
@@ -21,6 +25,7 @@ from server.backends.thread import ThreadBackend
 from server.calibration import examples
 from server.engine import Engine
 from server.guard import Guard
+from server.lag import LagProbe
 from server.models import Models
 from server.refusals import not_ready
 from server.replays import Replays
@@ -46,6 +51,7 @@ _MODELS: str = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].ful
 _HEALTH_NAMES = ("", _IMAGES, _MODELS)
 _PACKERS = 2
 _START_SECONDS = 2.0
+_SWITCH_SECONDS = 0.0005
 # Ends health watchers, which never end by themselves, once our own calls are done.
 _LAST_BYTES_SECONDS = 1.0
 # A message over our own limit is refused with a reason; over this, gRPC refuses it without one.
@@ -71,6 +77,8 @@ class Server:
         )
         replays = Replays(most_bytes=settings.replay_bytes, seconds=settings.replay_seconds)
         self._packers = ThreadPoolExecutor(_PACKERS, thread_name_prefix="pack")
+        self._lag = LagProbe()
+        self._replays = replays
         self._health = health.aio.HealthServicer()
         self._guard = Guard(max_request_bytes=settings.max_request_bytes, token=settings.token)
         self._models: Models | None = None
@@ -105,6 +113,19 @@ class Server:
     def waiting(self) -> int:
         """Pictures that wait for a worker."""
         return self._engine.waiting
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes that requests and their pictures hold until they are sent."""
+        return self._engine.held_bytes
+
+    def report(self) -> dict[str, object]:
+        """Return what the server did since it was ready, as JSON can hold it."""
+        return {
+            "engine": asdict(self._engine.counts),
+            "replayed": self._replays.replayed,
+            "event_loop": asdict(self._lag.lags()),
+        }
 
     def _loaded(self) -> Models:
         if self._models is None:
@@ -148,6 +169,11 @@ class Server:
             for item in examples(info):
                 await self._engine.calibrate(info.name, item)
         self._models = models
+        # Models, their libraries and the warm-up stay as long as the process: the collector need
+        # not go through a million objects again and again, and hold up every request meanwhile.
+        gc.collect()
+        gc.freeze()
+        self._lag.start()
         await self._tell_health(serving=True)
         self._backend.watch(self._can_draw)
 
@@ -180,6 +206,7 @@ class Server:
         if drain_seconds > _LAST_BYTES_SECONDS and not stopping.done():
             await self._server.stop(_LAST_BYTES_SECONDS)
         await stopping
+        self._lag.stop()
         await self._engine.close()
         await self._backend.close()
         self._packers.shutdown()
@@ -193,8 +220,12 @@ def _backend(settings: Settings) -> Backend:
     return kinds[settings.backend](workers=settings.workers, device=settings.device)
 
 
-async def serve(settings: Settings) -> bool:
+async def serve(settings: Settings, backend: Backend | None = None) -> bool:
     """Serve until SIGTERM or SIGINT; a second signal ends without waiting for running calls.
+
+    Args:
+        settings: how to serve.
+        backend: where pictures are drawn; by default in threads of this process.
 
     Returns:
         Whether nothing is left behind. False when a model was still being loaded: nothing can
@@ -203,8 +234,11 @@ async def serve(settings: Settings) -> bool:
     Raises:
         T2IError: the address cannot be bound or a model cannot be loaded.
     """
+    # A thread that computes in Python keeps the interpreter for 5 ms unless told otherwise, and the
+    # event loop would wait that long for its turn.
+    sys.setswitchinterval(_SWITCH_SECONDS)
     signals = _Signals((signal.SIGTERM, signal.SIGINT))
-    server = Server(settings)
+    server = Server(settings, backend)
     await server.start()
     _log.info("listening on %s, loading %s", server.address, ", ".join(settings.models))
     loading = asyncio.create_task(server.load())
@@ -228,6 +262,8 @@ async def serve(settings: Settings) -> bool:
         await server.stop(0)
     await draining
     again.cancel()
+    if settings.report_file is not None:
+        write_atomically(settings.report_file, json.dumps(server.report(), indent=2).encode())
     _log.info("stopped")
     return was_loaded
 

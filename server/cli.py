@@ -94,6 +94,11 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option("--port-file", type=_FILE, help="File to write the port to once it is bound.")
 @click.option(
+    "--report-file",
+    type=_FILE,
+    help="File to write what was drawn, refused and given up to when the server ends, as JSON.",
+)
+@click.option(
     "--log-level",
     default="info",
     type=click.Choice(["debug", "info", "warning", "error"]),
@@ -116,6 +121,7 @@ def main(
     tls_key: Path | None,
     token_file: Path | None,
     port_file: Path | None,
+    report_file: Path | None,
     log_level: str,
 ) -> None:
     """Draw pictures for programs that ask over gRPC.
@@ -145,6 +151,7 @@ def main(
             host=host,
             port=port,
             port_file=port_file,
+            report_file=report_file,
             device=device,
             backend=backend,
             workers=workers,

@@ -9,16 +9,18 @@ or its id. An id that comes back with another request is refused as long as it i
 from __future__ import annotations
 
 import asyncio
+import copy
 import hashlib
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import TypeAlias, TypeVar
 
 from google.protobuf.message import Message
 
 from server.refusals import request_id_reused
 from server.requests import is_request_id
+from t2i.protocol.v1 import image_service_pb2
 
 __all__ = ["REPLAY_BYTES", "REPLAY_SECONDS", "Replays"]
 
@@ -27,15 +29,7 @@ REPLAY_SECONDS = 600.0
 _IDS = 10_000
 
 M = TypeVar("M", bound=Message)
-
-
-class Request(Protocol):
-    """A message with an id."""
-
-    request_id: str
-
-    def SerializeToString(self, *, deterministic: bool = ...) -> bytes:
-        """Return its bytes."""
+Asked: TypeAlias = image_service_pb2.GenerateRequest | image_service_pb2.GenerateImagesRequest
 
 
 @dataclass(slots=True, eq=False)
@@ -77,7 +71,7 @@ class Replays:
         """What the answers hold."""
         return self._bytes
 
-    async def answer(self, request: Request, owner: str, draw: Callable[[], Awaitable[M]]) -> M:
+    async def answer(self, request: Asked, owner: str, draw: Callable[[], Awaitable[M]]) -> M:
         """Return the answer of a request: the one that it had before, or a new one.
 
         Raises:
@@ -93,7 +87,7 @@ class Replays:
         return message
 
     async def events(
-        self, request: Request, owner: str, draw: Callable[[], AsyncIterator[M]]
+        self, request: Asked, owner: str, draw: Callable[[], AsyncIterator[M]]
     ) -> AsyncGenerator[M, None]:
         """Yield the messages of a request: those that it had before, or new ones.
 
@@ -164,6 +158,9 @@ class Replays:
             self._drop_answer(entry)
 
 
-def _digest(request: Request) -> bytes:
+def _digest(request: Asked) -> bytes:
+    body = copy.deepcopy(request)
+    # Its letters may be upper or lower case.
+    body.request_id = ""
     name = type(request).__name__.encode()
-    return hashlib.sha256(name + request.SerializeToString(deterministic=True)).digest()
+    return hashlib.sha256(name + body.SerializeToString(deterministic=True)).digest()

@@ -29,6 +29,7 @@ class Settings:
         host: address to listen on. Other than loopback it needs `tls_cert`, `tls_key` and `token`.
         port: TCP port, 0 to 65535; 0 takes a free one.
         port_file: file to write the chosen port to, for scripts that asked for port 0.
+        report_file: file to write what the server did to when it ends, as JSON.
         device: torch device, such as "cpu" or "cuda:0"; None lets the pipeline choose.
         backend: where pictures are drawn: "thread", in this process, or "process", in workers of
             their own.
@@ -52,6 +53,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 50051
     port_file: Path | None = None
+    report_file: Path | None = None
     device: str | None = None
     backend: BackendName = "thread"
     workers: int | None = None

@@ -122,7 +122,8 @@ class Engine:
         cost = self._scheduler.cost(_bucket(model, [item]))
         for size in (1, self._scheduler.room):
             for warm in (False, True, True):
-                batch = await self._backend.run(model, [item] * size, lambda n=size: [True] * n)
+                wanted = [True] * size
+                batch = await self._backend.run(model, [item] * size, wanted.copy)
                 for outcome in batch.outcomes:
                     if isinstance(outcome, T2IError):
                         raise outcome

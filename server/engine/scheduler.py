@@ -185,9 +185,10 @@ class Scheduler:
         cost = self.cost(place.bucket)
         most = cost.largest(place.deadline - starts - self.after.upper, now)
         full = min(self.room, sum(q.pictures(place.bucket) for q in self._queues.values()))
-        if most < full and math.floor(most) * cost.run(full) < _WORTH * full * cost.run(most):
-            return 0.0
-        return most
+        if most >= full:
+            return most
+        small = math.floor(most)
+        return small if small * cost.run(full) >= _WORTH * full * cost.run(small) else 0.0
 
     def free_at(self, now: float) -> float:
         """Return when a worker will probably be free for another batch."""

@@ -1,0 +1,104 @@
+"""A server whose model draws nothing: what is left is the cost of the service itself.
+
+    python -m benchmarks.timed_backend --port-file port
+    python -m benchmarks.timed_backend --port-file port --fixed-ms 4 --each-ms 2
+
+Its one model, `timed`, takes captions and answers grey pictures. A batch takes as long as the
+options say, asleep, so that no core is needed for it; by default no time at all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from server.app import serve
+from server.backends import Batch, Drawn, Item
+from server.settings import Settings
+from t2i.pipeline import PipelineInfo
+
+RESOLUTIONS = (16, 32, 64)
+INFO = PipelineInfo(
+    name="timed",
+    version="1",
+    checksum="0" * 64,
+    conditions=("text",),
+    resolutions=RESOLUTIONS,
+    encoder="none",
+    embedding_size=1,
+    labels=(),
+    parameters=0,
+)
+
+
+class TimedBackend:
+    """Takes `fixed` and `each` for every picture, and draws grey; one batch at a time.
+
+    Args:
+        fixed: seconds a batch.
+        each: seconds a picture.
+        batch: pictures in a batch.
+
+    Attributes:
+        batches: sizes of the batches drawn since it was loaded.
+    """
+
+    workers = 1
+
+    def __init__(self, fixed: float = 0.0, each: float = 0.0, batch: int = 16) -> None:
+        self.best_batch = batch
+        self.batches: list[int] = []
+        self._fixed = fixed
+        self._each = each
+        self._worker = asyncio.Semaphore(1)
+        self._grey = tuple(np.full((side, side, 3), 128, np.uint8) for side in RESOLUTIONS)
+
+    async def load(self, models: Sequence[str]) -> Sequence[PipelineInfo]:
+        """Describe the model."""
+        return [INFO]
+
+    async def run(
+        self, model: str, items: Sequence[Item], begin: Callable[[], Sequence[bool]]
+    ) -> Batch:
+        """Take the time of a batch."""
+        async with self._worker:
+            wanted = begin()
+            size = sum(wanted)
+            seconds = self._fixed + self._each * size if size else 0.0
+            if size:
+                self.batches.append(size)
+            if seconds:
+                await asyncio.sleep(seconds)
+            return Batch([Drawn(self._grey) if keep else None for keep in wanted], 0.0, seconds)
+
+    async def close(self) -> None:
+        """Do nothing: there is nothing to release."""
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--port-file", type=Path, required=True)
+    parser.add_argument("--report-file", type=Path)
+    parser.add_argument("--fixed-ms", type=float, default=0.0)
+    parser.add_argument("--each-ms", type=float, default=0.0)
+    parser.add_argument("--batch", type=int, default=16)
+    options = parser.parse_args()
+    settings = Settings(
+        models=("timed",), port=0, port_file=options.port_file, report_file=options.report_file
+    )
+
+    async def run() -> None:
+        await serve(
+            settings, TimedBackend(options.fixed_ms / 1e3, options.each_ms / 1e3, options.batch)
+        )
+
+    asyncio.run(run())
+
+
+if __name__ == "__main__":
+    main()
