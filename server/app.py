@@ -29,9 +29,10 @@ from server.lag import LagProbe
 from server.models import Models
 from server.refusals import not_ready
 from server.replays import Replays
-from server.security import load_credentials
+from server.security import Certificates
 from server.service import ImageService, ModelService
 from server.settings import BackendName, Settings
+from server.tokens import Tokens
 from t2i.errors import InvalidInput
 from t2i.files import write_atomically
 from t2i.protocol.v1 import (
@@ -56,6 +57,11 @@ _SWITCH_SECONDS = 0.0005
 _LAST_BYTES_SECONDS = 1.0
 # A message over our own limit is refused with a reason; over this, gRPC refuses it without one.
 _GRPC_LIMIT_FACTOR = 16
+_METADATA_BYTES = 16 * 1024
+_HANDSHAKE_MS = 10_000
+_IDLE_MS = 15 * 60 * 1000
+_KEEPALIVE_MS, _KEEPALIVE_ANSWER_MS = 60_000, 20_000
+_PING_MS = 10_000
 
 
 class Server:
@@ -80,21 +86,15 @@ class Server:
         self._lag = LagProbe()
         self._replays = replays
         self._health = health.aio.HealthServicer()
-        self._guard = Guard(max_request_bytes=settings.max_request_bytes, token=settings.token)
+        tokens = _tokens(settings)
+        self._guard = Guard(max_request_bytes=settings.max_request_bytes, tokens=tokens)
         self._models: Models | None = None
         self._tellings: set[asyncio.Task[None]] = set()
         self._server = grpc.aio.server(
             interceptors=[self._guard],
-            options=[
-                # Two servers on one port would share its calls at random.
-                ("grpc.so_reuseport", 0),
-                (
-                    "grpc.max_receive_message_length",
-                    settings.max_request_bytes * _GRPC_LIMIT_FACTOR,
-                ),
-            ],
+            options=_options(settings),
         )
-        images = ImageService(self._engine, self._loaded, self._packers, replays)
+        images = ImageService(self._engine, self._loaded, self._packers, replays, tokens)
         image_service_pb2_grpc.add_ImageServiceServicer_to_server(images, self._server)
         models = ModelService(self._loaded)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, self._server)
@@ -142,7 +142,9 @@ class Server:
         await self._tell_health(serving=False)
         try:
             if settings.tls_cert is not None and settings.tls_key is not None:
-                credentials = load_credentials(settings.tls_cert, settings.tls_key)
+                credentials = Certificates(
+                    settings.tls_cert, settings.tls_key, settings.tls_client_ca
+                ).credentials()
                 self.port = self._server.add_secure_port(settings.address, credentials)
             else:
                 self.port = self._server.add_insecure_port(settings.address)
@@ -210,6 +212,37 @@ class Server:
         await self._engine.close()
         await self._backend.close()
         self._packers.shutdown()
+
+
+def _tokens(settings: Settings) -> Tokens | None:
+    if settings.tokens_file is not None:
+        return Tokens.from_file(settings.tokens_file)
+    return None if settings.token is None else Tokens.of_one(settings.token)
+
+
+def _options(settings: Settings) -> list[tuple[str, int]]:
+    """Return gRPC's own limits: what a connection may cost before a call is looked at."""
+    options = [
+        # Two servers on one port would share its calls at random.
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", settings.max_request_bytes * _GRPC_LIMIT_FACTOR),
+        ("grpc.max_metadata_size", _METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", 2 * _METADATA_BYTES),
+        ("grpc.max_concurrent_streams", settings.max_streams),
+        # Whoever connects and says nothing is let go.
+        ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
+        ("grpc.max_connection_idle_ms", _IDLE_MS),
+        # A caller that vanished without a word is noticed, and one that pings too much let go.
+        ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+        ("grpc.keepalive_timeout_ms", _KEEPALIVE_ANSWER_MS),
+        ("grpc.http2.min_ping_interval_without_data_ms", _PING_MS),
+    ]
+    if settings.connection_seconds:
+        options += [
+            ("grpc.max_connection_age_ms", int(settings.connection_seconds * 1e3)),
+            ("grpc.max_connection_age_grace_ms", int(settings.drain_seconds * 1e3)),
+        ]
+    return options
 
 
 def _backend(settings: Settings) -> Backend:

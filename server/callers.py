@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 from server.engine import Priority
 from server.refusals import Violation, invalid
+from server.tokens import Grant
 
 __all__ = ["PRIORITY_KEY", "Caller", "caller_of", "priority_of"]
 
@@ -24,27 +25,34 @@ class Caller(NamedTuple):
     Attributes:
         name: whom the workers are shared between: a machine, or on this machine a connection.
         owner: whose request ids they are: the token's, or empty without tokens.
+        grant: what the token allows; None without tokens.
     """
 
     name: str
     owner: str
+    grant: Grant | None = None
 
 
-def caller_of(peer: str, metadata: Iterable[tuple[str, str | bytes]]) -> Caller:
+def caller_of(
+    peer: str, metadata: Iterable[tuple[str, str | bytes]], grant: Grant | None = None
+) -> Caller:
     """Return who calls.
 
-    One token is known to all callers and tells none apart, so machines are told apart. All of this
-    machine have one address: there every connection counts as a caller.
+    Tokens with names tell callers apart. A single token is known to all of them, so machines are
+    told apart. All of this machine have one address: there every connection counts as a caller.
 
     Args:
         peer: as gRPC tells it, such as `ipv4:10.0.0.7:41234`.
         metadata: of a call that was let in.
+        grant: what its token allows.
     """
     address = unquote(peer)
     host = address.partition(":")[2].rpartition(":")[0]
     name = address if not host or host.startswith(_THIS_MACHINE) else host
     tokens = [value for key, value in metadata if key == "authorization"]
-    return Caller(name, _digest(tokens[0]) if tokens else "")
+    if grant is not None and grant.name:
+        name = grant.name
+    return Caller(name, _digest(tokens[0]) if tokens else "", grant)
 
 
 def priority_of(metadata: Iterable[tuple[str, str | bytes]]) -> Priority:

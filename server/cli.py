@@ -87,10 +87,32 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--tls-cert", type=_FILE, help="PEM file with the certificate chain.")
 @click.option("--tls-key", type=_FILE, help="PEM file with the certificate's private key.")
 @click.option(
+    "--tls-client-ca",
+    type=_FILE,
+    help="PEM file with authorities: callers must show a certificate of theirs.",
+)
+@click.option(
     "--token-file",
     type=_FILE,
     help="File with the token that callers must send as 'authorization: Bearer TOKEN'.  [default: "
     f"the environment variable {TOKEN_VARIABLE}, or no token]",
+)
+@click.option(
+    "--tokens",
+    "tokens_file",
+    type=_FILE,
+    help="TOML file with several tokens: a table a caller with token, and if wanted "
+    "pictures_per_second and pictures_per_day. Read again when it changes.",
+)
+@click.option(
+    "--max-streams",
+    default=_DEFAULTS.max_streams,
+    help="Calls at the same time on one connection.",
+)
+@click.option(
+    "--connection-seconds",
+    default=_DEFAULTS.connection_seconds,
+    help="Age at which a connection is to be made anew; 0 for any.",
 )
 @click.option("--port-file", type=_FILE, help="File to write the port to once it is bound.")
 @click.option(
@@ -119,7 +141,11 @@ def main(
     drain_seconds: float,
     tls_cert: Path | None,
     tls_key: Path | None,
+    tls_client_ca: Path | None,
     token_file: Path | None,
+    tokens_file: Path | None,
+    max_streams: int,
+    connection_seconds: float,
     port_file: Path | None,
     report_file: Path | None,
     log_level: str,
@@ -163,7 +189,12 @@ def main(
             drain_seconds=drain_seconds,
             tls_cert=tls_cert,
             tls_key=tls_key,
-            token=read_token(token_file),
+            tls_client_ca=tls_client_ca,
+            # The variable is for callers as well; a file of tokens goes before it.
+            token=None if tokens_file and not token_file else read_token(token_file),
+            tokens_file=tokens_file,
+            max_streams=max_streams,
+            connection_seconds=connection_seconds,
         )
         # Imported late, so that --help and a wrong option answer at once.
         with needs_extra("server"):

@@ -8,13 +8,11 @@ inside, and the log holds the rest under the request's id.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import inspect
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from typing import Any, TypeAlias
 
@@ -25,6 +23,7 @@ from grpc_status import rpc_status
 from server.callers import Caller, caller_of
 from server.refusals import Refusal, internal, malformed, unauthenticated
 from server.requests import is_request_id
+from server.tokens import Grant, Tokens
 
 __all__ = ["CALLER", "REQUEST_ID", "Guard"]
 
@@ -54,13 +53,13 @@ class Guard(grpc.aio.ServerInterceptor):
 
     Args:
         max_request_bytes: size of a request message.
-        token: what calls must carry as `authorization: Bearer TOKEN`; None for no check.
+        tokens: what calls must carry as `authorization: Bearer TOKEN`; None for no check.
     """
 
-    def __init__(self, *, max_request_bytes: int, token: str | None) -> None:
+    def __init__(self, *, max_request_bytes: int, tokens: Tokens | None) -> None:
         self._max_request_bytes = max_request_bytes
-        self._token_digest = None if token is None else _digest(f"Bearer {token}")
-        self._wrapped: dict[tuple[str, bool], _Handler] = {}
+        self._tokens = tokens
+        self._wrapped: dict[str, _Handler] = {}
         self._running = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -76,23 +75,28 @@ class Guard(grpc.aio.ServerInterceptor):
     ) -> _Handler | None:
         """Return the handler of a call, wrapped; None for a method that nobody serves."""
         method = handler_call_details.method
-        admitted = self._admits(method, handler_call_details.invocation_metadata)
-        key = (method, admitted)
-        if key not in self._wrapped:
+        if method not in self._wrapped:
             handler = await continuation(handler_call_details)
             if handler is None:
                 return None
-            self._wrapped[key] = self._wrap(method, handler, admitted)
-        return self._wrapped[key]
+            self._wrapped[method] = self._wrap(method, handler)
+        return self._wrapped[method]
 
-    def _admits(self, method: str, metadata: Any) -> bool:
-        if self._token_digest is None or method.startswith(_OPEN_TO_ALL):
-            return True
+    def grant(self, method: str, metadata: Iterable[tuple[str, str | bytes]]) -> Grant | None:
+        """Return what a call's token allows; None where none is asked for.
+
+        Raises:
+            Refusal: UNAUTHENTICATED, where it is missing or wrong.
+        """
+        if self._tokens is None or method.startswith(_OPEN_TO_ALL):
+            return None
         given = [value for key, value in metadata if key == "authorization"]
-        # Digests have one length, so that the comparison tells nothing of the token's.
-        return len(given) == 1 and hmac.compare_digest(_digest(given[0]), self._token_digest)
+        found = self._tokens.find(given[0] if len(given) == 1 else None)
+        if found is None:
+            raise unauthenticated()
+        return found
 
-    def _wrap(self, method: str, handler: _Handler, admitted: bool) -> _Handler:
+    def _wrap(self, method: str, handler: _Handler) -> _Handler:
         behavior: Any = (
             handler.unary_unary
             or handler.unary_stream
@@ -104,7 +108,7 @@ class Guard(grpc.aio.ServerInterceptor):
         async def answer(request: Any, context: _Context) -> Any:
             with _Call(self, method, request) as call:
                 try:
-                    call.check(admitted, context)
+                    call.check(context)
                     return await behavior(_checked(request), context)
                 except Exception as error:
                     await call.refuse(error, context)
@@ -112,7 +116,7 @@ class Guard(grpc.aio.ServerInterceptor):
         async def stream(request: Any, context: _Context) -> AsyncIterator[Any]:
             with _Call(self, method, request) as call:
                 try:
-                    call.check(admitted, context)
+                    call.check(context)
                     async for message in behavior(_checked(request), context):
                         yield message
                 except Exception as error:
@@ -184,11 +188,11 @@ class _Call:
                 level, "%s %s %.1f ms request_id=%s", self._method, self._outcome, spent, self._id
             )
 
-    def check(self, admitted: bool, context: _Context) -> None:
+    def check(self, context: _Context) -> None:
         """Refuse a call without the token, and a message that could not be read."""
-        if not admitted:
-            raise unauthenticated()
-        CALLER.set(caller_of(context.peer(), context.invocation_metadata() or ()))
+        metadata = context.invocation_metadata() or ()
+        grant = self._guard.grant(self._method, metadata)
+        CALLER.set(caller_of(context.peer(), metadata, grant))
         if isinstance(self._request, _Malformed):
             raise malformed(self._request.description)
 
@@ -216,7 +220,3 @@ async def _refusing(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         if isinstance(request, _Malformed):
             raise malformed(request.description)
         yield request
-
-
-def _digest(text: str | bytes) -> bytes:
-    return hashlib.sha256(text if isinstance(text, bytes) else text.encode()).digest()

@@ -25,6 +25,7 @@ __all__ = [
     "malformed",
     "model_not_found",
     "not_ready",
+    "over_quota",
     "queue_full",
     "request_id_reused",
     "unauthenticated",
@@ -133,6 +134,22 @@ def not_ready(retry_seconds: float) -> Refusal:
     """Refuse a request because the models are still being loaded."""
     text = "the server is starting; its models are not loaded yet"
     return Refusal(_Answer(code_pb2.UNAVAILABLE, "STARTING", text, (_retry(retry_seconds),)))
+
+
+def over_quota(limit: str, retry_seconds: float | None) -> Refusal:
+    """Refuse more pictures than the caller's token allows.
+
+    Args:
+        limit: which limit of the token it is.
+        retry_seconds: when there is room; None when the request alone is over the limit.
+    """
+    text = f"the token allows fewer {limit.replace('_', ' ')}"
+    text += "; ask for fewer" if retry_seconds is None else f"; come back in {retry_seconds:.1f} s"
+    failure = error_details_pb2.QuotaFailure(
+        violations=[error_details_pb2.QuotaFailure.Violation(subject=limit, description=text)]
+    )
+    details = (failure,) if retry_seconds is None else (failure, _retry(retry_seconds))
+    return Refusal(_Answer(code_pb2.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED", text, details))
 
 
 def worker_lost() -> Refusal:

@@ -36,6 +36,7 @@ class Certificates:
     key: Path
     client_ca: Path | None = None
     _seen: tuple[object, ...] = field(default=(), init=False)
+    _now: grpc.ServerCertificateConfiguration = field(init=False)
 
     def credentials(self) -> grpc.ServerCredentials:
         """Return the credentials of a server that asks for the files at each handshake.
@@ -43,9 +44,9 @@ class Certificates:
         Raises:
             InvalidInput: a file is not PEM, or the key is not the certificate's.
         """
-        self._seen = self._state()
+        self._seen, self._now = self._state(), self._read()
         return grpc.dynamic_ssl_server_credentials(
-            self._read(), self._fetch, require_client_authentication=self.client_ca is not None
+            self._now, self._fetch, require_client_authentication=self.client_ca is not None
         )
 
     def _read(self) -> grpc.ServerCertificateConfiguration:
@@ -67,19 +68,17 @@ class Certificates:
             ) from error
         return grpc.ssl_server_certificate_configuration([pair], root_certificates=roots)
 
-    def _fetch(self) -> grpc.ServerCertificateConfiguration | None:
-        """Return the files anew if they changed; called at each handshake, by gRPC's threads."""
+    def _fetch(self) -> grpc.ServerCertificateConfiguration:
+        """Return what holds; called at each handshake, by gRPC's threads."""
         try:
             state = self._state()
-            if state == self._seen:
-                return None
-            configuration = self._read()
+            if state != self._seen:
+                self._now = self._read()
+                self._seen = state
+                _log.info("certificate read anew")
         except (OSError, InvalidInput) as error:
             _log.error("the certificate stays as it was: %s", error)
-            return None
-        self._seen = state
-        _log.info("certificate read anew")
-        return configuration
+        return self._now
 
     def _state(self) -> tuple[object, ...]:
         files = [file for file in (self.cert, self.key, self.client_ca) if file is not None]

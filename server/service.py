@@ -30,11 +30,13 @@ from server.refusals import (
     deadline_passed,
     deadline_too_short,
     invalid,
+    over_quota,
     queue_full,
     worker_lost,
 )
 from server.replays import Replays
 from server.requests import FORMATS, Ask, read_request, violation
+from server.tokens import OverQuota, Tokens
 from t2i.errors import InvalidInput
 from t2i.pictures import encode_picture
 from t2i.protocol.v1 import (
@@ -61,6 +63,7 @@ class ImageService(image_service_pb2_grpc.ImageServiceServicer):
         models: returns the loaded models, or refuses while there are none.
         packers: threads that turn pictures into files.
         replays: the answers to requests that may be asked again.
+        tokens: what callers may have; None where nobody needs a token.
     """
 
     def __init__(
@@ -69,11 +72,13 @@ class ImageService(image_service_pb2_grpc.ImageServiceServicer):
         models: Callable[[], Models],
         packers: ThreadPoolExecutor,
         replays: Replays,
+        tokens: Tokens | None = None,
     ) -> None:
         self._engine = engine
         self._models = models
         self._packers = packers
         self._replays = replays
+        self._tokens = tokens
 
     async def Generate(
         self, request: image_service_pb2.GenerateRequest, context: _Context
@@ -143,6 +148,12 @@ class ImageService(image_service_pb2_grpc.ImageServiceServicer):
     def _submit(self, ask: Ask, request_bytes: int, context: _Context) -> Ticket:
         remaining: float | None = context.time_remaining()
         deadline = None if remaining is None else asyncio.get_running_loop().time() + remaining
+        grant = CALLER.get().grant
+        if self._tokens is not None and grant is not None:
+            try:
+                self._tokens.spend(grant, len(ask.items))
+            except OverQuota as over:
+                raise over_quota(over.limit, over.retry_seconds) from None
         pixels = sum(side * side for side in ask.model.resolutions)
         try:
             ticket = self._engine.submit(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
+from server.tokens import check_token
 from t2i.errors import InvalidInput
 
 __all__ = ["BACKENDS", "MAX_IMAGES", "MAX_RESPONSE_BYTES", "BackendName", "Settings"]
@@ -16,7 +17,6 @@ MAX_IMAGES = 16
 MAX_RESPONSE_BYTES = 4 * 1024 * 1024
 BackendName = Literal["thread", "process"]
 BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
-_TOKEN_CHARACTERS = 16
 _MIB = 1024 * 1024
 
 
@@ -43,7 +43,12 @@ class Settings:
         drain_seconds: how long a stopping server lets running requests finish.
         tls_cert: PEM file with the certificate chain.
         tls_key: PEM file with its private key.
+        tls_client_ca: PEM file with the authorities whose certificates callers must show.
         token: secret that every call must carry as `authorization: Bearer TOKEN`.
+        tokens_file: TOML file with several such secrets, by name; see `server.tokens.Tokens`.
+        max_streams: calls at the same time on one connection.
+        connection_seconds: age at which a connection is to be made anew, so that load spreads and
+            new certificates take hold; 0 for any.
 
     Raises:
         InvalidInput: a value is out of range, or a public address lacks TLS or token.
@@ -66,7 +71,11 @@ class Settings:
     drain_seconds: float = 30.0
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    tls_client_ca: Path | None = None
     token: str | None = field(default=None, repr=False)
+    tokens_file: Path | None = None
+    max_streams: int = 256
+    connection_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.models:
@@ -86,31 +95,38 @@ class Settings:
         _check_range("replay_seconds", self.replay_seconds, 0, 86400)
         _check_range("max_request_bytes", self.max_request_bytes, 1024, MAX_RESPONSE_BYTES)
         _check_range("drain_seconds", self.drain_seconds, 0, 3600)
+        _check_range("max_streams", self.max_streams, 1, 100_000)
+        _check_range("connection_seconds", self.connection_seconds, 0, 30 * 86400)
         if (self.tls_cert is None) != (self.tls_key is None):
             given = "a certificate" if self.tls_key is None else "a key"
             raise InvalidInput(
                 "tls", given, f"only {given} is given", "give a certificate and its private key"
             )
-        for file in (self.tls_cert, self.tls_key):
+        for file in (self.tls_cert, self.tls_key, self.tls_client_ca):
             if file is not None and not file.is_file():
                 raise InvalidInput("tls", file, f"{file} is not a file", "give a PEM file")
-        if self.token is not None and (
-            len(self.token) < _TOKEN_CHARACTERS or not self.token.isascii() or " " in self.token
-        ):
-            # The value stays out of the message: messages end up in logs.
+        if self.tls_client_ca is not None and self.tls_cert is None:
             raise InvalidInput(
-                "token",
-                "(hidden)",
-                "is too short or not plain ASCII",
-                f"give at least {_TOKEN_CHARACTERS} letters and digits without spaces",
+                "tls_client_ca", self.tls_client_ca, "is given without a certificate", "give both"
             )
-        if not self.is_loopback and (self.tls_cert is None or self.token is None):
+        if self.token is not None:
+            check_token(self.token)
+        if self.token is not None and self.tokens_file is not None:
+            raise InvalidInput(
+                "tokens", self.tokens_file, "are given beside one token", "give one of the two"
+            )
+        if not self.is_loopback and (self.tls_cert is None or not self.has_tokens):
             raise InvalidInput(
                 "host",
                 self.host,
                 f"{self.host} can be reached from other machines",
                 "give a TLS certificate, its key and a token, or listen on 127.0.0.1",
             )
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether calls must carry a token."""
+        return self.token is not None or self.tokens_file is not None
 
     @property
     def is_loopback(self) -> bool:

@@ -124,7 +124,9 @@ class Tokens:
         Takes as long for a wrong token as for a right one.
         """
         self._refresh()
-        text = authorization.decode("latin-1") if isinstance(authorization, bytes) else authorization
+        text = (
+            authorization.decode("latin-1") if isinstance(authorization, bytes) else authorization
+        )
         given = _digest((text or "").removeprefix(_PREFIX))
         found = None
         for grant in self._grants:

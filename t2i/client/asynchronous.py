@@ -98,6 +98,9 @@ class AsyncClient:
             else the machine's own authorities. Any address but this machine's is encrypted.
         priority: `"interactive"`, or `"batch"` for work that may wait: the service draws it when
             no interactive request waits.
+        cert: PEM file with this caller's own certificate, for a service that asks for one. Without
+            it `T2I_CERT`.
+        key: PEM file with its private key. Without it `T2I_KEY`.
 
     Raises:
         InvalidInput: one of these values cannot be used.
@@ -112,8 +115,10 @@ class AsyncClient:
         token: str | None = None,
         ca: str | os.PathLike[str] | None = None,
         priority: Priority = "interactive",
+        cert: str | os.PathLike[str] | None = None,
+        key: str | os.PathLike[str] | None = None,
     ) -> None:
-        self._connection = Connection.of(address, token, ca, priority)
+        self._connection = Connection.of(address, token, ca, priority, cert, key)
         self._settings = Settings(timeout=timeout, max_retries=max_retries)
         # A channel belongs to a running event loop, so it is opened by the first call.
         self._opened: grpc.aio.Channel | None = None

@@ -45,12 +45,16 @@ class Connection:
             machine's own authorities.
         priority: which requests of this service go first; sent as `t2i-priority` unless it is
             `"interactive"`.
+        cert: PEM file with the caller's own certificate, for a server that asks for one.
+        key: PEM file with its private key; given exactly when `cert` is.
     """
 
     address: str
     token: str | None = field(default=None, repr=False)
     ca: str | os.PathLike[str] | None = None
     priority: Priority = "interactive"
+    cert: str | os.PathLike[str] | None = None
+    key: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
         if not _host(self.address):
@@ -74,8 +78,14 @@ class Connection:
                 f"{shown(self.priority)} is unknown",
                 f"give {' or '.join(get_args(Priority))}",
             )
-        if self.ca is not None and not Path(self.ca).is_file():
-            raise InvalidInput("ca", self.ca, f"there is no file {self.ca}", "give a PEM file")
+        for name, file in (("ca", self.ca), ("cert", self.cert), ("key", self.key)):
+            if file is not None and not Path(file).is_file():
+                raise InvalidInput(name, file, f"there is no file {file}", "give a PEM file")
+        if (self.cert is None) != (self.key is None):
+            missing = "key" if self.key is None else "cert"
+            raise InvalidInput(
+                missing, None, "is missing", "give a certificate and its private key, or neither"
+            )
 
     @classmethod
     def of(
@@ -84,20 +94,27 @@ class Connection:
         token: str | None = None,
         ca: str | os.PathLike[str] | None = None,
         priority: Priority = "interactive",
+        cert: str | os.PathLike[str] | None = None,
+        key: str | os.PathLike[str] | None = None,
         environment: Mapping[str, str] = os.environ,
     ) -> Connection:
-        """Return a connection of what was given, else of T2I_ADDRESS, T2I_TOKEN and T2I_CA."""
+        """Return a connection of what was given, else of T2I_ADDRESS, T2I_TOKEN and T2I_CA.
+
+        Also of T2I_CERT and T2I_KEY.
+        """
         return cls(
             address or environment.get("T2I_ADDRESS") or DEFAULT_ADDRESS,
             token or environment.get("T2I_TOKEN") or None,
             ca or environment.get("T2I_CA") or None,
             priority,
+            cert or environment.get("T2I_CERT") or None,
+            key or environment.get("T2I_KEY") or None,
         )
 
     @property
     def encrypted(self) -> bool:
         """Whether the connection uses TLS."""
-        return self.ca is not None or not _is_this_machine(self.address)
+        return self.ca is not None or self.cert is not None or not _is_this_machine(self.address)
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
@@ -120,8 +137,13 @@ class Connection:
         return grpc.aio.secure_channel(self.address, self._credentials(), options=OPTIONS)
 
     def _credentials(self) -> grpc.ChannelCredentials:
-        authority = None if self.ca is None else Path(self.ca).read_bytes()
-        return grpc.ssl_channel_credentials(root_certificates=authority)
+        authority, key, chain = (
+            None if file is None else Path(file).read_bytes()
+            for file in (self.ca, self.key, self.cert)
+        )
+        return grpc.ssl_channel_credentials(
+            root_certificates=authority, private_key=key, certificate_chain=chain
+        )
 
 
 def _host(address: str) -> str:

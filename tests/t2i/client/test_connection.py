@@ -61,6 +61,18 @@ def test_a_missing_certificate_is_named(tmp_path: Path) -> None:
         Connection(DEFAULT_ADDRESS, ca=tmp_path / "none.pem")
 
 
+def test_a_certificate_goes_with_its_key(tmp_path: Path) -> None:
+    file = tmp_path / "own.pem"
+    file.write_text("x")
+    with pytest.raises(InvalidInput, match=r"key: is missing; give a certificate and its"):
+        Connection(DEFAULT_ADDRESS, cert=file)
+    with pytest.raises(InvalidInput, match=r"cert: is missing"):
+        Connection(DEFAULT_ADDRESS, key=file)
+    known = {"T2I_CERT": str(file), "T2I_KEY": str(file)}
+    connection = Connection.of(environment=known)
+    assert (connection.cert, connection.key) == (str(file), str(file)) and connection.encrypted
+
+
 async def test_a_certificate_lets_in_and_a_strangers_does_not(tmp_path: Path) -> None:
     authority, stranger = trustme.CA(), trustme.CA()
     own = authority.issue_cert("localhost", "127.0.0.1")
