@@ -75,6 +75,9 @@ class TimedBackend:
                 await asyncio.sleep(seconds)
             return Batch([Drawn(self._grey) if keep else None for keep in wanted], 0.0, seconds)
 
+    def watch(self, changed: Callable[[bool], None]) -> None:
+        """Do nothing: it always can draw."""
+
     async def close(self) -> None:
         """Do nothing: there is nothing to release."""
 
