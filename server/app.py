@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
+from wsgiref.simple_server import WSGIServer
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -32,6 +33,7 @@ from server.replays import Replays
 from server.security import Certificates
 from server.service import ImageService, ModelService
 from server.settings import BackendName, Settings
+from server.telemetry import Metrics
 from server.tokens import Tokens
 from t2i.errors import InvalidInput
 from t2i.files import write_atomically
@@ -87,14 +89,27 @@ class Server:
         self._replays = replays
         self._health = health.aio.HealthServicer()
         tokens = _tokens(settings)
-        self._guard = Guard(max_request_bytes=settings.max_request_bytes, tokens=tokens)
+        self._serving = False
+        self._metrics = Metrics(self._engine, replays, self._lag, lambda: self._serving)
+        self._guard = Guard(
+            max_request_bytes=settings.max_request_bytes, tokens=tokens, done=self._metrics.done
+        )
         self._models: Models | None = None
+        self._metrics_server: WSGIServer | None = None
+        self.metrics_port: int | None = None
         self._tellings: set[asyncio.Task[None]] = set()
         self._server = grpc.aio.server(
             interceptors=[self._guard],
             options=_options(settings),
         )
-        images = ImageService(self._engine, self._loaded, self._packers, replays, tokens)
+        images = ImageService(
+            self._engine,
+            self._loaded,
+            self._packers,
+            replays,
+            tokens=tokens,
+            answered=self._metrics.answered,
+        )
         image_service_pb2_grpc.add_ImageServiceServicer_to_server(images, self._server)
         models = ModelService(self._loaded)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, self._server)
@@ -155,6 +170,9 @@ class Server:
                 f"{settings.address} cannot be bound",
                 "choose a free port (0 finds one) and an address of this machine",
             ) from error
+        if settings.metrics is not None:
+            host, port = settings.metrics
+            self._metrics_server, self.metrics_port = self._metrics.serve(host, port)
         await self._server.start()
         if settings.port_file is not None:
             write_atomically(settings.port_file, f"{self.port}\n".encode())
@@ -186,6 +204,7 @@ class Server:
         telling.add_done_callback(self._tellings.discard)
 
     async def _tell_health(self, *, serving: bool) -> None:
+        self._serving = serving
         status = health_pb2.HealthCheckResponse
         for name in _HEALTH_NAMES:
             await self._health.set(name, status.SERVING if serving else status.NOT_SERVING)
@@ -212,6 +231,9 @@ class Server:
         await self._engine.close()
         await self._backend.close()
         self._packers.shutdown()
+        if self._metrics_server is not None:
+            await asyncio.to_thread(self._metrics_server.shutdown)
+            self._metrics_server.server_close()
 
 
 def _tokens(settings: Settings) -> Tokens | None:

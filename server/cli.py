@@ -121,6 +121,17 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     help="File to write what was drawn, refused and given up to when the server ends, as JSON.",
 )
 @click.option(
+    "--metrics",
+    metavar="HOST:PORT",
+    help="Where Prometheus may fetch /metrics, such as 127.0.0.1:9090. Without it, nowhere.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    help="Log lines for people, or a JSON object each.",
+)
+@click.option(
     "--log-level",
     default="info",
     type=click.Choice(["debug", "info", "warning", "error"]),
@@ -148,6 +159,8 @@ def main(
     connection_seconds: float,
     port_file: Path | None,
     report_file: Path | None,
+    metrics: str | None,
+    log_format: str,
     log_level: str,
 ) -> None:
     """Draw pictures for programs that ask over gRPC.
@@ -170,6 +183,12 @@ def main(
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     logging.getLogger("t2i").setLevel(log_level.upper())
+    if log_format == "json":
+        # Imported late, like the server itself.
+        with needs_extra("server"):
+            from server.telemetry import JsonLines
+
+        logging.getLogger().handlers[0].setFormatter(JsonLines())
     try:
         host, port = _split(address)
         settings = Settings(
@@ -195,6 +214,7 @@ def main(
             tokens_file=tokens_file,
             max_streams=max_streams,
             connection_seconds=connection_seconds,
+            metrics=None if metrics is None else _split(metrics),
         )
         # Imported late, so that --help and a wrong option answer at once.
         with needs_extra("server"):

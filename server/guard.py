@@ -23,6 +23,7 @@ from grpc_status import rpc_status
 from server.callers import Caller, caller_of
 from server.refusals import Refusal, internal, malformed, unauthenticated
 from server.requests import is_request_id
+from server.telemetry import Done
 from server.tokens import Grant, Tokens
 
 __all__ = ["CALLER", "REQUEST_ID", "Guard"]
@@ -54,11 +55,19 @@ class Guard(grpc.aio.ServerInterceptor):
     Args:
         max_request_bytes: size of a request message.
         tokens: what calls must carry as `authorization: Bearer TOKEN`; None for no check.
+        done: told of every call of the project's own services that ended.
     """
 
-    def __init__(self, *, max_request_bytes: int, tokens: Tokens | None) -> None:
+    def __init__(
+        self,
+        *,
+        max_request_bytes: int,
+        tokens: Tokens | None,
+        done: Callable[[Done], None] | None = None,
+    ) -> None:
         self._max_request_bytes = max_request_bytes
         self._tokens = tokens
+        self._done = done
         self._wrapped: dict[str, _Handler] = {}
         self._running = 0
         self._idle = asyncio.Event()
@@ -154,6 +163,11 @@ class Guard(grpc.aio.ServerInterceptor):
             self._running += 1
             self._idle.clear()
 
+    def tell(self, call: Done) -> None:
+        """Pass on that a call ended."""
+        if self._done is not None and call.method.startswith(_OURS):
+            self._done(call)
+
     def leave(self, method: str) -> None:
         """Count a call that ended."""
         if method.startswith(_OURS):
@@ -168,7 +182,7 @@ class _Call:
     def __init__(self, guard: Guard, method: str, request: Any) -> None:
         self._guard, self._method, self._request = guard, method, request
         self._began = time.perf_counter()
-        self._outcome = "OK"
+        self._code, self._reason = "OK", ""
         given = getattr(request, "request_id", "")
         self._id = given if is_request_id(given) else str(uuid.uuid4())
 
@@ -180,12 +194,26 @@ class _Call:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._guard.leave(self._method)
         if kind is not None and not issubclass(kind, Exception):
-            self._outcome = "CANCELLED"
+            self._code = "CANCELLED"
+        seconds = time.perf_counter() - self._began
+        self._guard.tell(Done(self._method, self._code, self._reason, seconds, self._id))
         level = logging.INFO if self._method.startswith(_OURS) else logging.DEBUG
         if _log.isEnabledFor(level):
-            spent = (time.perf_counter() - self._began) * 1e3
+            outcome = f"{self._code} ({self._reason})" if self._reason else self._code
             _log.log(
-                level, "%s %s %.1f ms request_id=%s", self._method, self._outcome, spent, self._id
+                level,
+                "%s %s %.1f ms request_id=%s",
+                self._method,
+                outcome,
+                seconds * 1e3,
+                self._id,
+                extra={
+                    "method": self._method,
+                    "code": self._code,
+                    "reason": self._reason,
+                    "milliseconds": round(seconds * 1e3, 3),
+                    "request_id": self._id,
+                },
             )
 
     def check(self, context: _Context) -> None:
@@ -199,14 +227,17 @@ class _Call:
     async def refuse(self, error: Exception, context: _Context) -> None:
         """End the call with the status of what went wrong."""
         if isinstance(error, grpc.aio.AbortError):
-            self._outcome = "ABORTED"
+            self._code = "ABORTED"
             raise error
         if isinstance(error, Refusal):
             refusal = error
         else:
             refusal = internal()
-            _log.error("%s failed request_id=%s", self._method, self._id, exc_info=error)
-        self._outcome = f"{code_pb2.Code.Name(refusal.code)} ({refusal.reason})"
+            known = {"method": self._method, "request_id": self._id}
+            _log.error(
+                "%s failed request_id=%s", self._method, self._id, exc_info=error, extra=known
+            )
+        self._code, self._reason = code_pb2.Code.Name(refusal.code), refusal.reason
         await context.abort_with_status(rpc_status.to_status(refusal.status(self._id)))
 
 

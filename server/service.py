@@ -64,6 +64,7 @@ class ImageService(image_service_pb2_grpc.ImageServiceServicer):
         packers: threads that turn pictures into files.
         replays: the answers to requests that may be asked again.
         tokens: what callers may have; None where nobody needs a token.
+        answered: told of every answered request: model, pictures, where the time went.
     """
 
     def __init__(
@@ -72,13 +73,16 @@ class ImageService(image_service_pb2_grpc.ImageServiceServicer):
         models: Callable[[], Models],
         packers: ThreadPoolExecutor,
         replays: Replays,
+        *,
         tokens: Tokens | None = None,
+        answered: Callable[[str, int, conditions_pb2.Timings], None] | None = None,
     ) -> None:
         self._engine = engine
         self._models = models
         self._packers = packers
         self._replays = replays
         self._tokens = tokens
+        self._answered = answered
 
     async def Generate(
         self, request: image_service_pb2.GenerateRequest, context: _Context
@@ -122,7 +126,7 @@ class ImageService(image_service_pb2_grpc.ImageServiceServicer):
             request_id=request_id,
             count=len(ask.items),
             warnings=tally.warnings(),
-            timings=tally.timings(),
+            timings=self._end(ask, tally),
         )
         yield image_service_pb2.GenerateEvent(finished=finished)
 
@@ -142,8 +146,15 @@ class ImageService(image_service_pb2_grpc.ImageServiceServicer):
             model=version(ask.model),
             images=sorted(images, key=lambda image: image.index),
             warnings=tally.warnings(),
-            timings=tally.timings(),
+            timings=self._end(ask, tally),
         )
+
+    def _end(self, ask: Ask, tally: _Tally) -> conditions_pb2.Timings:
+        """Count an answered request; return where its time went."""
+        timings = tally.timings()
+        if self._answered is not None:
+            self._answered(ask.model.name, len(ask.items), timings)
+        return timings
 
     def _submit(self, ask: Ask, request_bytes: int, context: _Context) -> Ticket:
         remaining: float | None = context.time_remaining()

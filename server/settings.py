@@ -46,6 +46,8 @@ class Settings:
         tls_client_ca: PEM file with the authorities whose certificates callers must show.
         token: secret that every call must carry as `authorization: Bearer TOKEN`.
         tokens_file: TOML file with several such secrets, by name; see `server.tokens.Tokens`.
+        metrics: host and port of `GET /metrics` for Prometheus, in the clear and without a token;
+            None serves none. Only numbers are there, but keep it inside.
         max_streams: calls at the same time on one connection.
         connection_seconds: age at which a connection is to be made anew, so that load spreads and
             new certificates take hold; 0 for any.
@@ -74,6 +76,7 @@ class Settings:
     tls_client_ca: Path | None = None
     token: str | None = field(default=None, repr=False)
     tokens_file: Path | None = None
+    metrics: tuple[str, int] | None = None
     max_streams: int = 256
     connection_seconds: float = 0.0
 
@@ -95,6 +98,8 @@ class Settings:
         _check_range("replay_seconds", self.replay_seconds, 0, 86400)
         _check_range("max_request_bytes", self.max_request_bytes, 1024, MAX_RESPONSE_BYTES)
         _check_range("drain_seconds", self.drain_seconds, 0, 3600)
+        if self.metrics is not None:
+            _check_range("metrics port", self.metrics[1], 0, 65535)
         _check_range("max_streams", self.max_streams, 1, 100_000)
         _check_range("connection_seconds", self.connection_seconds, 0, 30 * 86400)
         if (self.tls_cert is None) != (self.tls_key is None):

@@ -92,3 +92,12 @@ async def test_a_certificate_lets_in_and_a_strangers_does_not(tmp_path: Path) ->
         with Client(address, ca=other, max_retries=0) as client, pytest.raises(UnavailableError):
             client.get_model()
     assert service.tokens == ["Bearer secret", None]
+
+
+def test_only_work_that_may_wait_says_so() -> None:
+    assert Connection("127.0.0.1:1").metadata == ()
+    job = Connection("127.0.0.1:1", token="secret", priority="batch")
+    assert job.metadata == (("authorization", "Bearer secret"), ("t2i-priority", "batch"))
+    with pytest.raises(InvalidInput, match="interactive or batch") as caught:
+        Client("127.0.0.1:1", priority="urgent")  # type: ignore[arg-type]
+    assert caught.value.field == "priority"
