@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import os
 import secrets
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -90,6 +93,8 @@ class AsyncClient:
 
     Args:
         address: `host:port` or `unix:/path`. Without it `T2I_ADDRESS`, else 127.0.0.1:50051.
+            Several `ip:port` with commas between, or a name that stands for several machines, get
+            the calls in turn.
         timeout: seconds for a request with all its attempts, unless the call says otherwise.
         max_retries: how often a request is repeated when the service cannot be reached, or is full
             and says when to come back.
@@ -120,9 +125,40 @@ class AsyncClient:
     ) -> None:
         self._connection = Connection.of(address, token, ca, priority, cert, key)
         self._settings = Settings(timeout=timeout, max_retries=max_retries)
-        # A channel belongs to a running event loop, so it is opened by the first call.
-        self._opened: grpc.aio.Channel | None = None
-        self._closed = False
+        # Both are shared with the clients that `with_options` returns. A channel belongs to a
+        # running event loop, so it is opened by the first call: there is none here, or one.
+        self._opened: list[grpc.aio.Channel] = []
+        self._closed = threading.Event()
+
+    def with_options(
+        self,
+        *,
+        timeout: float | None = None,
+        max_retries: int | None = None,
+        priority: Priority | None = None,
+    ) -> Self:
+        """Return a client of the same connection that does some things otherwise.
+
+            >>> patient = client.with_options(timeout=300, priority="batch")
+
+        Both are closed when one is.
+
+        Args:
+            timeout: seconds for a request; None leaves it as it is.
+            max_retries: repetitions of a request; None leaves them as they are.
+            priority: `"interactive"` or `"batch"`; None leaves it as it is.
+
+        Raises:
+            InvalidInput: a value cannot be used.
+        """
+        other = copy.copy(self)
+        other._settings = Settings(
+            timeout=self._settings.timeout if timeout is None else timeout,
+            max_retries=self._settings.max_retries if max_retries is None else max_retries,
+        )
+        if priority is not None:
+            other._connection = replace(self._connection, priority=priority)
+        return other
 
     @property
     def address(self) -> str:
@@ -131,9 +167,9 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Cancel what is still running and close the connection; closing twice is allowed."""
-        self._closed = True
-        if self._opened is not None:
-            await self._opened.close()
+        self._closed.set()
+        for channel in self._opened:
+            await channel.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -380,10 +416,10 @@ class AsyncClient:
         return model_service_pb2_grpc.ModelServiceStub(self._channel())
 
     def _channel(self) -> grpc.aio.Channel:
-        check_open(self._closed)
-        if self._opened is None:
-            self._opened = self._connection.open_async()
-        return self._opened
+        check_open(self._closed.is_set())
+        if not self._opened:
+            self._opened.append(self._connection.open_async())
+        return self._opened[0]
 
     def _check_open(self) -> None:
-        check_open(self._closed)
+        check_open(self._closed.is_set())

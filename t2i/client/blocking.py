@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import secrets
+import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -87,6 +90,8 @@ class Client:
 
     Args:
         address: `host:port` or `unix:/path`. Without it `T2I_ADDRESS`, else 127.0.0.1:50051.
+            Several `ip:port` with commas between, or a name that stands for several machines, get
+            the calls in turn.
         timeout: seconds for a request with all its attempts, unless the call says otherwise.
         max_retries: how often a request is repeated when the service cannot be reached, or is full
             and says when to come back.
@@ -120,7 +125,38 @@ class Client:
         self._channel = self._connection.open()
         self._images = image_service_pb2_grpc.ImageServiceStub(self._channel)
         self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
-        self._closed = False
+        # Shared with the clients that `with_options` returns.
+        self._closed = threading.Event()
+
+    def with_options(
+        self,
+        *,
+        timeout: float | None = None,
+        max_retries: int | None = None,
+        priority: Priority | None = None,
+    ) -> Self:
+        """Return a client of the same connection that does some things otherwise.
+
+            >>> patient = client.with_options(timeout=300, priority="batch")
+
+        Both are closed when one is.
+
+        Args:
+            timeout: seconds for a request; None leaves it as it is.
+            max_retries: repetitions of a request; None leaves them as they are.
+            priority: `"interactive"` or `"batch"`; None leaves it as it is.
+
+        Raises:
+            InvalidInput: a value cannot be used.
+        """
+        other = copy.copy(self)
+        other._settings = Settings(
+            timeout=self._settings.timeout if timeout is None else timeout,
+            max_retries=self._settings.max_retries if max_retries is None else max_retries,
+        )
+        if priority is not None:
+            other._connection = replace(self._connection, priority=priority)
+        return other
 
     @property
     def address(self) -> str:
@@ -129,7 +165,7 @@ class Client:
 
     def close(self) -> None:
         """Cancel what is still running and close the connection; closing twice is allowed."""
-        self._closed = True
+        self._closed.set()
         self._channel.close()
 
     def __enter__(self) -> Self:
@@ -361,4 +397,4 @@ class Client:
         return from_call(failure, address=self.address, request_id=request_id)
 
     def _check_open(self) -> None:
-        check_open(self._closed)
+        check_open(self._closed.is_set())
