@@ -16,7 +16,7 @@ share here as they do not in a deployment. In one run, which takes about two min
 * `open_loop`: requests that come at random (Poisson) at 0.8, 1.5 and 3 times that capacity whoever
   waits, each with a deadline. Goodput is pictures received in time; `late` counts replies after
   the deadline, of which there should be none.
-* `zero_work`: a server whose model takes no time (benchmarks/timed_backend.py): the cost of the
+* `zero_work`: a server whose model takes no time (benchmarks/timed): the cost of the
   service itself, what two callers get of it when one is greedy, and how its memory grows.
 * `server`: what the server says of itself: pictures drawn, requests refused and given up, and by
   how much its event loop was late.
@@ -368,9 +368,10 @@ def main() -> None:
         found = asyncio.run(measure(server, options))
         # The server idles meanwhile.
         raw = raw_rates(options.model, options.batch, options.seconds)
-    with serving(["-m", "benchmarks.timed_backend"]) as idle:
+    with serving(["-m", "benchmarks.timed"]) as idle:
         zero = asyncio.run(measure_zero_work(idle, options))
-    timed = ["-m", "benchmarks.timed_backend", "--fixed-ms", "8", "--each-ms", "0.5"]
+    # Slow enough for both callers to have requests waiting all the time, however fast they ask.
+    timed = ["-m", "benchmarks.timed", "--fixed-ms", "10", "--each-ms", "5", "--batch", "8"]
     with serving(timed) as slow:
         zero["share_of_the_modest"] = asyncio.run(two_callers(slow.address, options.seconds))
     capacity = found["capacity"]

@@ -39,6 +39,7 @@ _MAX_PRICE = 16.0
 _RETRY_SECONDS = (0.1, 30.0)
 # How efficient a batch must at least be that is kept small for somebody's deadline.
 _WORTH = 0.9
+_SPARE_ENTRIES = 64
 _LOOK_AGAIN = 0.001
 
 
@@ -200,7 +201,8 @@ class Scheduler:
     def begin(self, run: Run, now: float) -> list[bool]:
         """Tell, for each share, whether it is still wanted. May be called from any thread."""
         run.begun = True
-        ends = now + self.cost(run.bucket).run(run.size)
+        cost = self.cost(run.bucket)
+        ends = now + cost.run(run.size) * cost.trust(now)
         return [
             not share.place.given_up
             and (share.place.deadline is None or ends <= share.place.deadline)
@@ -362,6 +364,10 @@ class Scheduler:
         return place.deadline - self._alone(place.bucket, place.waiting, now)
 
     def _watch(self, place: Place, latest_start: float) -> None:
+        if len(self._latest_starts) > 2 * len(self._in_queue) + _SPARE_ENTRIES:
+            # What left long before its deadline must not be kept until then.
+            self._latest_starts = [e for e in self._latest_starts if e[2] in self._in_queue]
+            heapq.heapify(self._latest_starts)
         heapq.heappush(self._latest_starts, (latest_start, next(self._count), place))
 
 

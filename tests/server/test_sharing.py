@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from benchmarks.timed_backend import TimedBackend
+from benchmarks.timed import TimedBackend
 from server.app import Server
 from server.settings import Settings
 from t2i.client import (

@@ -235,3 +235,22 @@ def test_a_batch_that_ends_early_or_late_moves_what_runs_behind_it() -> None:
     made.end(first, 0.060, pictures=4, seconds=0.060)
     assert (second.starts, second.ends) == pytest.approx((0.060, 0.100), rel=0.02)
     assert made.free_at(0.060) == second.ends
+
+
+def test_an_estimate_that_is_far_too_high_is_tried_again_after_a_while() -> None:
+    made = Scheduler(workers=1, room=4, queue_limit=16, byte_limit=16, tell=Told())
+    made.cost(BUCKET).learn(1, 30.0, 0.0)
+    with pytest.raises(DeadlineTooShort):
+        made.offer(ask(1, deadline=2.0), 1.0)
+    made.offer(ask(1, deadline=102.0), 100.0)
+    run = made.take(100.0)
+    assert run is not None
+    assert made.begin(run, 100.0) == [True]
+
+
+def test_requests_that_are_done_are_not_kept_until_their_deadlines() -> None:
+    made = scheduler()
+    for n in range(1000):
+        made.offer(place := ask(1, deadline=1e6), float(n))
+        made.leave(place)
+    assert len(made._latest_starts) < 100

@@ -1,25 +1,23 @@
-"""A server whose model draws nothing: what is left is the cost of the service itself.
+"""A model that draws nothing: what is left of a server is the cost of the service itself.
 
-    python -m benchmarks.timed_backend --port-file port
-    python -m benchmarks.timed_backend --port-file port --fixed-ms 4 --each-ms 2
+    python -m benchmarks.timed --port-file port
+    python -m benchmarks.timed --port-file port --fixed-ms 4 --each-ms 2
 
-Its one model, `timed`, takes captions and answers grey pictures. A batch takes as long as the
-options say, asleep, so that no core is needed for it; by default no time at all.
+The model, `timed`, takes captions and answers grey pictures. A batch takes as long as the options
+say, asleep, so that no core is needed for it; by default no time at all.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 
-from server.app import serve
 from server.backends import Batch, Drawn, Item
-from server.settings import Settings
 from t2i.pipeline import PipelineInfo
+
+__all__ = ["TimedBackend"]
 
 RESOLUTIONS = (16, 32, 64)
 INFO = PipelineInfo(
@@ -80,28 +78,3 @@ class TimedBackend:
 
     async def close(self) -> None:
         """Do nothing: there is nothing to release."""
-
-
-def main() -> None:
-    """Serve until told to stop."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--port-file", type=Path, required=True)
-    parser.add_argument("--report-file", type=Path)
-    parser.add_argument("--fixed-ms", type=float, default=0.0)
-    parser.add_argument("--each-ms", type=float, default=0.0)
-    parser.add_argument("--batch", type=int, default=16)
-    options = parser.parse_args()
-    settings = Settings(
-        models=("timed",), port=0, port_file=options.port_file, report_file=options.report_file
-    )
-
-    async def run() -> None:
-        await serve(
-            settings, TimedBackend(options.fixed_ms / 1e3, options.each_ms / 1e3, options.batch)
-        )
-
-    asyncio.run(run())
-
-
-if __name__ == "__main__":
-    main()
