@@ -101,16 +101,19 @@ def test_calls_go_to_several_addresses_in_turn_and_past_one_that_is_gone() -> No
     def bind(server: grpc.Server) -> int:
         return server.add_insecure_port("127.0.0.1:0")
 
-    with serving(services[0], bind) as first, serving(services[1], bind) as second:
-        with Client(f"{first},{second},127.0.0.1:1", token="secret") as client:
-            deadline = time.monotonic() + 10
-            while not all(service.tokens for service in services):
-                assert time.monotonic() < deadline
-                client.get_model()
-            for service in services:
-                service.tokens.clear()
-            for _ in range(10):
-                client.get_model()
+    with (
+        serving(services[0], bind) as first,
+        serving(services[1], bind) as second,
+        Client(f"{first},{second},127.0.0.1:1", token="secret") as client,
+    ):
+        deadline = time.monotonic() + 10
+        while not all(service.tokens for service in services):
+            assert time.monotonic() < deadline
+            client.get_model()
+        for service in services:
+            service.tokens.clear()
+        for _ in range(10):
+            client.get_model()
     assert [len(service.tokens) for service in services] == [5, 5]
 
 
