@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import grpc
@@ -162,3 +163,31 @@ def test_authorities_without_a_certificate_of_ones_own_are_refused(tmp_path: Pat
         Settings(port=0, tls_client_ca=files.ca)
     with pytest.raises(InvalidInput, match="beside one token"):
         Settings(port=0, token=ALICE, tokens_file=files.ca)
+
+
+async def test_callers_who_connect_and_say_nothing_are_let_go_and_hold_up_nobody(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.app._HANDSHAKE_MS", 1000)
+    ours = Files(tmp_path)
+    server = await started(
+        Settings(models=(str(bundle),), port=0, tls_cert=ours.cert, tls_key=ours.key)
+    )
+    silent = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(200)]
+    for number, (_, writer) in enumerate(silent):
+        # Some say nothing, some begin a handshake and never go on.
+        if number % 2:
+            writer.write(b"\x16\x03\x01")
+            await writer.drain()
+    async with AsyncClient(server.address, ca=ours.ca, max_retries=0) as client:
+        await client.generate_images("a bird", seeds=[1])
+
+    async def let_go(reader: asyncio.StreamReader) -> None:
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
+
+    async with asyncio.timeout(10):
+        await asyncio.gather(*(let_go(reader) for reader, _ in silent))
+    for _, writer in silent:
+        writer.close()
+    await server.stop(0)
