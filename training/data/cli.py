@@ -59,17 +59,18 @@ def check(
     from training.data.check_sets import check_set
     from training.data.load import BIRDS, named
     from training.data.locate import recognise
+    from training.data.shards import is_pattern
 
     name, rest = named(source)
     folder = Path(source).expanduser()
     try:
         root = Path(rest).expanduser() if rest else None
-        if name is None and (known := recognise(folder)) is not None:
+        if name is None and not is_pattern(source) and (known := recognise(folder)) is not None:
             name, root = known.name, folder
         if name is not None and name != BIRDS:
             found = check_set(name, root, download=download)
             _finish_set(found, as_json=as_json, strict=strict)
-        report = check_folder(folder, resolution=resolution, progress=progress)
+        report = check_folder(source, resolution=resolution, progress=progress)
     except T2IError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)

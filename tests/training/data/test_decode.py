@@ -16,14 +16,14 @@ from training.data.pictures import Fault, FaultKind
 
 def read(path: Path, resolution: int = 16) -> Decoded:
     """Decode a file that must be fine."""
-    found = decode(path, path.name, resolution, resolution // 2)
+    found = decode(path.read_bytes, path.name, resolution, resolution // 2)
     assert isinstance(found, Decoded), found
     return found
 
 
 def fault(path: Path) -> Fault:
     """Decode a file that must not be fine."""
-    found = decode(path, path.name, 16, 8)
+    found = decode(path.read_bytes, path.name, 16, 8)
     assert isinstance(found, Fault)
     return found
 
@@ -142,7 +142,7 @@ def test_no_damage_gets_past_the_fault(tmp_path: Path) -> None:
             for position in rng.integers(0, len(content), size=8):
                 damaged[position] = rng.integers(256)
             (tmp_path / name).write_bytes(damaged[: rng.integers(1, len(content))])
-            found = decode(tmp_path / name, name, 16, 8)
+            found = decode((tmp_path / name).read_bytes, name, 16, 8)
             assert isinstance(found, Fault) or found.pixels.shape == (16, 16, 3)
 
 

@@ -13,9 +13,9 @@ from click.testing import CliRunner
 from tests.training.data.folders import captioned, save
 from training.cli import main
 from training.data.folder import folder
-from training.data.layouts import PICTURE_SUFFIXES
 from training.data.load import NAMES
 from training.data.pictures import FaultKind
+from training.data.trees import PICTURE_SUFFIXES
 
 DOCS = Path(__file__).parents[3] / "docs" / "data.md"
 TEXT = DOCS.read_text("utf-8")
