@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from tests.training.data.folders import captioned, save
 from tests.training.data.known_layouts import (
@@ -17,6 +19,7 @@ from tests.training.data.known_layouts import (
     write_cub,
     write_lines,
 )
+from training.cli import main
 from training.data import PictureData, load_data
 from training.data.errors import DataError
 from training.data.layouts import list_folder
@@ -245,3 +248,41 @@ def test_a_box_outside_its_picture_is_a_fault(cub: Path) -> None:
 def test_a_caption_file_of_ones_own_speaks_first(cub: Path) -> None:
     captioned(cub / "mine", 2)
     assert list_folder(cub).layout == "mine/metadata.jsonl"
+
+
+SMALL = [
+    *("--resolution", "16", "--width", "4", "--generator-width", "4", "--batch-size", "8"),
+    *("--kimg", "0.016", "--caption-steps", "0", "--precision", "no", "--quiet"),
+]
+
+
+def test_the_command_checks_the_folder_and_trains_on_it_as_it_is(
+    cub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("T2I_CACHE", str(tmp_path / "cache"))
+    checked = CliRunner().invoke(main, ["data", "check", str(cub), "--resolution", "16", "--json"])
+    assert checked.exit_code == 0, checked.output
+    report = json.loads(checked.output)
+    assert report["clean"] and report["usable"] == 32 and len(report["labels"]) == 4
+    assert report["layout"] == "CUB-200-2011 with captions of text_c10, cut to the boxes"
+    assert report["splits"]["unseen"] == 8
+    run = tmp_path / "run"
+    trained = CliRunner().invoke(
+        main, ["run", "gan-cls", "--data", str(cub), "--out", str(run), *SMALL]
+    )
+    assert trained.exit_code == 0, trained.output
+    assert (run / "bundle" / "generator.safetensors").is_file()
+    last = json.loads((run / "log.jsonl").read_text().splitlines()[-1])
+    assert last["kimg"] == pytest.approx(0.016)
+
+
+def test_what_the_command_cannot_train_on_is_refused_in_one_line(cub: Path, tmp_path: Path) -> None:
+    (cub / "testclasses.txt").unlink()
+    for command, code in (
+        (["data", "check", str(cub)], 2),
+        (["run", "gan-cls", "--data", str(cub), "--out", str(tmp_path / "run")], 1),
+    ):
+        done = CliRunner().invoke(main, command)
+        assert done.exit_code == code
+        last = done.output.strip().splitlines()[-1]
+        assert "testclasses.txt is missing beside trainvalclasses.txt; put it there" in last

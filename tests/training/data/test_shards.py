@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ import fsspec
 import numpy as np
 import pytest
 
+from t2i.batch.writers import Picture, open_shard
 from tests.training.data.folders import draw
 from tests.training.data.known_layouts import jpeg, samples, tar
 from training.data import PictureData, load_data
@@ -89,6 +91,20 @@ def test_shards_at_an_address_are_read(memory: fsspec.AbstractFileSystem) -> Non
 def test_packed_shards_are_read(memory: fsspec.AbstractFileSystem, name: str) -> None:
     memory.pipe(f"/data/{name}", gzip.compress(tar(samples(0, 20))))
     assert set(numbered(load(f"memory://data/{name}"))) == set(range(20))
+
+
+def test_what_a_batch_job_draws_can_be_learned_from(tmp_path: Path) -> None:
+    (tmp_path / "shards").mkdir()
+    for shard in range(2):
+        with open_shard(tmp_path, f"{shard:06}", "webdataset") as writer:
+            for number in range(10 * shard, 10 * shard + 10):
+                buffer = io.BytesIO()
+                draw(number).save(buffer, "PNG")
+                described = {"id": number, "seed": 3, "caption": f"bird {number}"}
+                writer.add(Picture(f"{number:06}-0000", buffer.getvalue(), described))
+    data = load(tmp_path / "shards")
+    assert numbered(data) == {number: (f"bird {number}",) for number in range(20)}
+    assert not data.skipped
 
 
 def test_one_shard_by_its_path_is_read_with_labels(tmp_path: Path) -> None:
