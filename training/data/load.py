@@ -81,7 +81,8 @@ def load_data(
     """
     name, rest = named(source)
     if name is None:
-        known = None if is_pattern(str(source)) else recognise(Path(source).expanduser())
+        shards = isinstance(source, str) and is_pattern(source)
+        known = None if shards else recognise(Path(source).expanduser())
         if known is not None:
             name, root = known.name, Path(source).expanduser()
     elif rest is not None and name in _COUNTED:

@@ -244,7 +244,10 @@ class _Counted:
 
 def is_pattern(source: str) -> bool:
     """Tell whether a text is an address or names several files, and so is not a plain path."""
-    return "://" in source or bool(_BRACES.search(source)) or source.endswith("*.tar")
+    if "://" in source:
+        return True
+    several = bool(_BRACES.search(source)) or source.endswith("*.tar")
+    return several and not Path(source).expanduser().exists()
 
 
 def shards_of(source: str) -> list[str]:

@@ -93,6 +93,13 @@ def test_a_changed_archive_is_read_again(tmp_path: Path) -> None:
     assert load(archive).fingerprint != first.fingerprint
 
 
+def test_a_folder_may_have_braces_in_its_name(tmp_path: Path) -> None:
+    captioned(tmp_path / "{a,b}", 20)
+    for source in (str(tmp_path / "{a,b}"), tmp_path / "{a,b}"):
+        data = load_data(source, split="all", cache_dir=tmp_path / "cache", progress=False)
+        assert data.name == "{a,b} (all)"
+
+
 @pytest.mark.parametrize("end", [0.5, 0.9])
 def test_an_archive_that_is_cut_off_is_refused(tmp_path: Path, end: float) -> None:
     for suffix in (".tar", ".tar.gz"):
