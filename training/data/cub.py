@@ -20,7 +20,6 @@ from training.data.reed import (
     TEST_LIST,
     TEXT_FOLDER,
     TRAINING_LISTS,
-    caption_folder,
     class_split,
     read_captions,
 )
@@ -63,17 +62,7 @@ def cub_200_2011(tree: Tree, resolution: int | None) -> Listing | None:
     classes = Counter(_class_of(file) for file in files)
     _check_classes(tree, root, classes)
     stems = {posixpath.splitext(file)[0][len(images) :]: file for file in files}
-    text = caption_folder(tree, map(posixpath.basename, stems))
-    captions: dict[str, tuple[tuple[str, ...], int]] = {}
-    if text is None:
-        listing.layout += " without captions"
-        listing.remarks.append(
-            f"there is no folder {TEXT_FOLDER} with Reed's captions of these pictures, so there "
-            f"are labels only; put it beside {images}"
-        )
-    else:
-        listing.layout += f" with captions of {text}"
-        captions = read_captions(tree, listing, text, stems)
+    text, captions = read_captions(tree, listing, stems, images)
     homes = [] if text is None else [posixpath.dirname(text)]
     of_class = class_split(tree, listing, [*homes, root, ""], classes)
     official: dict[str, str] = {}

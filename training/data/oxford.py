@@ -17,7 +17,6 @@ from training.data.reed import (
     TEST_LIST,
     TEXT_FOLDER,
     TRAINING_LISTS,
-    caption_folder,
     class_split,
     read_captions,
 )
@@ -42,19 +41,8 @@ def oxford_102(tree: Tree, resolution: int | None) -> Listing | None:
         return None
     listing = Listing(str(tree.path), tree.name, "Oxford-102 flowers")
     stems = {f"image_{number:05}": file for number, file in files.items()}
-    text = caption_folder(tree, stems)
-    labels: dict[int, int] = {}
-    captions: dict[str, tuple[tuple[str, ...], int]] = {}
-    if text is None:
-        listing.layout += " without captions"
-        listing.remarks.append(
-            f"there is no folder {TEXT_FOLDER} with Reed's captions of these pictures, so there "
-            f"are labels only; put it beside {posixpath.join(home, 'jpg')}"
-        )
-    else:
-        listing.layout += f" with captions of {text}"
-        captions = read_captions(tree, listing, text, stems)
-        labels = _classes_of_texts(tree, text)
+    text, captions = read_captions(tree, listing, stems, posixpath.join(home, "jpg/"))
+    labels = {} if text is None else _classes_of_texts(tree, text)
     spoken = {number for number, file in files.items() if text is None or file in captions}
     if not spoken <= labels.keys():
         labels = _classes_of_list(tree, home, files)

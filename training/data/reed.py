@@ -21,42 +21,29 @@ TRAINING_LISTS = ("trainvalclasses.txt", "trainclasses.txt", "valclasses.txt")
 TEST_LIST = "testclasses.txt"
 
 
-def caption_folder(tree: Tree, stems: Iterable[str]) -> str | None:
-    """Find the folder `text_c10` (some call it `text`) that holds captions of the pictures.
-
-    Args:
-        tree: the files.
-        stems: names of pictures without folder and suffix.
-
-    Returns:
-        The one with most of them; None if none has any.
-    """
-    wanted = set(stems)
-    held: Counter[str] = Counter()
-    for name in tree.names:
-        stem, suffix = posixpath.splitext(name)
-        if suffix != ".txt" or posixpath.basename(stem) not in wanted:
-            continue
-        folder = posixpath.dirname(posixpath.dirname(name))
-        if posixpath.basename(folder) in (TEXT_FOLDER, "text"):
-            held[folder] += 1
-    return min(held, key=lambda folder: (-held[folder], folder)) if held else None
-
-
 def read_captions(
-    tree: Tree, listing: Listing, folder: str, files: Mapping[str, str]
-) -> dict[str, tuple[tuple[str, ...], int]]:
+    tree: Tree, listing: Listing, files: Mapping[str, str], beside: str
+) -> tuple[str | None, dict[str, tuple[tuple[str, ...], int]]]:
     """Read the captions of pictures; what is missing on either side becomes a fault.
 
     Args:
         tree: the files.
-        listing: gets the faults.
-        folder: the captions are in `folder/CLASS/NAME.txt`.
+        listing: is told where the captions come from, and gets the faults.
         files: the picture of each NAME, or of each CLASS/NAME.
+        beside: where captions would be looked for, if there are none.
 
     Returns:
-        For each picture its captions, and how many of them have been cut.
+        Their folder, or None; and for each picture its captions, and how many have been cut.
     """
+    folder = _caption_folder(tree, map(posixpath.basename, files))
+    if folder is None:
+        listing.layout += " without captions"
+        listing.remarks.append(
+            f"there is no folder {TEXT_FOLDER} with Reed's captions of these pictures, so there "
+            f"are labels only; put it beside {beside}"
+        )
+        return None, {}
+    listing.layout += f" with captions of {folder}"
     texts: dict[str, str] = {}
     for name in tree.names:
         if not name.startswith(f"{folder}/") or not name.endswith(".txt"):
@@ -86,7 +73,7 @@ def read_captions(
             listing.fault(
                 file, FaultKind.NO_CAPTION, f"there is no {folder}/{_with_class(inner)}.txt"
             )
-    return captions
+    return folder, captions
 
 
 def class_split(
@@ -165,6 +152,20 @@ def class_split(
         )
     listing.hold_out = True
     return splits
+
+
+def _caption_folder(tree: Tree, stems: Iterable[str]) -> str | None:
+    """Find the folder `text_c10` (some call it `text`) that has most of the captions."""
+    wanted = set(stems)
+    held: Counter[str] = Counter()
+    for name in tree.names:
+        stem, suffix = posixpath.splitext(name)
+        if suffix != ".txt" or posixpath.basename(stem) not in wanted:
+            continue
+        folder = posixpath.dirname(posixpath.dirname(name))
+        if posixpath.basename(folder) in (TEXT_FOLDER, "text"):
+            held[folder] += 1
+    return min(held, key=lambda folder: (-held[folder], folder)) if held else None
 
 
 def _with_class(inner: str) -> str:
