@@ -120,8 +120,9 @@ def _recipe_command(entry: Entry) -> click.Command:
         click.Option(
             ["--data"],
             required=True,
-            metavar="birds[:COUNT]|FOLDER",
-            help="The illustrated birds, or a folder of captioned pictures.",
+            metavar="birds[:COUNT]|FOLDER|SHARDS",
+            help="The illustrated birds; a folder of captioned pictures, or a .tar or .zip of it; "
+            "shards of WebDataset, by path or address. docs/data.md shows the layouts.",
         ),
         click.Option(
             ["--out"],
