@@ -86,7 +86,7 @@ class _Recipes(click.Group):
     late={
         "data": ("training.data.cli", "data", "Look at data sets before training on them."),
         "eval": ("training.metrics.cli", "evaluate", "Measure a bundle."),
-        "compare": ("training.metrics.compare", "compare", "Put runs side by side."),
+        "compare": ("training.metrics.compare_cli", "compare", "Put runs side by side."),
         "reproduce": (
             "training.reproduce.cli",
             "reproduce",

@@ -220,7 +220,6 @@ def _eval_birds(pipeline: Pipeline, options: Mapping[str, Any]) -> _Measured:
 
 
 def _eval_pictures(pipeline: Pipeline, data: str, options: Mapping[str, Any]) -> _Measured:
-    from training.metrics.compare import record_scores
     from training.metrics.evaluate_pictures import (
         PictureSettings,
         ask,
@@ -232,6 +231,7 @@ def _eval_pictures(pipeline: Pipeline, data: str, options: Mapping[str, Any]) ->
     from training.metrics.grid import write_rows
     from training.metrics.picture_classifier import PictureClassifier
     from training.metrics.report import picture_report, picture_tables
+    from training.metrics.runs import record_scores
 
     started, progress = time.monotonic(), not options["quiet"]
     features = options["features"]

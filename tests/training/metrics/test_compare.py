@@ -6,8 +6,9 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from training.cli import main
-from training.metrics.compare import as_json, columns, read_run, read_runs, record_scores
+from training.metrics.compare import as_json, columns
 from training.metrics.errors import MetricsError
+from training.metrics.runs import read_run, read_runs, record_scores
 from training.metrics.score import Score
 
 

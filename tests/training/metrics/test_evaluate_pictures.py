@@ -11,7 +11,6 @@ from tests.t2i.small_bundle import CODE, LABELS, save_conditioned, save_small
 from tests.training.data.folders import captioned, save
 from training.cli import main
 from training.data.load import load_pictures
-from training.metrics.compare import read_run
 from training.metrics.errors import MetricsError
 from training.metrics.evaluate_pictures import (
     PictureSettings,
@@ -22,6 +21,7 @@ from training.metrics.evaluate_pictures import (
     words_of,
 )
 from training.metrics.picture_classifier import FitSettings, fit
+from training.metrics.runs import read_run
 
 SMALL = PictureSettings(
     count=16, resize=32, subsets=4, subset_size=8, variety_conditions=3, variety_pictures=2
