@@ -94,9 +94,14 @@ class _Recipes(click.Group):
         ),
         "zoo": ("training.reproduce.cli", "zoo", "List the recipes and what was measured."),
         "classifier": (
-            "training.metrics.cli",
+            "training.metrics.judges_cli",
             "classifier",
             "Train a classifier to judge pictures with.",
+        ),
+        "matcher": (
+            "training.metrics.judges_cli",
+            "matcher",
+            "Train a matcher that judges how pictures agree with captions.",
         ),
     },
     epilog=EPILOG,

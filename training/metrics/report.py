@@ -20,9 +20,12 @@ from rich.table import Table
 from t2i.pipeline import PipelineInfo
 from training.data.birds import ATTRIBUTE_NAMES
 from training.data.birds.dataset import DRAWING_VERSION
+from training.data.pictures import PictureData
 from training.metrics.evaluate_birds import EvaluationSettings, SplitScores, VarietyScore
-from training.metrics.evaluate_pictures import PictureSettings, Sources
+from training.metrics.evaluate_pictures import PictureSettings
+from training.metrics.picture_matcher import PictureMatcher
 from training.metrics.score import Score
+from training.metrics.sources import Sources
 
 FORMAT = 1
 HEAD = ATTRIBUTE_NAMES.index("crown")
@@ -39,6 +42,7 @@ def report(
     *,
     info: PipelineInfo,
     classifier: Mapping[str, object],
+    matcher: PictureMatcher | None = None,
     command: str,
     seconds: float,
 ) -> Json:
@@ -49,6 +53,7 @@ def report(
         settings: what was measured, and on how much.
         info: of the measured model.
         classifier: what names the judge.
+        matcher: what judged how pictures agree with whole captions.
         command: what was run.
         seconds: how long it took.
     """
@@ -62,6 +67,7 @@ def report(
             "splits": list(settings.splits),
         },
         "classifier": dict(classifier),
+        "matcher": None if matcher is None else _matcher(matcher),
         "splits": {_SPLIT_NAMES[each.split]: _split(each, settings) for each in scores},
         "made_with": _made_with(command, seconds),
     }
@@ -72,7 +78,8 @@ def picture_report(
     settings: PictureSettings,
     *,
     info: PipelineInfo,
-    sources: Sources,
+    sources: Sequence[Sources],
+    matcher: PictureMatcher | None = None,
     command: str,
     seconds: float,
 ) -> Json:
@@ -82,46 +89,118 @@ def picture_report(
         scores: what was measured.
         settings: on how much.
         info: of the measured model.
-        sources: real pictures that it was compared with.
+        sources: real pictures that it was compared with, an entry a split.
+        matcher: what judged how pictures agree with captions.
         command: what was run.
         seconds: how long it took.
     """
     weights = None if settings.weights is None else settings.weights.name
+    first = sources[0]
     return {
         "format": FORMAT,
         "bundle": _bundle(info),
         "data": {
-            "name": sources.held.name,
-            "fingerprint": sources.held.fingerprint,
-            "held_out": sources.held_out,
+            "name": first.held.name,
+            "fingerprint": first.held.fingerprint,
+            "held_out": first.held_out,
+            "splits": {
+                each.split: {
+                    "fingerprint": each.held.fingerprint,
+                    "pictures": len(each.held),
+                    "real": len(each.real),
+                    "spare": len(each.spare),
+                    "spare_of": "training" if each.spare_of is each.training else each.split,
+                }
+                for each in sources
+            },
         },
-        "settings": {**asdict(settings), "weights": weights},
+        "settings": {**asdict(settings), "weights": weights, "seeds": list(settings.seeds)},
+        "matcher": None if matcher is None else _matcher(matcher, [s.held for s in sources]),
         "scores": [score.as_json() for score in scores],
         "made_with": _made_with(command, seconds),
+    }
+
+
+def _matcher(matcher: PictureMatcher, asked: Sequence[PictureData] = ()) -> Json:
+    return {
+        "name": matcher.name,
+        "sha256": matcher.sha256,
+        "learned": asdict(matcher.learned),
+        "tested": asdict(matcher.tested),
+        "may_have_learned_from_these": any(map(matcher.may_have_learned_from, asked)),
     }
 
 
 def picture_tables(result: Json) -> Group:
     """Return such a report as a table for a terminal of 80 columns or more."""
     table = _table(f"{result['bundle']['name']} on {result['data']['name']}", "measure")
-    for heading in ("drawn", "real", "aim"):
+    scores = [Score.from_json(each) for each in result["scores"]]
+    shuffled = any(score.shuffled is not None for score in scores)
+    for heading in ("drawn", "real", *(["shuffled"] if shuffled else []), "aim", "asked"):
         table.add_column(heading, justify="right", no_wrap=True)
     aims = {"lower": "low", "higher": "high", "neither": "as real"}
-    scores = [Score.from_json(each) for each in result["scores"]]
-    for score in scores:
+    for place, score in enumerate(scores):
         spread = f" ± {score.spread:.2g}" if score.spread else ""
-        floor = "–" if score.floor is None else f"{score.floor:.4g}"
-        table.add_row(score.name, f"{score.value:.4g}{spread}", floor, aims[score.better])
-    bundle, made = result["bundle"], result["made_with"]
-    seen = "" if result["data"]["held_out"] else " The model may have learned from these pictures."
+        others = [_short(score.floor), *([_short(score.shuffled)] if shuffled else [])]
+        ends = place + 1 < len(scores) and _is_unseen(scores[place + 1]) != _is_unseen(score)
+        table.add_row(
+            score.name,
+            f"{score.value:.4g}{spread}",
+            *others,
+            aims[score.better],
+            str(score.count),
+            end_section=ends,
+        )
+    bundle, made, seeds = result["bundle"], result["made_with"], result["settings"]["seeds"]
+    over = f"seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else "subsets"
     first = scores[0]
-    return Group(
-        table,
-        f"{first.count} drawn against {first.real} real, {first.floor_count} spare; features "
-        f"{first.network}, resize {first.resize}; ± over subsets.{seen}",
+    lines = [
+        f"Features {first.network}, resize {first.resize}; ± over {over}; asked: pictures drawn"
+        f"{' for each seed' if len(seeds) > 1 else ''}.",
+        *(_split_line(name, split) for name, split in result["data"]["splits"].items()),
+    ]
+    if not result["data"]["held_out"]:
+        lines.append("The model may have learned from these pictures.")
+    if result["matcher"] is not None:
+        lines += _matcher_lines(result["matcher"], scores)
+    lines += [
         f"Bundle {bundle['name']} {bundle['version']}, {bundle['checksum'][:16]}.",
         _made_in(made),
-    )
+    ]
+    return Group(table, *lines)
+
+
+def _is_unseen(score: Score) -> bool:
+    return score.name.endswith(", unseen")
+
+
+def _short(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
+
+
+def _split_line(name: str, split: Json) -> str:
+    source = "training pictures" if split["spare_of"] == "training" else "other pictures of it"
+    return f"{name}: {split['real']} real pictures; floor from {split['spare']} {source}."
+
+
+def _matcher_lines_of(result: Json) -> list[str]:
+    if result["matcher"] is None:
+        return []
+    scores = [Score.from_json(s) for split in result["splits"].values() for s in split["matching"]]
+    return _matcher_lines(result["matcher"], scores)
+
+
+def _matcher_lines(matcher: Json, scores: Sequence[Score]) -> list[str]:
+    choices = {score.detail["choices"] for score in scores if "choices" in score.detail}
+    tested = matcher["tested"]
+    lines = [
+        f"R-precision: 1 of {' or '.join(map(str, sorted(choices)))} captions; shuffled: each "
+        f"picture with another's caption. By {matcher['name']}, on its own test "
+        f"{tested['r_precision']:.3f} of {tested['captions']} real pictures."
+    ]
+    if matcher["may_have_learned_from_these"]:
+        lines.append("The matcher may have learned from the real pictures: do not trust them.")
+    return lines
 
 
 def _bundle(info: PipelineInfo) -> Json:
@@ -193,6 +272,7 @@ def _split(scores: SplitScores, settings: EvaluationSettings) -> Json:
             f"{scores.features}-distance": _variety(scores.feature_variety),
             "1-MS-SSIM": _variety(scores.pixel_variety),
         },
+        "matching": [score.as_json() for score in scores.matched],
     }
 
 
@@ -271,6 +351,10 @@ def tables(result: Json) -> Group:
             if isinstance(row, dict):
                 generated, data = _plain(row["generated"], 3), _plain(row["data"], 3)
                 distances.add_row(measure, name, generated, data, _fixed(row["ratio"], 2))
+        for score in map(Score.from_json, split["matching"]):
+            spread = f" ± {score.spread:.3f}" if score.spread else ""
+            beside = f"{_short(score.floor)}, shuffled {_short(score.shuffled)}"
+            distances.add_row(score.name, name, f"{score.value:.3f}{spread}", beside, "")
         distances.add_section()
 
     return Group(
@@ -284,6 +368,7 @@ def tables(result: Json) -> Group:
         f"Bundle {bundle['name']} {bundle['version']}, {bundle['checksum'][:16]}; birds, "
         f"drawings {result['data']['drawing_version']}, seed {result['data']['seed']}; judge "
         f"{result['classifier']['path']}, {result['classifier']['sha256'][:16]}.",
+        *_matcher_lines_of(result),
         _made_in(made),
     )
 

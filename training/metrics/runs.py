@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -230,6 +230,8 @@ def _read_report(path: Path, kimg: Sequence[float]) -> list[Measured]:
                     detail={key: distance[key] for key in ("subsets", "subset_size")},
                 ),
             ]
+            for matched in map(Score.from_json, split.get("matching", ())):
+                made.append(replace(matched, name=f"{matched.name}, {name}"))
             found += [Measured(end, score) for score in made]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise MetricsError(
