@@ -63,7 +63,7 @@ class Questions:
     @property
     def choices(self) -> int:
         """Captions that a picture's own one is found among, itself among them."""
-        return self.wrong.shape[1] + 1
+        return int(self.wrong.shape[1]) + 1
 
 
 def questions(
@@ -100,7 +100,7 @@ def questions(
         raise MetricsError(
             "captions",
             captions[row],
-            f"has no wrong one to be told from among {n}",
+            f"{captions[row]!r} has no wrong one to be told from among {n}",
             "ask for more pictures, whose captions differ",
         )
     rng, wanted = np.random.default_rng([seed, 4]), min(choices - 1, few)

@@ -119,8 +119,8 @@ def _common_data(runs: Sequence[Run]) -> str:
     if len(names) != 1 or not runs[0].data:
         raise MetricsError(
             "data",
-            ", ".join(names),
-            "is not one that all runs learned from",
+            tuple(names),
+            f"{', '.join(name or 'unknown' for name in names)}: not one that all runs learned from",
             "say with --data what the sheet asks for",
         )
     return runs[0].data

@@ -69,7 +69,7 @@ class PictureSettings:
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
             raise MetricsError(
-                "seeds", self.seeds, "are not different whole numbers from 0", "use 0 1 2"
+                "seeds", self.seeds, f"{self.seeds} are not different numbers from 0", "use 0 1 2"
             )
 
 

@@ -295,8 +295,9 @@ class PictureMatcher:
     @torch.inference_mode()
     def judge(self, seen: Seen) -> Tensor:
         """Map what the eyes saw of n pictures to unit vectors (n, dim) float32."""
-        rows = torch.arange(len(seen)).split(256)
-        return torch.cat([self.network.looking(seen.at(some)) for some in rows])
+        rows = torch.arange(len(seen))
+        parts = [rows[start : start + 256] for start in range(0, len(rows), 256)]
+        return torch.cat([self.network.looking(seen.at(some)) for some in parts])
 
     @torch.inference_mode()
     def read(self, captions: Sequence[str]) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -109,6 +109,7 @@ def picture_report(
                     "pictures": len(each.held),
                     "real": len(each.real),
                     "spare": len(each.spare),
+                    "held_out": each.held_out,
                     "spare_of": "training" if each.spare_of is each.training else each.split,
                 }
                 for each in sources
@@ -136,7 +137,7 @@ def picture_tables(result: Json) -> Group:
     table = _table(f"{result['bundle']['name']} on {result['data']['name']}", "measure")
     scores = [Score.from_json(each) for each in result["scores"]]
     shuffled = any(score.shuffled is not None for score in scores)
-    for heading in ("drawn", "real", *(["shuffled"] if shuffled else []), "aim", "asked"):
+    for heading in ("drawn", "real", *(["shuffled"] if shuffled else []), "aim"):
         table.add_column(heading, justify="right", no_wrap=True)
     aims = {"lower": "low", "higher": "high", "neither": "as real"}
     for place, score in enumerate(scores):
@@ -148,19 +149,20 @@ def picture_tables(result: Json) -> Group:
             f"{score.value:.4g}{spread}",
             *others,
             aims[score.better],
-            str(score.count),
             end_section=ends,
         )
     bundle, made, seeds = result["bundle"], result["made_with"], result["settings"]["seeds"]
     over = f"seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else "subsets"
     first = scores[0]
-    lines = [
-        f"Features {first.network}, resize {first.resize}; ± over {over}; asked: pictures drawn"
-        f"{' for each seed' if len(seeds) > 1 else ''}.",
-        *(_split_line(name, split) for name, split in result["data"]["splits"].items()),
-    ]
-    if not result["data"]["held_out"]:
-        lines.append("The model may have learned from these pictures.")
+    lines = [f"Features {first.network}, resize {first.resize}; ± over {over}."]
+    for name, split in result["data"]["splits"].items():
+        kid = next(s for s in scores if s.name.startswith("KID") and _is_of(s, name))
+        source = "training pictures" if split["spare_of"] == "training" else "others of them"
+        lines.append(
+            f"{name}: {kid.count} drawn a seed against {split['real']} real pictures; floor from "
+            f"{split['spare']} {source}."
+            f"{'' if split['held_out'] else ' The model may have learned from these pictures.'}"
+        )
     if result["matcher"] is not None:
         lines += _matcher_lines(result["matcher"], scores)
     lines += [
@@ -174,13 +176,12 @@ def _is_unseen(score: Score) -> bool:
     return score.name.endswith(", unseen")
 
 
+def _is_of(score: Score, split: str) -> bool:
+    return _is_unseen(score) == (split == "unseen")
+
+
 def _short(value: float | None) -> str:
     return "–" if value is None else f"{value:.4g}"
-
-
-def _split_line(name: str, split: Json) -> str:
-    source = "training pictures" if split["spare_of"] == "training" else "other pictures of it"
-    return f"{name}: {split['real']} real pictures; floor from {split['spare']} {source}."
 
 
 def _matcher_lines_of(result: Json) -> list[str]:
@@ -190,13 +191,19 @@ def _matcher_lines_of(result: Json) -> list[str]:
     return _matcher_lines(result["matcher"], scores)
 
 
+def _either(numbers: Iterable[Any]) -> str:
+    return " or ".join(str(number) for number in sorted(set(numbers)))
+
+
 def _matcher_lines(matcher: Json, scores: Sequence[Score]) -> list[str]:
-    choices = {score.detail["choices"] for score in scores if "choices" in score.detail}
+    matched = [score for score in scores if "choices" in score.detail]
+    choices = {score.detail["choices"] for score in matched}
+    counts = {score.count for score in matched}
     tested = matcher["tested"]
     lines = [
-        f"R-precision: 1 of {' or '.join(map(str, sorted(choices)))} captions; shuffled: each "
-        f"picture with another's caption. By {matcher['name']}, on its own test "
-        f"{tested['r_precision']:.3f} of {tested['captions']} real pictures."
+        f"R-precision: {_either(counts)} captions a seed, each told from {_either(choices)}, its "
+        f"own among them; shuffled: each picture with another's. By {matcher['name']}, which "
+        f"finds {tested['r_precision']:.3f} of {tested['captions']} real pictures' own."
     ]
     if matcher["may_have_learned_from_these"]:
         lines.append("The matcher may have learned from the real pictures: do not trust them.")

@@ -128,10 +128,9 @@ def load_sources(
 
 def _held(source: str, split: AskedSplit, options: dict[str, Any]) -> PictureData | None:
     """Load a split by the name that the data have for it; None where they have none."""
-    if split == "unseen":
-        names = ("unseen",)
-    else:
-        names = ("test",) if named(source)[0] in PICTURE_SETS else ("val", "test")
+    names = ["unseen"]
+    if split == "val":
+        names = ["test"] if named(source)[0] in PICTURE_SETS else ["val", "test"]
     for name in names:
         try:
             return load_pictures(source, split=name, **options)

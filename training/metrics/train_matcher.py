@@ -178,7 +178,8 @@ def _learn(
 def _some(data: PictureData, row: int, most: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Return flat numbers of some captions of a picture, by lot."""
     start, stop = data.caption_starts[row : row + 2].tolist()
-    return start + rng.choice(stop - start, min(most, stop - start), replace=False)
+    chosen = rng.choice(stop - start, min(most, stop - start), replace=False)
+    return np.asarray(start + chosen, np.int64)
 
 
 def _test(
