@@ -251,7 +251,7 @@ def _eval_pictures(pipeline: Pipeline, data: str, options: Mapping[str, Any]) ->
     from training.metrics.grid import check_grid_path, write_rows
     from training.metrics.picture_classifier import PictureClassifier
     from training.metrics.picture_matcher import PictureMatcher
-    from training.metrics.report import picture_report, picture_tables
+    from training.metrics.report_pictures import picture_report, picture_tables
     from training.metrics.runs import record_scores
     from training.metrics.sources import ASKED_SPLITS, load_sources
 
