@@ -173,7 +173,7 @@ def _fit_labels(
 @click.option(
     "--count",
     type=click.IntRange(4),
-    help="Pictures to learn from  [default: all but those of the test].",
+    help="Pictures to learn from  [default: all but those of the test, at most 10000].",
 )
 @click.option(
     "--test-count",

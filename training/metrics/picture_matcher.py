@@ -37,6 +37,7 @@ FINE, COARSE = (192, 8), (320, 4)
 
 _WORD = re.compile(r"\w+")
 _KIND = "picture matcher"
+_STATISTICS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +129,9 @@ class Looking(nn.Module):
             self.register_buffer(f"scale{index}", torch.ones(each, 1, 1))
 
     def fit(self, seen: Seen) -> None:
-        """Take the statistics by which maps are standardised."""
+        """Take the statistics by which maps are standardised, from some of the pictures."""
         for index, maps in enumerate((seen.fine, seen.coarse)):
-            rows = maps.float().transpose(0, 1).flatten(1)
+            rows = maps[:_STATISTICS].float().transpose(0, 1).flatten(1)
             self.get_buffer(f"mean{index}").copy_(rows.mean(dim=1)[:, None, None])
             self.get_buffer(f"scale{index}").copy_(1 / (rows.std(dim=1)[:, None, None] + 1e-3))
 

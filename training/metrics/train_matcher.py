@@ -27,6 +27,9 @@ from training.metrics.picture_matcher import (
 )
 from training.metrics.right_captions import RightCaptions
 
+# What is seen of a picture is kept in memory, 35 kB each; more of them teach little more.
+MOST = 10_000
+
 Progresses = tuple[Progress | None, Progress | None]
 
 
@@ -80,7 +83,7 @@ def train_matcher(
     Args:
         data: pictures with captions.
         training: the knobs.
-        count: pictures to learn from; None for all but those of the test.
+        count: pictures to learn from; None for all but those of the test, at most `MOST`.
         test_count: pictures to be tested on; None for a tenth, at most 1,000.
         data_seed: what drawn data were drawn with, to be kept with the matcher.
         progress: called with the number of pictures looked at, and with that of pictures shown.
@@ -100,7 +103,7 @@ def train_matcher(
             "use fewer",
         )
     order = np.random.default_rng(knobs.seed).permutation(len(data))
-    tested, learnt = np.sort(order[:spare]), np.sort(order[spare:][:count])
+    tested, learnt = np.sort(order[:spare]), np.sort(order[spare:][: count or MOST])
     vocabulary = vocabulary_of(text for row in learnt.tolist() for text in data.captions[row])
     # Dropout and weights take the global state, which is given back as it was.
     with torch.random.fork_rng(devices=[]):

@@ -247,6 +247,16 @@ def test_a_small_val_split_is_compared_with_whole_and_its_floor_is_of_training_p
     assert unseen.held_out
 
 
+def test_a_folder_that_calls_its_held_out_pictures_test_is_compared_with_them(
+    cache: Path, tmp_path: Path
+) -> None:
+    folder = coloured(tmp_path / "papers", train=20, test=24)
+    sources = load_sources(
+        str(folder), resolution=32, count=9, enough=20, cache_dir=cache, progress=False
+    )
+    assert sources.held_out and len(sources.held) == 24
+
+
 def test_data_without_unseen_pictures_are_told_so(digits: Path, cache: Path) -> None:
     with pytest.raises(DataError, match="no unseen pictures"):
         load_sources(

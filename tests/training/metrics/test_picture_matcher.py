@@ -86,6 +86,14 @@ def test_phrases_bind_a_colour_to_its_part() -> None:
     assert vocabulary_of(["b a", "b", "a"], most=1) == ("a",)
 
 
+def test_it_learns_from_no_more_pictures_than_memory_is_meant_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("training.metrics.train_matcher.MOST", 8)
+    quick = MatcherTraining(kimg=0.08, batch=8)
+    assert train_matcher(squares(20), quick, test_count=6).learned.pictures == 8
+
+
 def test_too_few_pictures_are_refused() -> None:
     with pytest.raises(MetricsError, match="do not fit the 6 pictures"):
         train_matcher(squares(6), QUICK, count=5, test_count=3)
