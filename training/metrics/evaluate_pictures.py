@@ -37,6 +37,8 @@ from training.metrics.variety import feature_distance
 _SEED_STRIDE = 1_000_000
 _VARIETY_OFFSET = 500_000
 _NEAREST = 5
+# Training pictures searched at least, where there are as many.
+_SEARCHED = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +165,7 @@ def measure_pictures(
         test = None if matcher is None else _agreement_test(matcher, data, asked, steps)
         searched = None
         if search or _counts_copies(sources):
-            searched = _training_features(network, sources, 5 * count, steps)
+            searched = _training_features(network, sources, max(_SEARCHED, 5 * count), steps)
         real_variety: tuple[float | None, int] = (None, 0)
         if first.labels is not None:
             real_variety = _real_variety(network, sources, chosen.variety_pictures)

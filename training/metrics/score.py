@@ -123,8 +123,8 @@ class Score:
 def averaged(scores: Mapping[int, Score]) -> Score:
     """Return one score of several seeds: means, with the spread over the seeds.
 
-    Each seed's own figure is noted. A single seed's score is returned as it is, with its spread
-    over subsets, if it has one.
+    The count stays that of one seed, and each seed's own figure is noted. A single seed's score is
+    returned as it is, with its spread over subsets, if it has one.
 
     Args:
         scores: seed -> the same figure of that seed's samples.

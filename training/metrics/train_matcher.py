@@ -27,7 +27,7 @@ from training.metrics.picture_matcher import (
 )
 from training.metrics.right_captions import RightCaptions
 
-# What is seen of a picture is kept in memory, 35 kB each; more of them teach little more.
+# What is seen of a picture is kept in memory, 35 kB each.
 MOST = 10_000
 
 Progresses = tuple[Progress | None, Progress | None]
