@@ -223,8 +223,10 @@ class Engine:
         scheduler.forget_late(now)
         while self._handed <= self._backend.workers and scheduler.queued:
             if self._handed == self._backend.workers:
-                lead = scheduler.before.upper + _LEAD_SECONDS
-                in_time = scheduler.free_at(now) - lead
+                # A full batch gains nothing by waiting; one that is not may still grow.
+                full = scheduler.queued >= scheduler.room
+                lead = scheduler.before.upper if full else scheduler.before.mean
+                in_time = scheduler.free_at(now) - lead - _LEAD_SECONDS
                 if in_time > now:
                     self._look_at(in_time)
                     break

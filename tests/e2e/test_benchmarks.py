@@ -29,6 +29,7 @@ def test_the_benchmark_of_the_server_tells_every_part(bundle: Path) -> None:
     assert told["zero_work"]["share_of_the_modest"] > 0
     assert told["server"]["engine"]["pictures"] > 0
     assert told["server"]["event_loop"]["looks"] > 0
+    assert told["server"]["event_loop"]["own_longest_ms"] < 20
 
 
 def test_the_simulation_of_the_queue_shows_what_the_policy_is_for(tmp_path: Path) -> None:
