@@ -39,28 +39,38 @@ def draw(
         encode_seconds: what that took.
         begin: tells for each item whether it is still wanted.
     """
-    from t2i.pipeline import Draw
-
-    wanted = begin()
+    places = [place for place, keep in enumerate(begin()) if keep]
     began = time.perf_counter()
     outcomes: list[Drawn | T2IError | None] = [None] * len(items)
+    if places:
+        drawn = _draw_wanted(pipeline, [items[place] for place in places], encoded)
+        for place, outcome in zip(places, drawn, strict=True):
+            outcomes[place] = outcome
+    return Batch(outcomes, encode_seconds, time.perf_counter() - began)
+
+
+def _draw_wanted(
+    pipeline: Pipeline,
+    items: Sequence[Item],
+    encoded: dict[Condition | None, Encoded | T2IError],
+) -> list[Drawn | T2IError]:
+    from t2i.pipeline import Draw
+
     draws: dict[int, Draw] = {}
+    outcomes: dict[int, Drawn | T2IError] = {}
     for position, item in enumerate(items):
         found = encoded[item.condition]
-        if not wanted[position]:
-            continue
         if isinstance(found, T2IError):
             outcomes[position] = found
         else:
             draws[position] = Draw(
                 found.embedding, item.seed, item.truncation, item.conditioning_truncation
             )
-    drawn = pipeline.draw(list(draws.values())) if draws else []
-    for position, pictures in zip(draws, drawn, strict=True):
+    for position, pictures in zip(draws, pipeline.draw(list(draws.values())), strict=True):
         found = encoded[items[position].condition]
         assert isinstance(found, Encoded)
         outcomes[position] = Drawn(pictures, found.warnings)
-    return Batch(outcomes, encode_seconds, time.perf_counter() - began)
+    return [outcomes[n] for n in range(len(items))]
 
 
 class Encoded(NamedTuple):

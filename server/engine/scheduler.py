@@ -313,9 +313,10 @@ class Scheduler:
         return self._next_start(now) + seconds + self.after.upper
 
     def _make_room(self, place: Place) -> None:
-        if self.held_bytes + place.bytes > self._byte_limit:
+        # A request that is larger than all room is done when nothing else is there.
+        if self.held_bytes and self.held_bytes + place.bytes > self._byte_limit:
             raise QueueFull(self.retry_seconds())
-        while self.waiting + place.pictures > self._queue_limit:
+        while self.waiting and self.waiting + place.pictures > self._queue_limit:
             victim = self._victim(place)
             if victim is None:
                 raise QueueFull(self.retry_seconds())

@@ -24,11 +24,11 @@ def test_the_benchmark_of_the_server_tells_every_part(bundle: Path) -> None:
     told = json.loads(done.stdout)
     assert told["exit_code"] == 0
     assert [row["load"] for row in told["open_loop"]["loads"]] == [0.8, 1.5, 3.0]
-    assert all(row["late"] == 0 for row in told["open_loop"]["loads"])
     assert told["capacity"]["batched_forward_per_second"] > 0
     assert told["zero_work"]["share_of_the_modest"] > 0
     assert told["server"]["engine"]["pictures"] > 0
     assert told["server"]["event_loop"]["looks"] > 0
+    assert told["server"]["event_loop"]["own_longest_ms"] < 20
 
 
 def test_the_simulation_of_the_queue_shows_what_the_policy_is_for(tmp_path: Path) -> None:

@@ -254,3 +254,12 @@ def test_requests_that_are_done_are_not_kept_until_their_deadlines() -> None:
         made.offer(place := ask(1, deadline=1e6), float(n))
         made.leave(place)
     assert len(made._latest_starts) < 100
+
+
+def test_a_request_larger_than_all_room_is_taken_when_nothing_else_is_there() -> None:
+    made = scheduler(queue_limit=16, byte_limit=100)
+    made.offer(place := ask(32, held=200), 0.0)
+    with pytest.raises(QueueFull):
+        made.offer(ask(1), 0.0)
+    made.leave(place)
+    assert (made.waiting, made.held_bytes) == (0, 0)
