@@ -6,9 +6,9 @@ import hashlib
 import math
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from server.backends import Item
+from server.backends import Fine, Item, Towards
 from server.conditions import read_condition
 from server.models import Models
 from server.refusals import Violation, invalid
@@ -17,7 +17,7 @@ from t2i.conditions import MAX_NAME_CHARACTERS, Condition
 from t2i.errors import InvalidInput
 from t2i.protocol.v1 import conditions_pb2 as pb
 from t2i.protocol.v1 import image_service_pb2
-from t2i.takes import refusal
+from t2i.takes import fine_stage, refusal
 
 if TYPE_CHECKING:
     from t2i.pictures import ImageFormat
@@ -34,6 +34,7 @@ FORMATS: dict[pb.ImageFormat.ValueType, ImageFormat] = {
 }
 # A picture in a lossless format can be a little larger than its pixels, and carries its fields.
 _BYTES_BESIDE_PIXELS = 1024
+_Request: TypeAlias = image_service_pb2.GenerateRequest | image_service_pb2.GenerateImagesRequest
 _UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.I)
 
 
@@ -61,15 +62,15 @@ def is_request_id(text: str) -> bool:
     return _UUID4.fullmatch(text) is not None
 
 
-def violation(error: InvalidInput) -> Violation:
+def violation(error: InvalidInput, place: str = "condition") -> Violation:
     """Return the fault of a condition as the wrong field of the request that carried it."""
     # Library errors name fields from the condition on: "text", "label.id", "" for the whole.
-    field = f"condition.{error.field}" if error.field else "condition"
+    field = f"{place}.{error.field}" if error.field else place
     return Violation(field, f"{error.problem}; {error.remedy}")
 
 
 def read_request(
-    request: image_service_pb2.GenerateRequest | image_service_pb2.GenerateImagesRequest,
+    request: _Request,
     request_id: str,
     models: Models,
 ) -> Ask:
@@ -89,8 +90,10 @@ def read_request(
         faults.add("request_id", "is not a UUID of version 4; leave it empty or give one")
     if len(request.model) > MAX_NAME_CHARACTERS:
         faults.add("model", f"has {len(request.model)} characters; give {MAX_NAME_CHARACTERS}")
-    condition = _read_condition(request, models, faults)
+    condition = _read_condition("condition", request.condition, request, models, faults)
     seeds = _read_seeds(request, request_id, faults)
+    ways = _read_interpolation(request, condition, seeds, models, faults)
+    fine = _read_fine(request, models, faults)
     truncation, conditioning_truncation = _read_truncations(request.options, faults)
     image_format, quality = _read_format(request.options, faults)
     faults.refuse_if_any()
@@ -101,8 +104,11 @@ def read_request(
     else:
         previews = request.previews if request.HasField("previews") else True
     faults.refuse_if_any()
-    first = Item(condition, seeds[0], truncation, conditioning_truncation)
-    items = tuple(replace(first, seed=seed) for seed in seeds)
+    first = Item(condition, seeds[0], truncation, conditioning_truncation, fine=fine)
+    if ways:
+        items = tuple(replace(first, towards=way) for way in ways)
+    else:
+        items = tuple(replace(first, seed=seed) for seed in seeds)
     return Ask(model, items, image_format, quality, previews)
 
 
@@ -124,30 +130,72 @@ class _Faults:
 
 
 def _read_condition(
-    request: image_service_pb2.GenerateRequest | image_service_pb2.GenerateImagesRequest,
-    models: Models,
-    faults: _Faults,
+    place: str, message: pb.Condition, request: _Request, models: Models, faults: _Faults
 ) -> Condition | None:
+    """Return the condition of a message; `place` is the message's in the request."""
     try:
-        condition = read_condition(request.condition)
+        condition = read_condition(message)
     except InvalidInput as error:
-        faults.refuse(violation(error))
+        faults.refuse(violation(error, place))
         return None
     # Whether it fits a model that is not there is no question; the model is refused later.
     if request.model in models:
         refused = refusal(models.find(request.model), condition)
         if refused is not None:
-            field = "condition" if condition is None else f"condition.{condition.kind}"
+            field = place if condition is None else f"{place}.{condition.kind}"
             faults.add(field, "; ".join(refused))
     return condition
 
 
-def _read_seeds(
-    request: image_service_pb2.GenerateRequest | image_service_pb2.GenerateImagesRequest,
-    request_id: str,
+def _read_interpolation(
+    request: _Request,
+    condition: Condition | None,
+    seeds: tuple[int, ...],
+    models: Models,
     faults: _Faults,
-) -> tuple[int, ...]:
+) -> tuple[Towards, ...]:
+    """Return what each picture is on the way to, or nothing where no way is asked for."""
+    if not request.HasField("interpolation"):
+        return ()
+    if request.HasField("fine"):
+        faults.add("fine", "does not go with interpolation; leave out one of the two")
+    way = request.interpolation
+    if not way.places or (request.HasField("count") and request.count != len(way.places)):
+        wanted = request.count if request.HasField("count") else f"1 to {MAX_IMAGES}"
+        faults.add("interpolation.places", f"has {len(way.places)} places; give {wanted}")
+    for index, place in enumerate(way.places):
+        if not (math.isfinite(place) and 0 <= place <= 1):
+            faults.add(f"interpolation.places[{index}]", f"{place} is out of range; give 0 to 1")
+    end = condition
+    if way.HasField("condition"):
+        name = "interpolation.condition"
+        end = _read_condition(name, way.condition, request, models, faults)
+    seed = way.seed if way.HasField("seed") else (seeds[0] if seeds else 0)
+    if seed > MAX_SEED:
+        faults.add("interpolation.seed", f"{seed} is out of range; give 0 to {MAX_SEED}")
+    return tuple(Towards(end, seed, place) for place in way.places)
+
+
+def _read_fine(request: _Request, models: Models, faults: _Faults) -> Fine | None:
+    if not request.HasField("fine"):
+        return None
+    name = "fine.condition"
+    condition = _read_condition(name, request.fine.condition, request, models, faults)
+    if request.model not in models or condition is None:
+        return None
+    try:
+        stage = fine_stage(models.find(request.model), condition, request.fine.resolution or None)
+    except InvalidInput as error:
+        field = "fine.resolution" if error.field == "fine_from" else "fine"
+        faults.add(field, f"{error.problem}; {error.remedy}")
+        return None
+    return Fine(condition, stage)
+
+
+def _read_seeds(request: _Request, request_id: str, faults: _Faults) -> tuple[int, ...]:
     seeds = tuple(request.seeds)
+    if request.HasField("interpolation"):
+        return _read_way_seeds(request, request_id, faults)
     count = request.count if request.HasField("count") else len(seeds) or 1
     if not 1 <= count <= MAX_IMAGES:
         field = "count" if request.HasField("count") else "seeds"
@@ -159,6 +207,20 @@ def _read_seeds(
         if seed > MAX_SEED:
             faults.add(f"seeds[{index}]", f"{seed} is out of range; give 0 to {MAX_SEED}")
     return seeds or tuple(_seed(request_id, index) for index in range(count))
+
+
+def _read_way_seeds(request: _Request, request_id: str, faults: _Faults) -> tuple[int, ...]:
+    """Return the seed of a way's beginning once for each picture."""
+    count = len(request.interpolation.places)
+    if count > MAX_IMAGES:
+        faults.add("interpolation.places", f"has {count} places; give 1 to {MAX_IMAGES}")
+        return ()
+    if len(request.seeds) > 1:
+        faults.add("seeds", f"has {len(request.seeds)} seeds for one way; give one or none")
+    seed = request.seeds[0] if request.seeds else _seed(request_id, 0)
+    if seed > MAX_SEED:
+        faults.add("seeds[0]", f"{seed} is out of range; give 0 to {MAX_SEED}")
+    return (seed,) * max(1, count)
 
 
 def _seed(request_id: str, index: int) -> int:

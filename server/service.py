@@ -170,7 +170,12 @@ class _Tally:
 
     def warnings(self) -> list[conditions_pb2.Warning]:
         return [
-            conditions_pb2.Warning(reason=warning.reason, message=warning.message)
+            conditions_pb2.Warning(
+                reason=warning.reason,
+                message=warning.message,
+                distance=warning.distance,
+                threshold=warning.threshold,
+            )
             for warning in self.found
         ]
 

@@ -17,6 +17,7 @@ import click
 
 import t2i
 from t2i.cli_batch import batch
+from t2i.cli_interpolate import interpolate
 from t2i.errors import InvalidInput, T2IError
 from t2i.takes import SEED_ALONE
 
@@ -73,6 +74,8 @@ def main() -> None:
         t2i generate "small bird with red head" --out bird.png
     Draw four on one sheet, the same four every time:
         t2i generate "small bird with red head" --count 4 --seed 7 --out birds.png
+    Draw the way from one caption to another as a film:
+        t2i interpolate "a red bird" "a blue bird" --seed 7 --out way.gif
     Draw a file of captions into shards of pictures:
         t2i batch captions.jsonl --out birds
     See which models there are:
@@ -146,6 +149,18 @@ def main() -> None:
     help="The same for the noise added to the caption's embedding.",
 )
 @click.option(
+    "--fine",
+    metavar="CAPTION",
+    help="What the later stages follow, with a model of several: CAPTION gives the outline, this "
+    "the rest.",
+)
+@click.option(
+    "--fine-from",
+    metavar="PIXELS",
+    type=click.IntRange(1),
+    help="Resolution of the first stage that follows --fine.  [default: that of the second]",
+)
+@click.option(
     "--format",
     "file_format",
     default="png",
@@ -174,6 +189,8 @@ def generate(
     previews: bool,
     truncation: float,
     conditioning_truncation: float,
+    fine: str | None,
+    fine_from: int | None,
     file_format: str,
     scale: int,
     device: str | None,
@@ -193,6 +210,8 @@ def generate(
         t2i generate "small bird with red head" --server 127.0.0.1:50051 --out bird.png
     With a model of your own:
         t2i generate "a yellow flower" --model runs/flowers/bundle --out flower.png
+    The outline of one caption with the colours of another:
+        t2i generate "a small bird swimming" --fine "a red bird swimming" --fine-from 64
     With a model of labels, of attributes, or of seeds alone:
         t2i generate --label 7 --model runs/digits/bundle --out seven.png
         t2i generate --attribute crown=red --attribute size=0.5 --model runs/birds/bundle
@@ -210,6 +229,10 @@ def generate(
         command.check_suffix(out)
     if code_sweep is not None and previews:
         raise click.UsageError("--previews does not go with --code-sweep: leave out one of the two")
+    if code_sweep is not None and fine is not None:
+        raise click.UsageError("--fine does not go with --code-sweep: leave out one of the two")
+    if fine is None and fine_from is not None:
+        raise click.UsageError("--fine-from is for --fine: leave it out, or give both")
     if code_sweep is None and steps is not None:
         raise click.UsageError("--steps is for --code-sweep: leave it out, or name a part to sweep")
     ask = command.Ask(
@@ -222,6 +245,8 @@ def generate(
         previews=previews,
         truncation=truncation,
         conditioning_truncation=conditioning_truncation,
+        fine=fine,
+        fine_from=fine_from,
     )
     if server is None:
         with _waiting("Loading the model") as tell:
@@ -296,6 +321,7 @@ def _models_there(server: str) -> list[dict[str, Any]]:
 
 
 main.add_command(batch)
+main.add_command(interpolate)
 
 
 @contextmanager

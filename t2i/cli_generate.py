@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from t2i.cli_conditions import Words
+from t2i.cli_conditions import Words, read_words
 from t2i.conditions import Condition, Text
 from t2i.errors import InvalidInput
 from t2i.extras import needs_extra
 from t2i.files import write_atomically
+from t2i.seeds import LARGEST_SEED
 from t2i.sheets import contact_sheet, in_rows
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ __all__ = [
 ]
 
 SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
-LARGEST_SEED = 2**63 - 1
 # The service takes no more in a request; more pictures are more requests.
 _MOST_AT_ONCE = 16
 
@@ -53,6 +53,8 @@ class Ask:
         previews: whether to keep the pictures of the earlier stages.
         truncation: scale of the noise, 0 to 1.
         conditioning_truncation: scale of the noise of the conditioning, 0 to 1.
+        fine: what the later stages follow, in words; None for the condition.
+        fine_from: resolution of the first stage that follows it; None for the second stage.
     """
 
     words: Words
@@ -64,6 +66,8 @@ class Ask:
     previews: bool = False
     truncation: float = 1.0
     conditioning_truncation: float = 1.0
+    fine: str | None = None
+    fine_from: int | None = None
 
     def seeds(self, first: int, count: int) -> list[int] | None:
         """Return the seeds of `count` pictures from number `first` on, or None for new ones."""
@@ -146,6 +150,8 @@ def draw_here(ask: Ask, device: str | None, tell: Callable[[str], None]) -> Draw
             truncation=ask.truncation,
             conditioning_truncation=ask.conditioning_truncation,
             stages="all" if ask.previews else "final",
+            fine=read_words(ask.fine, pipeline.info),
+            fine_from=ask.fine_from,
         )
         for image, previews in zip(generation.images, generation.previews, strict=True):
             drawing.stages.append([stage.pil() for stage in (*previews, image)])
@@ -180,7 +186,7 @@ def draw_there(ask: Ask, server: str, tell: Callable[[str], None]) -> Drawing:
                 drawing.model = swept.model.name
                 _add_row(drawing, [image.pil() for image in swept], swept.seed)
             return drawing
-        condition = _condition(ask, client)
+        condition, fine = _conditions(ask, client)
         drawing.stages = [[] for _ in range(ask.count)]
         for first, count in _portions(ask, tell):
             for event in client.generate(
@@ -191,6 +197,8 @@ def draw_there(ask: Ask, server: str, tell: Callable[[str], None]) -> Drawing:
                 previews=ask.previews,
                 truncation=ask.truncation,
                 conditioning_truncation=ask.conditioning_truncation,
+                fine=fine,
+                fine_from=ask.fine_from,
             ):
                 match event:
                     case Accepted():
@@ -205,12 +213,13 @@ def draw_there(ask: Ask, server: str, tell: Callable[[str], None]) -> Drawing:
     return drawing
 
 
-def _condition(ask: Ask, client: Client) -> Condition | None:
+def _conditions(ask: Ask, client: Client) -> tuple[Condition | None, Condition | None]:
     """Return what to ask a service with; only what depends on the model needs to know it."""
     words = ask.words
     if words.caption is not None:
-        return Text(words.caption)
-    return words.condition(client.get_model(ask.model))
+        return Text(words.caption), None if ask.fine is None else Text(ask.fine)
+    model = client.get_model(ask.model)
+    return words.condition(model), read_words(ask.fine, model)
 
 
 def _rows(ask: Ask, tell: Callable[[str], None]) -> Iterator[int | None]:

@@ -14,9 +14,37 @@ from t2i.pictures import GeneratedImage
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Draw", "Generation", "GenerationWarning", "PipelineInfo", "Stages"]
+__all__ = ["Draw", "Fine", "Generation", "GenerationWarning", "PipelineInfo", "Stages", "Towards"]
 
 Stages = Literal["final", "all"] | Sequence[int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Towards:
+    """What a picture is on the way to; t2i/interpolation.py tells which way.
+
+    Attributes:
+        embedding: `(dim,)` float32, of the end.
+        seed: of the end.
+        place: of the picture, 0 for the beginning to 1 for the end.
+    """
+
+    embedding: Tensor
+    seed: int
+    place: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fine:
+    """What the later stages of a picture follow.
+
+    Attributes:
+        embedding: `(dim,)` float32.
+        stage: number of the first stage that follows it, from 1.
+    """
+
+    embedding: Tensor
+    stage: int = 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,12 +56,16 @@ class Draw:
         seed: 0 to 2**63 - 1.
         truncation: scale of the noise, 0 to 1.
         conditioning_truncation: scale of the conditioning augmentation's noise, 0 to 1.
+        towards: what it is on the way to; None for no way.
+        fine: what its later stages follow; None for the same embedding. Not together with a way.
     """
 
     embedding: Tensor
     seed: int
     truncation: float = 1.0
     conditioning_truncation: float = 1.0
+    towards: Towards | None = None
+    fine: Fine | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +132,7 @@ class PipelineInfo:
         parameters: number of the generator's parameters.
         code: the parts of its code; empty when it takes none.
         attributes: its attributes; empty when it takes none.
+        takes_fine: whether its later stages can follow another condition than the first.
     """
 
     name: str
@@ -113,3 +146,4 @@ class PipelineInfo:
     parameters: int
     code: tuple[CodePart, ...] = ()
     attributes: tuple[Attribute, ...] = ()
+    takes_fine: bool = False

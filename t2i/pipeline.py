@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -18,15 +19,34 @@ from t2i.conditions import Code, Condition, as_condition
 from t2i.drawing import Generator, Inputs, draw_pictures
 from t2i.encoders.bundled import BundleEncoders
 from t2i.errors import BundleError, InvalidInput, shown
-from t2i.generation import Draw, Generation, GenerationWarning, PipelineInfo, Stages
-from t2i.interpolation import between, read_ends
-from t2i.noise import check_seed, draw_noise, random_seed
+from t2i.generation import (
+    Draw,
+    Fine,
+    Generation,
+    GenerationWarning,
+    PipelineInfo,
+    Stages,
+    Towards,
+)
+from t2i.interpolation import between
+from t2i.noise import draw_noise
 from t2i.pictures import GeneratedImage
+from t2i.seeds import check_seed, places, random_seed, read_ends
+from t2i.takes import fine_stage
 
 if TYPE_CHECKING:
     from t2i.encoders.text import TextEncoder
 
-__all__ = ["MAX_COUNT", "Draw", "Generation", "GenerationWarning", "Pipeline", "PipelineInfo"]
+__all__ = [
+    "MAX_COUNT",
+    "Draw",
+    "Fine",
+    "Generation",
+    "GenerationWarning",
+    "Pipeline",
+    "PipelineInfo",
+    "Towards",
+]
 
 MAX_COUNT = 1024
 
@@ -78,6 +98,9 @@ class Pipeline:
             parameters=sum(p.numel() for p in self._generator.parameters()),
             code=config.code,
             attributes=config.attributes,
+            takes_fine=bool(config.conditions)
+            and len(config.resolutions) > 1
+            and bool(getattr(self._generator, "takes_fine", False)),
         )
 
     @classmethod
@@ -100,6 +123,8 @@ class Pipeline:
         truncation: float = 1.0,
         conditioning_truncation: float = 1.0,
         stages: Stages = "final",
+        fine: Condition | str | None = None,
+        fine_from: int | None = None,
     ) -> Generation:
         """Draw pictures of one condition.
 
@@ -113,21 +138,32 @@ class Pipeline:
                 usually cleaner pictures; 0 one picture for each condition.
             conditioning_truncation: the same for the noise of the conditioning augmentation.
             stages: `"final"`, `"all"`, or the resolutions to return, each of the bundle's.
+            fine: what the later stages follow; None for the condition. Only with a bundle whose
+                `info.takes_fine` is true.
+            fine_from: resolution of the first stage that follows `fine`, one of the bundle's but
+                the first; None for the second.
 
         Raises:
             InvalidInput: if an argument is not valid; names it.
         """
-        asked = _condition(condition)
+        asked, later = _condition(condition), _condition(fine)
         chosen = self._seeds(count, seeds)
-        places = self._stages(stages)
+        wanted = self._stages(stages)
         check_scale("truncation", truncation)
         check_scale("conditioning_truncation", conditioning_truncation)
         embedding = self.encode([asked])[0]
+        followed: Fine | None = None
+        if later is not None or fine_from is not None:
+            stage = fine_stage(self.info, later, fine_from)
+            followed = Fine(self.encode([later])[0], stage)
         drawn = self.draw(
-            [Draw(embedding, seed, truncation, conditioning_truncation) for seed in chosen]
+            [
+                Draw(embedding, seed, truncation, conditioning_truncation, fine=followed)
+                for seed in chosen
+            ]
         )
         asks = [asked] * len(chosen)
-        return self._generation(drawn, asks, chosen, places, self.warnings(asked))
+        return self._generation(drawn, asks, chosen, wanted, self._warnings(asked, later))
 
     def interpolate(
         self,
@@ -161,16 +197,16 @@ class Pipeline:
         check_scale("conditioning_truncation", conditioning_truncation)
         first, last = _condition(a), _condition(a if b is None else b)
         one, other = read_ends(seed)
-        start, stop = (
-            Inputs(embedding, *self._noise(end, truncation, conditioning_truncation))
-            for embedding, end in zip(self.encode([first, last]), (one, other), strict=True)
+        start, stop = self.encode([first, last])
+        drawn = self.draw(
+            [
+                Draw(start, one, truncation, conditioning_truncation, Towards(stop, other, place))
+                for place in places(steps)
+            ]
         )
-        inputs = between(start, stop, steps)
-        drawn = draw_pictures(self._generator, inputs, self.device, self._value_range)
         asks = [first, *[first if first == last else None] * (steps - 2), last]
         seeds = [one, *[one if one == other else None] * (steps - 2), other]
-        warnings = self.warnings(first)
-        warnings += tuple(w for w in self.warnings(last) if w not in warnings)
+        warnings = self._warnings(first, last)
         return self._generation(drawn, asks, seeds, self._stages("final"), warnings)
 
     def sweep(
@@ -239,18 +275,26 @@ class Pipeline:
         inputs: list[Inputs] = []
         for index, draw in enumerate(draws):
             field = f"draws[{index}]"
-            if draw.embedding.shape != (self.info.embedding_size,):
-                raise InvalidInput(
-                    f"{field}.embedding",
-                    tuple(draw.embedding.shape),
-                    f"has shape {tuple(draw.embedding.shape)}",
-                    f"give ({self.info.embedding_size},)",
-                )
-            check_seed(f"{field}.seed", draw.seed)
             check_scale(f"{field}.truncation", draw.truncation)
             check_scale(f"{field}.conditioning_truncation", draw.conditioning_truncation)
-            noise = self._noise(draw.seed, draw.truncation, draw.conditioning_truncation)
-            inputs.append(Inputs(draw.embedding, *noise))
+            one = self._inputs(draw, field, draw.embedding, draw.seed)
+            if draw.towards is not None:
+                end, field = draw.towards, f"{field}.towards"
+                check_scale(f"{field}.place", end.place)
+                last = self._inputs(draw, field, end.embedding, end.seed)
+                one = between(one, last, end.place)
+            elif draw.fine is not None:
+                fine = draw.fine
+                self._check_embedding(f"{field}.fine", fine.embedding)
+                if not self.info.takes_fine or not 1 <= fine.stage < len(self.info.resolutions):
+                    raise InvalidInput(
+                        f"{field}.fine.stage",
+                        fine.stage,
+                        f"{self.info.name} has no stage {fine.stage} that can follow it",
+                        "give 1 or the number of a later stage, where info.takes_fine is true",
+                    )
+                one = replace(one, fine=fine.embedding, fine_from=fine.stage)
+            inputs.append(one)
         return draw_pictures(self._generator, inputs, self.device, self._value_range)
 
     def warnings(self, condition: Condition | str | None) -> tuple[GenerationWarning, ...]:
@@ -273,13 +317,33 @@ class Pipeline:
     def _value_range(self) -> tuple[float, float]:
         return self.bundle.config.value_range
 
-    def _noise(
-        self, seed: int, truncation: float, conditioning_truncation: float
-    ) -> tuple[Tensor, Tensor]:
+    def _inputs(self, draw: Draw, field: str, embedding: Tensor, seed: int) -> Inputs:
+        """Return what an embedding and a seed are drawn from with the options of a draw."""
+        self._check_embedding(field, embedding)
         noise, conditioning_noise = draw_noise(
-            seed, self._generator.noise_dim, self._generator.conditioning_dim
+            check_seed(f"{field}.seed", seed),
+            self._generator.noise_dim,
+            self._generator.conditioning_dim,
         )
-        return noise * truncation, conditioning_noise * conditioning_truncation
+        return Inputs(
+            embedding,
+            noise * draw.truncation,
+            conditioning_noise * draw.conditioning_truncation,
+        )
+
+    def _check_embedding(self, field: str, embedding: Tensor) -> None:
+        if embedding.shape != (self.info.embedding_size,):
+            raise InvalidInput(
+                f"{field}.embedding",
+                tuple(embedding.shape),
+                f"has shape {tuple(embedding.shape)}",
+                f"give ({self.info.embedding_size},)",
+            )
+
+    def _warnings(self, *conditions: Condition | None) -> tuple[GenerationWarning, ...]:
+        """Return what to know about some conditions, each warning once."""
+        found = (warning for each in dict.fromkeys(conditions) for warning in self.warnings(each))
+        return tuple(dict.fromkeys(found))
 
     def _seeds(self, count: int, seeds: Sequence[int] | None) -> list[int]:
         if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MAX_COUNT:
@@ -315,11 +379,11 @@ class Pipeline:
         drawn: Sequence[tuple[NDArray[np.uint8], ...]],
         conditions: Sequence[Condition | None],
         seeds: Sequence[int | None],
-        places: tuple[int, ...],
+        wanted: tuple[int, ...],
         warnings: tuple[GenerationWarning, ...],
     ) -> Generation:
         images = [
-            tuple(GeneratedImage(pictures[place], seed) for place in places)
+            tuple(GeneratedImage(pictures[place], seed) for place in wanted)
             for pictures, seed in zip(drawn, seeds, strict=True)
         ]
         return Generation(

@@ -8,8 +8,9 @@ from typing import Protocol
 from t2i.attributes import Attribute
 from t2i.codes import CodePart
 from t2i.conditions import Condition
+from t2i.errors import InvalidInput, shown
 
-__all__ = ["SEED_ALONE", "Takes", "refusal", "what_it_takes"]
+__all__ = ["SEED_ALONE", "Staged", "Takes", "fine_stage", "refusal", "what_it_takes"]
 
 SEED_ALONE = "seed alone"
 
@@ -41,6 +42,58 @@ class Takes(Protocol):
     @property
     def attributes(self) -> Sequence[Attribute]:
         """Its attributes."""
+
+
+class Staged(Protocol):
+    """A model's stages, as the pipeline and the client describe them."""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+
+    @property
+    def resolutions(self) -> Sequence[int]:
+        """Side of each stage's picture in pixels, ascending."""
+
+    @property
+    def takes_fine(self) -> bool:
+        """Whether its later stages can follow another condition than the first."""
+
+
+def fine_stage(model: Staged, fine: Condition | None, resolution: int | None) -> int:
+    """Return the number of the first stage that follows a fine condition.
+
+    Args:
+        model: the model.
+        fine: what the later stages are to follow.
+        resolution: side of the first stage that follows it; None for the second stage.
+
+    Raises:
+        InvalidInput: if there is no fine condition, the model cannot follow two, or has no such
+            stage beyond its first.
+    """
+    if fine is None:
+        raise InvalidInput(
+            "fine_from", resolution, "is given without fine", "give fine as well, or leave it out"
+        )
+    if not model.takes_fine:
+        raise InvalidInput(
+            "fine",
+            fine,
+            f"all stages of {model.name} follow one condition",
+            "leave it out, or use a model of several stages",
+        )
+    later = list(model.resolutions[1:])
+    if resolution is None:
+        return 1
+    if resolution not in later:
+        raise InvalidInput(
+            "fine_from",
+            resolution,
+            f"{shown(resolution)} is no later stage of {model.name}",
+            f"give {' or '.join(map(str, later))}",
+        )
+    return 1 + later.index(resolution)
 
 
 def what_it_takes(model: Takes) -> str:

@@ -15,7 +15,35 @@ if TYPE_CHECKING:
 
     from t2i.pipeline import GenerationWarning, PipelineInfo
 
-__all__ = ["Backend", "Batch", "Drawn", "Item"]
+__all__ = ["Backend", "Batch", "Drawn", "Fine", "Item", "Towards"]
+
+
+@dataclass(frozen=True, slots=True)
+class Towards:
+    """What a picture is on the way to.
+
+    Attributes:
+        condition: of the end; None for a model that draws by seed alone.
+        seed: of the end.
+        place: of the picture, 0 for the beginning to 1 for the end.
+    """
+
+    condition: Condition | None
+    seed: int
+    place: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fine:
+    """What the later stages of a picture follow.
+
+    Attributes:
+        condition: what.
+        stage: number of the first stage that follows it, from 1.
+    """
+
+    condition: Condition
+    stage: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +55,22 @@ class Item:
         seed: 0 to 2**63 - 1.
         truncation: scale of the noise, 0 to 1.
         conditioning_truncation: scale of the conditioning augmentation's noise, 0 to 1.
+        towards: what it is on the way to; None for no way.
+        fine: what its later stages follow; None for the condition.
     """
 
     condition: Condition | None
     seed: int
     truncation: float = 1.0
     conditioning_truncation: float = 1.0
+    towards: Towards | None = None
+    fine: Fine | None = None
+
+    @property
+    def conditions(self) -> tuple[Condition | None, ...]:
+        """All that it is asked with, its own condition first."""
+        further = (self.towards, self.fine)
+        return (self.condition, *(each.condition for each in further if each is not None))
 
 
 @dataclass(frozen=True, slots=True)

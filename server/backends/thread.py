@@ -85,25 +85,37 @@ class ThreadBackend:
 
 def _draw(pipeline: Pipeline, items: Sequence[Item]) -> Batch:
     """Encode and draw; runs in a worker thread."""
-    from t2i.pipeline import Draw
+    from t2i.pipeline import Draw, Fine, Towards
 
     began = time.perf_counter()
-    encoded = _encode(pipeline, list(dict.fromkeys(item.condition for item in items)))
+    asked = dict.fromkeys(condition for item in items for condition in item.conditions)
+    encoded = _encode(pipeline, list(asked))
     middle = time.perf_counter()
     draws: dict[int, Draw] = {}
+    warnings: dict[int, tuple[GenerationWarning, ...]] = {}
     outcomes: dict[int, Drawn | T2IError] = {}
     for position, item in enumerate(items):
-        found = encoded[item.condition]
-        if isinstance(found, T2IError):
-            outcomes[position] = found
-        else:
-            draws[position] = Draw(
-                found.embedding, item.seed, item.truncation, item.conditioning_truncation
-            )
+        found = [encoded[condition] for condition in item.conditions]
+        refused = [each for each in found if isinstance(each, T2IError)]
+        if refused:
+            outcomes[position] = refused[0]
+            continue
+        told = [each for each in found if isinstance(each, _Encoded)]
+        embedding, *further = (each.embedding for each in told)
+        towards, fine = item.towards, item.fine
+        draws[position] = Draw(
+            embedding,
+            item.seed,
+            item.truncation,
+            item.conditioning_truncation,
+            None if towards is None else Towards(further[0], towards.seed, towards.place),
+            None if fine is None else Fine(further[-1], fine.stage),
+        )
+        warnings[position] = tuple(
+            dict.fromkeys(warning for each in told for warning in each.warnings)
+        )
     for position, pictures in zip(draws, pipeline.draw(list(draws.values())), strict=True):
-        found = encoded[items[position].condition]
-        assert isinstance(found, _Encoded)
-        outcomes[position] = Drawn(pictures, found.warnings)
+        outcomes[position] = Drawn(pictures, warnings[position])
     ended = time.perf_counter()
     return Batch([outcomes[n] for n in range(len(items))], middle - began, ended - middle)
 

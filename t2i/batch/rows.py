@@ -16,7 +16,7 @@ from typing import cast
 from t2i.attributes import check_attributes
 from t2i.batch.plan import MAX_COUNT, MAX_SEED, Model, Plan, fraction, whole
 from t2i.batch.records import Record, Unreadable
-from t2i.cli_conditions import Words
+from t2i.cli_conditions import in_words, kind_of_words
 from t2i.codes import check_code, flat_code, named_code
 from t2i.conditions import Attributes, Code, Condition, Label, Text
 from t2i.encoders.labels import LabelEncoder
@@ -168,7 +168,7 @@ class RowReader:
         if kind == "text":
             return self._taken(Text(cast("str", value)))
         if isinstance(value, str):
-            return self._taken(_in_words(kind, value, model))
+            return self._taken(in_words(kind, value, model))
         if kind == "label":
             return self._taken(Label(id=cast("int", value)))
         if kind == "attributes":
@@ -243,9 +243,7 @@ def _kind_of(value: object, model: Model) -> tuple[str, object]:
     if len(given) == 1 and next(iter(given)) in _KINDS:
         return next(iter(given.items()))
     if isinstance(value, str):
-        # Words are of the kind that the model takes, of several of text.
-        kinds = [kind for kind in _KINDS if kind in model.conditions] or ["text"]
-        return kinds[0], value
+        return kind_of_words(model), value
     raise InvalidInput(
         "condition",
         value,
@@ -264,15 +262,6 @@ def _object(value: object) -> dict[str, object]:
     if not isinstance(value, Mapping):
         return {}
     return {name: told for name, told in value.items() if told is not None}
-
-
-def _in_words(kind: str, value: str, model: Model) -> Condition | None:
-    if kind == "label":
-        return Words(label=value).condition(model)
-    if kind == "code":
-        return Words(code=value).condition(model)
-    entries = tuple(entry for entry in value.split(";") if entry.strip())
-    return Words(attributes=entries or (value,)).condition(model)
 
 
 def _code(value: object, model: Model) -> Code:

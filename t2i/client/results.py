@@ -25,6 +25,7 @@ __all__ = [
     "GenerateEvent",
     "GenerationResult",
     "ImageFormat",
+    "InterpolationResult",
     "ModelInfo",
     "ModelVersion",
     "Preview",
@@ -148,10 +149,15 @@ class Warning:
     Attributes:
         reason: a stable name for programs, such as `"UNFAMILIAR_CONDITION"`.
         message: one sentence for people.
+        distance: cosine distance of the caption to the training captions, 0 to 2; None where the
+            reason has none, or the service does not tell it.
+        threshold: the largest distance that is ordinary; None likewise.
     """
 
     reason: str
     message: str
+    distance: float | None = None
+    threshold: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +289,36 @@ class SweepResult:
 
 
 @dataclass(frozen=True, slots=True)
+class InterpolationResult:
+    """The way from one picture to another.
+
+    Iterating over a result, or indexing it, gives its pictures.
+
+    Attributes:
+        images: the pictures in order; each is told with the seed of the first.
+        places: where on the way each is, from 0 to 1.
+        seeds: the seeds of the first and the last picture.
+        model: the model that drew them.
+        warnings: what there is to know about the two conditions.
+    """
+
+    images: tuple[ServedImage, ...]
+    places: tuple[float, ...]
+    seeds: tuple[int, int]
+    model: ModelVersion
+    warnings: tuple[Warning, ...]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __iter__(self) -> Iterator[ServedImage]:
+        return iter(self.images)
+
+    def __getitem__(self, index: int) -> ServedImage:
+        return self.images[index]
+
+
+@dataclass(frozen=True, slots=True)
 class ModelInfo:
     """One model of a service, as its bundle describes it.
 
@@ -300,6 +336,7 @@ class ModelInfo:
         is_default: whether a request without a model name goes to it.
         code: the parts of its code; empty when it takes none.
         attributes: its attributes; empty when it takes none.
+        takes_fine: whether its later stages can follow another condition than the first.
     """
 
     name: str
@@ -314,3 +351,4 @@ class ModelInfo:
     is_default: bool
     code: tuple[CodePart, ...] = ()
     attributes: tuple[Attribute, ...] = ()
+    takes_fine: bool = False

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -207,3 +208,61 @@ def test_any_message_that_parses_is_read_or_refused(data: bytes) -> None:
         read_request(message, ID, MODELS)
     except Refusal as refusal:
         assert refusal.reason in ("INVALID_FIELD", "MODEL_NOT_FOUND")
+
+
+def interpolation(**fields: Any) -> pb.Interpolation:
+    return pb.Interpolation(**{"places": [0.0, 0.5, 1.0], **fields})
+
+
+def test_a_way_becomes_a_picture_a_place_from_one_seed() -> None:
+    end = pb.Condition(text=pb.TextCondition(text="a fish"))
+    ask = read(
+        GenerateRequest(
+            condition=TEXT, seeds=[5], interpolation=interpolation(condition=end, seed=6)
+        )
+    )
+    assert [item.seed for item in ask.items] == [5, 5, 5]
+    ways = [item.towards for item in ask.items]
+    assert [(w.condition, w.seed, w.place) for w in ways if w] == [
+        (Text("a fish"), 6, 0.0), (Text("a fish"), 6, 0.5), (Text("a fish"), 6, 1.0),
+    ]  # fmt: skip
+
+
+def test_a_way_without_an_end_changes_nothing_but_what_is_given() -> None:
+    ask = read(GenerateRequest(condition=TEXT, count=3, interpolation=interpolation()))
+    (way, *_) = (item.towards for item in ask.items)
+    assert way is not None
+    assert (way.condition, way.seed) == (Text("a bird"), ask.items[0].seed)
+    again = read(GenerateRequest(condition=TEXT, count=3, interpolation=interpolation()))
+    assert again.items == ask.items
+
+
+@pytest.mark.parametrize(
+    ("fields", "wrong"),
+    [
+        ({"seeds": [1, 2]}, "seeds"),
+        ({"count": 2}, "interpolation.places"),
+        ({"interpolation": interpolation(places=[])}, "interpolation.places"),
+        ({"interpolation": interpolation(places=[0.0] * 17)}, "interpolation.places"),
+        ({"interpolation": interpolation(places=[0, 2])}, "interpolation.places[1]"),
+        ({"interpolation": interpolation(places=[float("nan")])}, "interpolation.places[0]"),
+        ({"interpolation": interpolation(seed=MAX_SEED + 1)}, "interpolation.seed"),
+        ({"fine": pb.FineCondition(condition=TEXT)}, "fine"),
+    ],
+)
+def test_what_is_wrong_with_a_way_is_named(fields: dict[str, Any], wrong: str) -> None:
+    request = {"condition": TEXT, "interpolation": interpolation(), **fields}
+    assert wrong in faults(GenerateRequest(**request))
+
+
+def test_a_fine_condition_becomes_the_number_of_its_stage() -> None:
+    staged = Models([replace(info("small", 16, 32, 64), takes_fine=True), SEEDS])
+    fine = pb.FineCondition(condition=TEXT, resolution=64)
+    ask = read_request(GenerateRequest(condition=TEXT, fine=fine), ID, staged)
+    assert ask.items[0].fine is not None and ask.items[0].fine.stage == 2
+    assert "fine" in faults(GenerateRequest(condition=TEXT, fine=fine))
+    with pytest.raises(Refusal):
+        fine = pb.FineCondition(condition=TEXT, resolution=16)
+        read_request(GenerateRequest(condition=TEXT, fine=fine), ID, staged)
+    with pytest.raises(Refusal):
+        read_request(GenerateRequest(condition=TEXT, fine=pb.FineCondition()), ID, staged)

@@ -32,6 +32,8 @@ class GenerateRequest(message.Message):
     SEEDS_FIELD_NUMBER: builtins.int
     OPTIONS_FIELD_NUMBER: builtins.int
     PREVIEWS_FIELD_NUMBER: builtins.int
+    INTERPOLATION_FIELD_NUMBER: builtins.int
+    FINE_FIELD_NUMBER: builtins.int
     request_id: builtins.str
     """A UUID of version 4 in the usual 36 characters that names this request in answers and in the
     server's log. Empty: the server chooses one.
@@ -58,6 +60,16 @@ class GenerateRequest(message.Message):
     def options(self) -> conditions_pb2.GenerateOptions:
         """How to draw and pack."""
 
+    @builtins.property
+    def interpolation(self) -> conditions_pb2.Interpolation:
+        """Draws the pictures on the way to another condition, another seed, or both. Then seeds holds one
+        seed or none, that of the beginning, and every picture is told with it. Not set: no way.
+        """
+
+    @builtins.property
+    def fine(self) -> conditions_pb2.FineCondition:
+        """What the later stages follow. Not together with interpolation. Not set: the same condition."""
+
     def __init__(
         self,
         *,
@@ -68,10 +80,12 @@ class GenerateRequest(message.Message):
         seeds: abc.Iterable[builtins.int] | None = ...,
         options: conditions_pb2.GenerateOptions | None = ...,
         previews: builtins.bool | None = ...,
+        interpolation: conditions_pb2.Interpolation | None = ...,
+        fine: conditions_pb2.FineCondition | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["_count", b"_count", "_previews", b"_previews", "condition", b"condition", "count", b"count", "options", b"options", "previews", b"previews"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["_count", b"_count", "_previews", b"_previews", "condition", b"condition", "count", b"count", "fine", b"fine", "interpolation", b"interpolation", "options", b"options", "previews", b"previews"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_count", b"_count", "_previews", b"_previews", "condition", b"condition", "count", b"count", "model", b"model", "options", b"options", "previews", b"previews", "request_id", b"request_id", "seeds", b"seeds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_count", b"_count", "_previews", b"_previews", "condition", b"condition", "count", b"count", "fine", b"fine", "interpolation", b"interpolation", "model", b"model", "options", b"options", "previews", b"previews", "request_id", b"request_id", "seeds", b"seeds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__count: _TypeAlias = typing.Literal["count"]  # noqa: Y015
     _WhichOneofArgType__count: _TypeAlias = typing.Literal["_count", b"_count"]  # noqa: Y015
@@ -256,6 +270,8 @@ class GenerateImagesRequest(message.Message):
     COUNT_FIELD_NUMBER: builtins.int
     SEEDS_FIELD_NUMBER: builtins.int
     OPTIONS_FIELD_NUMBER: builtins.int
+    INTERPOLATION_FIELD_NUMBER: builtins.int
+    FINE_FIELD_NUMBER: builtins.int
     request_id: builtins.str
     """As in GenerateRequest."""
     model: builtins.str
@@ -276,6 +292,14 @@ class GenerateImagesRequest(message.Message):
     def options(self) -> conditions_pb2.GenerateOptions:
         """How to draw and pack."""
 
+    @builtins.property
+    def interpolation(self) -> conditions_pb2.Interpolation:
+        """As in GenerateRequest."""
+
+    @builtins.property
+    def fine(self) -> conditions_pb2.FineCondition:
+        """As in GenerateRequest."""
+
     def __init__(
         self,
         *,
@@ -285,10 +309,12 @@ class GenerateImagesRequest(message.Message):
         count: builtins.int | None = ...,
         seeds: abc.Iterable[builtins.int] | None = ...,
         options: conditions_pb2.GenerateOptions | None = ...,
+        interpolation: conditions_pb2.Interpolation | None = ...,
+        fine: conditions_pb2.FineCondition | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["_count", b"_count", "condition", b"condition", "count", b"count", "options", b"options"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["_count", b"_count", "condition", b"condition", "count", b"count", "fine", b"fine", "interpolation", b"interpolation", "options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_count", b"_count", "condition", b"condition", "count", b"count", "model", b"model", "options", b"options", "request_id", b"request_id", "seeds", b"seeds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_count", b"_count", "condition", b"condition", "count", b"count", "fine", b"fine", "interpolation", b"interpolation", "model", b"model", "options", b"options", "request_id", b"request_id", "seeds", b"seeds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__count: _TypeAlias = typing.Literal["count"]  # noqa: Y015
     _WhichOneofArgType__count: _TypeAlias = typing.Literal["_count", b"_count"]  # noqa: Y015

@@ -61,6 +61,7 @@ class Model(message.Message):
     IS_DEFAULT_FIELD_NUMBER: builtins.int
     CODE_FIELD_NUMBER: builtins.int
     ATTRIBUTES_FIELD_NUMBER: builtins.int
+    TAKES_FINE_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Name to ask with, 1 to 128 characters."""
     version: builtins.str
@@ -75,6 +76,8 @@ class Model(message.Message):
     """Number of the generator's parameters."""
     is_default: builtins.bool
     """Whether a request without a model name goes to this model."""
+    takes_fine: builtins.bool
+    """Whether the later of its stages can follow another condition (GenerateRequest.fine)."""
     @builtins.property
     def condition_kinds(self) -> containers.RepeatedScalarFieldContainer[conditions_pb2.ConditionKind.ValueType]:
         """The kinds of condition that it takes; none when it draws by seed alone."""
@@ -112,10 +115,11 @@ class Model(message.Message):
         is_default: builtins.bool = ...,
         code: abc.Iterable[CodePart] | None = ...,
         attributes: abc.Iterable[Attribute] | None = ...,
+        takes_fine: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["attributes", b"attributes", "checksum", b"checksum", "code", b"code", "condition_kinds", b"condition_kinds", "embedding_size", b"embedding_size", "encoder", b"encoder", "is_default", b"is_default", "labels", b"labels", "name", b"name", "parameters", b"parameters", "resolutions", b"resolutions", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["attributes", b"attributes", "checksum", b"checksum", "code", b"code", "condition_kinds", b"condition_kinds", "embedding_size", b"embedding_size", "encoder", b"encoder", "is_default", b"is_default", "labels", b"labels", "name", b"name", "parameters", b"parameters", "resolutions", b"resolutions", "takes_fine", b"takes_fine", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
