@@ -17,7 +17,8 @@ from t2i.conditions import MAX_NAME_CHARACTERS, Condition
 from t2i.errors import InvalidInput
 from t2i.protocol.v1 import conditions_pb2 as pb
 from t2i.protocol.v1 import image_service_pb2
-from t2i.takes import fine_stage, refusal
+from t2i.seeds import candidate_seeds
+from t2i.takes import check_best_of, fine_stage, refusal
 
 if TYPE_CHECKING:
     from t2i.pictures import ImageFormat
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Ask", "is_request_id", "read_request", "violation"]
 
 MAX_SEED = 2**63 - 1
+MAX_CANDIDATES = 64
 FORMATS: dict[pb.ImageFormat.ValueType, ImageFormat] = {
     pb.IMAGE_FORMAT_PNG: "png",
     pb.IMAGE_FORMAT_JPEG: "jpeg",
@@ -48,6 +50,7 @@ class Ask:
         format: PNG, JPEG, WEBP or RAW.
         quality: 1 to 100, or None for the format's own.
         previews: whether pictures of earlier stages are wanted.
+        best_of: how many items in a row are candidates for one picture.
     """
 
     model: PipelineInfo
@@ -55,6 +58,12 @@ class Ask:
     format: pb.ImageFormat.ValueType
     quality: int | None
     previews: bool
+    best_of: int = 1
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seed of each picture: that of its first candidate."""
+        return tuple(item.seed for item in self.items[:: self.best_of])
 
 
 def is_request_id(text: str) -> bool:
@@ -94,6 +103,7 @@ def read_request(
     seeds = _read_seeds(request, request_id, faults)
     ways = _read_interpolation(request, condition, seeds, models, faults)
     fine = _read_fine(request, models, faults)
+    best_of = _read_best_of(request, len(seeds), models, faults)
     truncation, conditioning_truncation = _read_truncations(request.options, faults)
     image_format, quality = _read_format(request.options, faults)
     faults.refuse_if_any()
@@ -108,8 +118,12 @@ def read_request(
     if ways:
         items = tuple(replace(first, towards=way) for way in ways)
     else:
-        items = tuple(replace(first, seed=seed) for seed in seeds)
-    return Ask(model, items, image_format, quality, previews)
+        items = tuple(
+            replace(first, seed=candidate, scored=best_of > 1)
+            for seed in seeds
+            for candidate in candidate_seeds(seed, best_of)
+        )
+    return Ask(model, items, image_format, quality, previews, best_of)
 
 
 class _Faults:
@@ -190,6 +204,26 @@ def _read_fine(request: _Request, models: Models, faults: _Faults) -> Fine | Non
         faults.add(field, f"{error.problem}; {error.remedy}")
         return None
     return Fine(condition, stage)
+
+
+def _read_best_of(request: _Request, count: int, models: Models, faults: _Faults) -> int:
+    if not request.HasField("best_of"):
+        return 1
+    if request.model not in models:
+        return 1
+    alone = not request.HasField("fine") and not request.HasField("interpolation")
+    try:
+        check_best_of(models.find(request.model), request.best_of, alone=alone)
+    except InvalidInput as error:
+        faults.add("best_of", f"{error.problem}; {error.remedy}")
+        return 1
+    if count * request.best_of > MAX_CANDIDATES:
+        faults.add(
+            "best_of",
+            f"{request.best_of} for each of {count} pictures are more than {MAX_CANDIDATES}; ask "
+            "for fewer pictures at once",
+        )
+    return request.best_of
 
 
 def _read_seeds(request: _Request, request_id: str, faults: _Faults) -> tuple[int, ...]:

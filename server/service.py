@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import grpc
 
@@ -60,21 +60,22 @@ class ImageService(image_service_pb2_grpc.ImageServiceServicer):
         accepted = image_service_pb2.GenerateAccepted(
             request_id=request_id,
             model=version(ask.model),
-            seeds=[item.seed for item in ask.items],
+            seeds=ask.seeds,
             resolutions=ask.model.resolutions,
         )
         yield image_service_pb2.GenerateEvent(accepted=accepted)
         stages = range(len(ask.model.resolutions))
+        choice = _Choice(ask.best_of)
         async for part in _parts(ticket):
             tally.add(part)
-            for offset, drawn in enumerate(part.drawn):
+            for chosen in choice.add(part):
                 wanted = stages if ask.previews else stages[-1:]
-                images = await self._pack(tally, ask, part.start + offset, [drawn], wanted)
+                images = await self._pack(tally, ask, [chosen], wanted)
                 for image in images:
                     yield _event(image, is_final=image.stage == stages[-1])
         finished = image_service_pb2.GenerateFinished(
             request_id=request_id,
-            count=len(ask.items),
+            count=len(ask.seeds),
             warnings=tally.warnings(),
             timings=tally.timings(),
         )
@@ -89,9 +90,10 @@ class ImageService(image_service_pb2_grpc.ImageServiceServicer):
         ticket = self._submit(ask, context)
         final = [len(ask.model.resolutions) - 1]
         images: list[conditions_pb2.GeneratedImage] = []
+        choice = _Choice(ask.best_of)
         async for part in _parts(ticket):
             tally.add(part)
-            images += await self._pack(tally, ask, part.start, part.drawn, final)
+            images += await self._pack(tally, ask, choice.add(part), final)
         return image_service_pb2.GenerateImagesResponse(
             request_id=request_id,
             model=version(ask.model),
@@ -111,11 +113,11 @@ class ImageService(image_service_pb2_grpc.ImageServiceServicer):
         return ticket
 
     async def _pack(
-        self, tally: _Tally, ask: Ask, start: int, drawn: Sequence[Drawn], stages: Sequence[int]
+        self, tally: _Tally, ask: Ask, chosen: Sequence[_Chosen], stages: Sequence[int]
     ) -> list[conditions_pb2.GeneratedImage]:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        images = await loop.run_in_executor(self._packers, _images, ask, start, drawn, stages)
+        images = await loop.run_in_executor(self._packers, _images, ask, chosen, stages)
         tally.pack_seconds += loop.time() - began
         return images
 
@@ -147,6 +149,37 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         info = models.find(request.name)
         model = describe(info, is_default=models.is_default(info))
         return model_service_pb2.GetModelResponse(model=model)
+
+
+class _Chosen(NamedTuple):
+    """A picture to send: the number of its item in the request, and what was drawn."""
+
+    item: int
+    drawn: Drawn
+
+
+class _Choice:
+    """Keeps the best of each picture's candidates, as soon as the last of them is there.
+
+    Args:
+        best_of: how many items in a row are candidates for one picture.
+    """
+
+    def __init__(self, best_of: int) -> None:
+        self._best_of = best_of
+        self._waiting: dict[int, list[_Chosen]] = {}
+
+    def add(self, part: Part) -> list[_Chosen]:
+        """Return the pictures that are decided by some more items."""
+        decided = []
+        for item, drawn in enumerate(part.drawn, part.start):
+            candidates = self._waiting.setdefault(item // self._best_of, [])
+            candidates.append(_Chosen(item, drawn))
+            if len(candidates) == self._best_of:
+                # Parts may overtake each other; of equal scores the first candidate wins.
+                decided.append(max(candidates, key=lambda one: (one.drawn.score or 0.0, -one.item)))
+                del self._waiting[item // self._best_of]
+        return decided
 
 
 @dataclass(slots=True)
@@ -203,17 +236,18 @@ async def _parts(ticket: Ticket) -> AsyncIterator[Part]:
 
 
 def _images(
-    ask: Ask, start: int, drawn: Sequence[Drawn], stages: Sequence[int]
+    ask: Ask, chosen: Sequence[_Chosen], stages: Sequence[int]
 ) -> list[conditions_pb2.GeneratedImage]:
-    """Pack the wanted stages of consecutive pictures; runs in a thread."""
+    """Pack the wanted stages of pictures; runs in a thread."""
     images = []
-    for index, one in enumerate(drawn, start):
+    for one in chosen:
         for stage in stages:
-            picture = one.pictures[stage]
+            picture = one.drawn.pictures[stage]
             images.append(
                 conditions_pb2.GeneratedImage(
-                    index=index,
-                    seed=ask.items[index].seed,
+                    index=one.item // ask.best_of,
+                    seed=ask.items[one.item].seed,
+                    score=one.drawn.score,
                     stage=stage,
                     width=picture.shape[1],
                     height=picture.shape[0],

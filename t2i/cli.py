@@ -149,6 +149,12 @@ def main() -> None:
     help="The same for the noise added to the caption's embedding.",
 )
 @click.option(
+    "--best-of",
+    default=1,
+    type=click.IntRange(1, 16),
+    help="Draw so many candidates for each picture and keep the one that agrees best with CAPTION.",
+)
+@click.option(
     "--fine",
     metavar="CAPTION",
     help="What the later stages follow, with a model of several: CAPTION gives the outline, this "
@@ -189,6 +195,7 @@ def generate(
     previews: bool,
     truncation: float,
     conditioning_truncation: float,
+    best_of: int,
     fine: str | None,
     fine_from: int | None,
     file_format: str,
@@ -210,6 +217,8 @@ def generate(
         t2i generate "small bird with red head" --server 127.0.0.1:50051 --out bird.png
     With a model of your own:
         t2i generate "a yellow flower" --model runs/flowers/bundle --out flower.png
+    The best of eight, in the eyes of the model's scorer:
+        t2i generate "small bird with red head" --best-of 8 --seed 7 --out bird.png
     The outline of one caption with the colours of another:
         t2i generate "a small bird swimming" --fine "a red bird swimming" --fine-from 64
     With a model of labels, of attributes, or of seeds alone:
@@ -231,6 +240,8 @@ def generate(
         raise click.UsageError("--previews does not go with --code-sweep: leave out one of the two")
     if code_sweep is not None and fine is not None:
         raise click.UsageError("--fine does not go with --code-sweep: leave out one of the two")
+    if best_of > 1 and (code_sweep is not None or fine is not None):
+        raise click.UsageError("--best-of chooses by one condition: leave out --fine, --code-sweep")
     if fine is None and fine_from is not None:
         raise click.UsageError("--fine-from is for --fine: leave it out, or give both")
     if code_sweep is None and steps is not None:
@@ -247,6 +258,7 @@ def generate(
         conditioning_truncation=conditioning_truncation,
         fine=fine,
         fine_from=fine_from,
+        best_of=best_of,
     )
     if server is None:
         with _waiting("Loading the model") as tell:

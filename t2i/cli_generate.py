@@ -37,6 +37,7 @@ __all__ = [
 SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 # The service takes no more in a request; more pictures are more requests.
 _MOST_AT_ONCE = 16
+_MOST_CANDIDATES = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +56,7 @@ class Ask:
         conditioning_truncation: scale of the noise of the conditioning, 0 to 1.
         fine: what the later stages follow, in words; None for the condition.
         fine_from: resolution of the first stage that follows it; None for the second stage.
+        best_of: candidates for each picture.
     """
 
     words: Words
@@ -68,6 +70,7 @@ class Ask:
     conditioning_truncation: float = 1.0
     fine: str | None = None
     fine_from: int | None = None
+    best_of: int = 1
 
     def seeds(self, first: int, count: int) -> list[int] | None:
         """Return the seeds of `count` pictures from number `first` on, or None for new ones."""
@@ -85,6 +88,7 @@ class Drawing:
         model: name of the model.
         stages: for each picture its stages, from coarse to fine; only the last without previews.
         seeds: the seed of each picture.
+        scores: the score of each picture, or none where each was the only candidate.
         warnings: sentences for people, each once.
         columns: pictures in a row of the sheet; None to make it nearly square.
     """
@@ -92,6 +96,7 @@ class Drawing:
     model: str = ""
     stages: list[list[Image.Image]] = field(default_factory=list)
     seeds: list[int] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     columns: int | None = None
 
@@ -104,10 +109,15 @@ class Drawing:
         count, final = len(self.stages), self.stages[0][-1]
         different = list(dict.fromkeys(self.seeds)) if self.columns else self.seeds
         seeds = ", ".join(map(str, different[:16])) + (", …" if len(different) > 16 else "")
-        return (
+        told = (
             f"{count} picture{'s' * (count > 1)} of {final.width}×{final.height} px by "
             f"{self.model}, seed{'s' * (len(different) > 1)} {seeds}"
         )
+        if self.scores:
+            scores = ", ".join(f"{score:.2f}" for score in self.scores[:16])
+            told += f", score{'s' * (len(self.scores) > 1)} {scores}"
+            told += ", …" if len(self.scores) > 16 else ""
+        return told
 
 
 def draw_here(ask: Ask, device: str | None, tell: Callable[[str], None]) -> Drawing:
@@ -152,10 +162,12 @@ def draw_here(ask: Ask, device: str | None, tell: Callable[[str], None]) -> Draw
             stages="all" if ask.previews else "final",
             fine=read_words(ask.fine, pipeline.info),
             fine_from=ask.fine_from,
+            best_of=ask.best_of,
         )
         for image, previews in zip(generation.images, generation.previews, strict=True):
             drawing.stages.append([stage.pil() for stage in (*previews, image)])
         drawing.seeds += [seed for seed in generation.seeds if seed is not None]
+        drawing.scores += [score for score in generation.scores if score is not None]
         drawing.warn(warning.message for warning in generation.warnings)
     return drawing
 
@@ -188,6 +200,7 @@ def draw_there(ask: Ask, server: str, tell: Callable[[str], None]) -> Drawing:
             return drawing
         condition, fine = _conditions(ask, client)
         drawing.stages = [[] for _ in range(ask.count)]
+        scores: dict[int, float] = {}
         for first, count in _portions(ask, tell):
             for event in client.generate(
                 condition,
@@ -199,6 +212,7 @@ def draw_there(ask: Ask, server: str, tell: Callable[[str], None]) -> Drawing:
                 conditioning_truncation=ask.conditioning_truncation,
                 fine=fine,
                 fine_from=ask.fine_from,
+                best_of=ask.best_of if ask.best_of > 1 else None,
             ):
                 match event:
                     case Accepted():
@@ -206,8 +220,13 @@ def draw_there(ask: Ask, server: str, tell: Callable[[str], None]) -> Drawing:
                         drawing.seeds += event.seeds
                     case Preview(image) | Completed(image):
                         drawing.stages[first + image.index].append(image.pil())
+                        # The best of several has a seed and a score of its own.
+                        drawing.seeds[first + image.index] = image.seed
+                        if image.score is not None:
+                            scores[first + image.index] = image.score
                     case Finished():
                         drawing.warn(warning.message for warning in event.warnings)
+    drawing.scores = [scores[index] for index in sorted(scores)]
     for stages in drawing.stages:
         stages.sort(key=lambda picture: picture.height)
     return drawing
@@ -238,9 +257,10 @@ def _add_row(drawing: Drawing, pictures: list[Image.Image], seed: int) -> None:
 
 def _portions(ask: Ask, tell: Callable[[str], None]) -> Iterator[tuple[int, int]]:
     """Return how many pictures to draw at once, as (first, count), and tell how far it is."""
-    for first in range(0, ask.count, _MOST_AT_ONCE):
+    most = min(_MOST_AT_ONCE, _MOST_CANDIDATES // ask.best_of)
+    for first in range(0, ask.count, most):
         tell(f"Drawing {ask.count} pictures, {first} done" if ask.count > 1 else "Drawing")
-        yield first, min(_MOST_AT_ONCE, ask.count - first)
+        yield first, min(most, ask.count - first)
 
 
 def is_folder(path: Path) -> bool:

@@ -111,7 +111,7 @@ def interpolate(
         raise click.UsageError("--and-back is for a film: name --out with .gif or .webp")
     one, other = read_ends(seed)
     ends = (one, other if to_seed is None else to_seed)
-    scales = {"truncation": truncation, "conditioning_truncation": conditioning_truncation}
+    scales = (truncation, conditioning_truncation)
     drawing = Drawing(columns=steps if steps <= _LONGEST_ROW else None)
     if server is None:
         _draw_here(drawing, (first, last), ends, steps, scales, model, device)
@@ -140,7 +140,7 @@ def _draw_here(
     words: _Words,
     seeds: tuple[int, int],
     steps: int,
-    scales: dict[str, float],
+    scales: tuple[float, float],
     model: str | None,
     device: str | None,
 ) -> None:
@@ -149,7 +149,14 @@ def _draw_here(
 
         pipeline = Pipeline.from_pretrained(model or "default", device)
     first, last = (read_words(text, pipeline.info) for text in words)
-    way = pipeline.interpolate(first, last, steps=steps, seed=seeds, **scales)
+    way = pipeline.interpolate(
+        first,
+        last,
+        steps=steps,
+        seed=seeds,
+        truncation=scales[0],
+        conditioning_truncation=scales[1],
+    )
     drawing.model = pipeline.info.name
     drawing.stages = [[image.pil()] for image in way.images]
     drawing.warn(warning.message for warning in way.warnings)
@@ -160,7 +167,7 @@ def _draw_there(
     words: _Words,
     seeds: tuple[int, int],
     steps: int,
-    scales: dict[str, float],
+    scales: tuple[float, float],
     model: str | None,
     server: str,
 ) -> None:
@@ -169,7 +176,15 @@ def _draw_there(
     with Client(server) as client:
         info = client.get_model(model)
         first, last = (read_words(text, info) for text in words)
-        way = client.interpolate(first, last, steps=steps, seed=seeds, model=info.name, **scales)
+        way = client.interpolate(
+            first,
+            last,
+            steps=steps,
+            seed=seeds,
+            model=info.name,
+            truncation=scales[0],
+            conditioning_truncation=scales[1],
+        )
     drawing.model = way.model.name
     drawing.stages = [[image.pil()] for image in way]
     drawing.warn(warning.message for warning in way.warnings)

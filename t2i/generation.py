@@ -12,9 +12,20 @@ from t2i.conditions import Condition, ConditionKind
 from t2i.pictures import GeneratedImage
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
-__all__ = ["Draw", "Fine", "Generation", "GenerationWarning", "PipelineInfo", "Stages", "Towards"]
+__all__ = [
+    "Best",
+    "Draw",
+    "Fine",
+    "Generation",
+    "GenerationWarning",
+    "PipelineInfo",
+    "Stages",
+    "Towards",
+]
 
 Stages = Literal["final", "all"] | Sequence[int]
 
@@ -68,6 +79,21 @@ class Draw:
     fine: Fine | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Best:
+    """What was drawn for one `Draw`.
+
+    Attributes:
+        pictures: one `(r, r, 3)` uint8 array a stage, coarse to fine.
+        seed: of these pictures; with one candidate that of the draw.
+        score: of the last stage, -1 to 1; None where there was one candidate.
+    """
+
+    pictures: tuple[NDArray[np.uint8], ...]
+    seed: int
+    score: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class GenerationWarning:
     """Something to know about a generation that was carried out all the same.
@@ -115,6 +141,11 @@ class Generation:
         """The seed of each picture."""
         return tuple(image.seed for image in self.images)
 
+    @property
+    def scores(self) -> tuple[float | None, ...]:
+        """The score of each picture; None where it is not the best of several."""
+        return tuple(image.score for image in self.images)
+
 
 @dataclass(frozen=True, slots=True)
 class PipelineInfo:
@@ -133,6 +164,7 @@ class PipelineInfo:
         code: the parts of its code; empty when it takes none.
         attributes: its attributes; empty when it takes none.
         takes_fine: whether its later stages can follow another condition than the first.
+        has_scorer: whether it can tell the best of several candidates.
     """
 
     name: str
@@ -147,3 +179,4 @@ class PipelineInfo:
     code: tuple[CodePart, ...] = ()
     attributes: tuple[Attribute, ...] = ()
     takes_fine: bool = False
+    has_scorer: bool = False

@@ -101,10 +101,13 @@ class GeneratedImage:
         array: `(height, width, 3)` uint8, R, G, B.
         seed: the seed that it was drawn with; the same seed draws it again. None between two
             seeds (see `Pipeline.interpolate`).
+        score: how well it agrees with its condition, -1 to 1, higher is better; None where it is
+            not the best of several candidates.
     """
 
     array: NDArray[np.uint8]
     seed: int | None
+    score: float | None = None
 
     @property
     def resolution(self) -> int:

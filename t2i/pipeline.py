@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -20,6 +21,7 @@ from t2i.drawing import Generator, Inputs, draw_pictures
 from t2i.encoders.bundled import BundleEncoders
 from t2i.errors import BundleError, InvalidInput, shown
 from t2i.generation import (
+    Best,
     Draw,
     Fine,
     Generation,
@@ -31,14 +33,23 @@ from t2i.generation import (
 from t2i.interpolation import between
 from t2i.noise import draw_noise
 from t2i.pictures import GeneratedImage
-from t2i.seeds import check_seed, places, random_seed, read_ends
-from t2i.takes import fine_stage
+from t2i.scoring import Scorer, score_pictures
+from t2i.seeds import (
+    MAX_BEST_OF,
+    candidate_seeds,
+    check_seed,
+    places,
+    random_seed,
+    read_ends,
+)
+from t2i.takes import check_best_of, fine_stage
 
 if TYPE_CHECKING:
     from t2i.encoders.text import TextEncoder
 
 __all__ = [
     "MAX_COUNT",
+    "Best",
     "Draw",
     "Fine",
     "Generation",
@@ -49,6 +60,7 @@ __all__ = [
 ]
 
 MAX_COUNT = 1024
+_CANDIDATES_AT_ONCE = 64
 
 
 class Pipeline:
@@ -101,6 +113,7 @@ class Pipeline:
             takes_fine=bool(config.conditions)
             and len(config.resolutions) > 1
             and bool(getattr(self._generator, "takes_fine", False)),
+            has_scorer=bool(config.conditions) and config.scorer is not None,
         )
 
     @classmethod
@@ -125,6 +138,7 @@ class Pipeline:
         stages: Stages = "final",
         fine: Condition | str | None = None,
         fine_from: int | None = None,
+        best_of: int = 1,
     ) -> Generation:
         """Draw pictures of one condition.
 
@@ -142,6 +156,10 @@ class Pipeline:
                 `info.takes_fine` is true.
             fine_from: resolution of the first stage that follows `fine`, one of the bundle's but
                 the first; None for the second.
+            best_of: candidates for each picture, 1 to 16: the one that agrees best with the
+                condition is kept, with its own seed and its score. The first candidate has the
+                picture's seed, the others seeds that follow from it. Only with a bundle whose
+                `info.has_scorer` is true, and not together with `fine`.
 
         Raises:
             InvalidInput: if an argument is not valid; names it.
@@ -156,14 +174,26 @@ class Pipeline:
         if later is not None or fine_from is not None:
             stage = fine_stage(self.info, later, fine_from)
             followed = Fine(self.encode([later])[0], stage)
-        drawn = self.draw(
+        check_best_of(self.info, best_of, alone=followed is None)
+        found = self.draw_best(
             [
                 Draw(embedding, seed, truncation, conditioning_truncation, fine=followed)
                 for seed in chosen
-            ]
+            ],
+            best_of,
         )
-        asks = [asked] * len(chosen)
-        return self._generation(drawn, asks, chosen, wanted, self._warnings(asked, later))
+        generation = self._generation(
+            [best.pictures for best in found],
+            [asked] * len(found),
+            [best.seed for best in found],
+            wanted,
+            self._warnings(asked, later),
+        )
+        if best_of == 1:
+            return generation
+        images = zip(generation.images, found, strict=True)
+        scored = tuple(replace(image, score=best.score) for image, best in images)
+        return replace(generation, images=scored)
 
     def interpolate(
         self,
@@ -296,6 +326,66 @@ class Pipeline:
                 one = replace(one, fine=fine.embedding, fine_from=fine.stage)
             inputs.append(one)
         return draw_pictures(self._generator, inputs, self.device, self._value_range)
+
+    def draw_best(self, draws: Sequence[Draw], best_of: int) -> list[Best]:
+        """Draw several candidates for each draw and keep the one that scores best.
+
+        Args:
+            draws: what to draw; with more than one candidate neither on a way nor with `fine`.
+            best_of: candidates for each, 1 to 16; with 1 nothing is scored.
+
+        Raises:
+            InvalidInput: if a draw is not valid, or there is no scorer; names it.
+        """
+        check_best_of(
+            self.info, best_of, alone=all(not draw.towards and not draw.fine for draw in draws)
+        )
+        if best_of == 1:
+            drawn = self.draw(draws)
+            return [Best(each, draw.seed) for each, draw in zip(drawn, draws, strict=True)]
+        best: list[Best] = []
+        # Candidates of a few pictures at a time: all of them would fill the memory.
+        at_once = max(1, _CANDIDATES_AT_ONCE // best_of)
+        for start in range(0, len(draws), at_once):
+            candidates = [
+                replace(draw, seed=seed)
+                for draw in draws[start : start + at_once]
+                for seed in candidate_seeds(check_seed("seed", draw.seed), best_of)
+            ]
+            drawn = self.draw(candidates)
+            scores = self.score(
+                [stages[-1] for stages in drawn], [draw.embedding for draw in candidates]
+            )
+            for first in range(0, len(candidates), best_of):
+                place = max(range(first, first + best_of), key=scores.__getitem__)
+                best.append(Best(drawn[place], candidates[place].seed, scores[place]))
+        return best
+
+    def score(
+        self,
+        pictures: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
+        embeddings: Sequence[Tensor],
+    ) -> list[float]:
+        """Return how well pictures agree with conditions in the eyes of the bundle's scorer.
+
+        Args:
+            pictures: `(r, r, 3)` uint8 each.
+            embeddings: `(dim,)` each, of what the picture should show, from `encode`.
+
+        Returns:
+            For each picture -1 to 1, higher is better. Only the scores of pictures of one condition
+            can be compared. They do not depend on the other pictures.
+
+        Raises:
+            InvalidInput: if the bundle has no scorer.
+        """
+        check_best_of(self.info, MAX_BEST_OF)
+        return score_pictures(self._scorer, zip(pictures, embeddings, strict=True))
+
+    @cached_property
+    def _scorer(self) -> Scorer:
+        # Loaded when it is first needed: most pipelines never choose between pictures.
+        return cast("Scorer", self.bundle.scorer())
 
     def warnings(self, condition: Condition | str | None) -> tuple[GenerationWarning, ...]:
         """Return what to know about a condition before drawing it.

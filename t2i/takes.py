@@ -9,8 +9,17 @@ from t2i.attributes import Attribute
 from t2i.codes import CodePart
 from t2i.conditions import Condition
 from t2i.errors import InvalidInput, shown
+from t2i.seeds import MAX_BEST_OF
 
-__all__ = ["SEED_ALONE", "Staged", "Takes", "fine_stage", "refusal", "what_it_takes"]
+__all__ = [
+    "SEED_ALONE",
+    "Staged",
+    "Takes",
+    "check_best_of",
+    "fine_stage",
+    "refusal",
+    "what_it_takes",
+]
 
 SEED_ALONE = "seed alone"
 
@@ -58,6 +67,51 @@ class Staged(Protocol):
     @property
     def takes_fine(self) -> bool:
         """Whether its later stages can follow another condition than the first."""
+
+
+class Scored(Protocol):
+    """Whether a model can choose, as the pipeline and the client describe it."""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+
+    @property
+    def has_scorer(self) -> bool:
+        """Whether it can tell the best of several candidates."""
+
+
+def check_best_of(model: Scored, best_of: object, *, alone: bool = True) -> None:
+    """Check that a model can choose the best of so many candidates.
+
+    Args:
+        model: the model.
+        best_of: candidates for each picture; 1 chooses nothing, which every model can.
+        alone: whether the picture follows one condition and is on no way.
+
+    Raises:
+        InvalidInput: if it cannot.
+    """
+    if not isinstance(best_of, int) or best_of is True or not 1 <= best_of <= MAX_BEST_OF:
+        raise InvalidInput(
+            "best_of", best_of, f"{shown(best_of)} is out of range", f"give 1 to {MAX_BEST_OF}"
+        )
+    if best_of == 1:
+        return
+    if not model.has_scorer:
+        raise InvalidInput(
+            "best_of",
+            best_of,
+            f"{model.name} has no scorer to choose with",
+            "leave it out, or add a scorer to its bundle",
+        )
+    if not alone:
+        raise InvalidInput(
+            "best_of",
+            best_of,
+            "chooses by one condition",
+            "leave out best_of, or the other condition",
+        )
 
 
 def fine_stage(model: Staged, fine: Condition | None, resolution: int | None) -> int:

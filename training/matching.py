@@ -30,10 +30,11 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from t2i.networks.captions import CaptionNetwork
+from t2i.networks.picture_reader import PictureNetwork
 from training.data.pictures import PictureData
 from training.data.wrong_captions import WrongCaptions
 from training.errors import TrainingError
-from training.matcher import SHIFT, AttributeReader, Matcher, PictureNetwork, window
+from training.matcher import SHIFT, AttributeReader, Matcher, window
 from training.progress import progress_bar
 from training.tokens import TokenStates
 
@@ -293,6 +294,16 @@ def optimize(
     title: str,
     progress: bool,
 ) -> None:
+    """Take steps of AdamW under a one-cycle schedule.
+
+    Args:
+        learner: What learns.
+        loss: Draws a batch and returns its loss, a scalar.
+        steps: Optimiser steps.
+        learning_rate: Peak of the schedule.
+        title: What the progress bar says.
+        progress: Show it.
+    """
     optimizer = torch.optim.AdamW(learner.parameters(), lr=learning_rate, weight_decay=1e-2)
     # Below this the schedule divides by zero; so few steps are only ever a trial.
     scheduled = max(steps, SHORTEST_SCHEDULE)

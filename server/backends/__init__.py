@@ -57,6 +57,7 @@ class Item:
         conditioning_truncation: scale of the conditioning augmentation's noise, 0 to 1.
         towards: what it is on the way to; None for no way.
         fine: what its later stages follow; None for the condition.
+        scored: whether to tell how well it agrees with its condition.
     """
 
     condition: Condition | None
@@ -65,6 +66,7 @@ class Item:
     conditioning_truncation: float = 1.0
     towards: Towards | None = None
     fine: Fine | None = None
+    scored: bool = False
 
     @property
     def conditions(self) -> tuple[Condition | None, ...]:
@@ -80,10 +82,12 @@ class Drawn:
     Attributes:
         pictures: one `(r, r, 3)` uint8 array a stage, coarse to fine.
         warnings: what the person who asked should know.
+        score: of the last stage; None where it was not asked for.
     """
 
     pictures: tuple[NDArray[np.uint8], ...]
     warnings: tuple[GenerationWarning, ...] = ()
+    score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,8 +100,8 @@ def _draw(pipeline: Pipeline, items: Sequence[Item]) -> Batch:
         if refused:
             outcomes[position] = refused[0]
             continue
-        told = [each for each in found if isinstance(each, _Encoded)]
-        embedding, *further = (each.embedding for each in told)
+        known = [each for each in found if isinstance(each, _Encoded)]
+        embedding, *further = (each.embedding for each in known)
         towards, fine = item.towards, item.fine
         draws[position] = Draw(
             embedding,
@@ -112,10 +112,17 @@ def _draw(pipeline: Pipeline, items: Sequence[Item]) -> Batch:
             None if fine is None else Fine(further[-1], fine.stage),
         )
         warnings[position] = tuple(
-            dict.fromkeys(warning for each in told for warning in each.warnings)
+            dict.fromkeys(warning for each in known for warning in each.warnings)
         )
-    for position, pictures in zip(draws, pipeline.draw(list(draws.values())), strict=True):
-        outcomes[position] = Drawn(pictures, warnings[position])
+    drawn = dict(zip(draws, pipeline.draw(list(draws.values())), strict=True))
+    scored = [position for position in drawn if items[position].scored]
+    scores: dict[int, float] = {}
+    if scored:
+        last = [drawn[position][-1] for position in scored]
+        told = pipeline.score(last, [draws[position].embedding for position in scored])
+        scores = dict(zip(scored, told, strict=True))
+    for position, pictures in drawn.items():
+        outcomes[position] = Drawn(pictures, warnings[position], scores.get(position))
     ended = time.perf_counter()
     return Batch([outcomes[n] for n in range(len(items))], middle - began, ended - middle)
 

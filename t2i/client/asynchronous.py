@@ -153,6 +153,7 @@ class AsyncClient:
         conditioning_truncation: float = 1.0,
         fine: Condition | str | None = None,
         fine_from: int | None = None,
+        best_of: int | None = None,
         request_id: str | None = None,
         timeout: float | None = None,
     ) -> AsyncEventStream:
@@ -178,6 +179,9 @@ class AsyncClient:
                 model whose `takes_fine` is true.
             fine_from: resolution of the first stage that follows `fine`, one of the model's but the
                 first; by default the second.
+            best_of: candidates for each picture, 1 to 16, of which the service sends the one that
+                agrees best with the condition, with its own seed and its score. Only with a model
+                whose `has_scorer` is true; `count` times this is at most 64.
             request_id: a UUID of version 4 that names the request. The service draws the seeds from
                 it when there are none, so a stream that breaks off is taken up where it was.
             timeout: seconds for the whole request; by default the client's.
@@ -199,6 +203,7 @@ class AsyncClient:
             conditioning_truncation=conditioning_truncation,
             fine=fine,
             fine_from=fine_from,
+            best_of=best_of,
             request_id=request_id,
         )
         attempts = self._settings.attempts(timeout)
@@ -217,6 +222,7 @@ class AsyncClient:
         conditioning_truncation: float = 1.0,
         fine: Condition | str | None = None,
         fine_from: int | None = None,
+        best_of: int | None = None,
         request_id: str | None = None,
         timeout: float | None = None,
     ) -> GenerationResult:
@@ -240,6 +246,7 @@ class AsyncClient:
             conditioning_truncation=conditioning_truncation,
             fine=fine,
             fine_from=fine_from,
+            best_of=best_of,
             request_id=request_id,
         )
         answer: image_service_pb2.GenerateImagesResponse = await self._ask(

@@ -150,6 +150,7 @@ class Client:
         conditioning_truncation: float = 1.0,
         fine: Condition | str | None = None,
         fine_from: int | None = None,
+        best_of: int | None = None,
         request_id: str | None = None,
         timeout: float | None = None,
     ) -> EventStream:
@@ -175,6 +176,9 @@ class Client:
                 model whose `takes_fine` is true.
             fine_from: resolution of the first stage that follows `fine`, one of the model's but the
                 first; by default the second.
+            best_of: candidates for each picture, 1 to 16, of which the service sends the one that
+                agrees best with the condition, with its own seed and its score. Only with a model
+                whose `has_scorer` is true; `count` times this is at most 64.
             request_id: a UUID of version 4 that names the request. The service draws the seeds from
                 it when there are none, so a stream that breaks off is taken up where it was.
             timeout: seconds for the whole request; by default the client's.
@@ -196,6 +200,7 @@ class Client:
             conditioning_truncation=conditioning_truncation,
             fine=fine,
             fine_from=fine_from,
+            best_of=best_of,
             request_id=request_id,
         )
         attempts = self._settings.attempts(timeout)
@@ -214,6 +219,7 @@ class Client:
         conditioning_truncation: float = 1.0,
         fine: Condition | str | None = None,
         fine_from: int | None = None,
+        best_of: int | None = None,
         request_id: str | None = None,
         timeout: float | None = None,
     ) -> GenerationResult:
@@ -236,6 +242,7 @@ class Client:
             conditioning_truncation=conditioning_truncation,
             fine=fine,
             fine_from=fine_from,
+            best_of=best_of,
             request_id=request_id,
         )
         answer: image_service_pb2.GenerateImagesResponse = self._ask(

@@ -39,7 +39,7 @@ from t2i.conditions import (
 )
 from t2i.errors import InvalidInput, shown
 from t2i.protocol.v1 import conditions_pb2, image_service_pb2, model_service_pb2
-from t2i.seeds import LARGEST_SEED, places, read_ends
+from t2i.seeds import LARGEST_SEED, MAX_BEST_OF, places, read_ends
 
 __all__ = ["Asked", "Way", "condition_to_message", "event_from_message", "model_from_message"]
 
@@ -144,6 +144,7 @@ class Asked:
     way: Way | None = None
     fine: Condition | None = None
     fine_from: int | None = None
+    best_of: int | None = None
 
     @classmethod
     def of(
@@ -161,6 +162,7 @@ class Asked:
         previews: bool = True,
         fine: Condition | str | None = None,
         fine_from: int | None = None,
+        best_of: int | None = None,
     ) -> Asked:
         """Return what was asked for.
 
@@ -173,6 +175,8 @@ class Asked:
             _whole(f"seeds[{index}]", seed, 0, LARGEST_SEED)
         if quality is not None:
             _whole("quality", quality, 1, 100)
+        if best_of is not None:
+            _whole("best_of", best_of, 1, MAX_BEST_OF)
         if fine_from is not None:
             _whole("fine_from", fine_from, 1, _LARGEST_UINT32)
             if fine is None:
@@ -210,6 +214,7 @@ class Asked:
             request_id=request_id or "",
             fine=None if fine is None else as_condition(fine),
             fine_from=fine_from,
+            best_of=best_of,
         )
 
     def along(self, way: Way) -> Asked:
@@ -230,6 +235,7 @@ class Asked:
             previews=self.previews,
             interpolation=None if self.way is None else self.way.message(),
             fine=self._fine(),
+            best_of=self.best_of,
         )
 
     def images_request(self) -> image_service_pb2.GenerateImagesRequest:
@@ -243,6 +249,7 @@ class Asked:
             options=self._options(),
             interpolation=None if self.way is None else self.way.message(),
             fine=self._fine(),
+            best_of=self.best_of,
         )
 
     def _fine(self) -> conditions_pb2.FineCondition | None:
@@ -368,6 +375,7 @@ def model_from_message(model: model_service_pb2.Model) -> ModelInfo:
         code=_code(model.code),
         attributes=_attributes(model.attributes),
         takes_fine=model.takes_fine,
+        has_scorer=model.has_scorer,
     )
 
 
@@ -429,6 +437,7 @@ def _image(image: conditions_pb2.GeneratedImage) -> ServedImage:
         seed=image.seed,
         index=image.index,
         stage=image.stage,
+        score=image.score if image.HasField("score") else None,
     )
 
 

@@ -52,6 +52,8 @@ class ServedImage:
         seed: the seed that it was drawn with; the same seed draws it again.
         index: which of the request's pictures it is, from 0.
         stage: the stage of the generator that drew it, from 0 (the coarsest).
+        score: how well it agrees with its condition, -1 to 1, higher is better; None where it is
+            not the best of several candidates.
     """
 
     data: bytes = field(repr=False)
@@ -61,6 +63,7 @@ class ServedImage:
     seed: int
     index: int
     stage: int
+    score: float | None = None
 
     @property
     def resolution(self) -> int:
@@ -337,6 +340,7 @@ class ModelInfo:
         code: the parts of its code; empty when it takes none.
         attributes: its attributes; empty when it takes none.
         takes_fine: whether its later stages can follow another condition than the first.
+        has_scorer: whether it can tell the best of several candidates.
     """
 
     name: str
@@ -352,3 +356,4 @@ class ModelInfo:
     code: tuple[CodePart, ...] = ()
     attributes: tuple[Attribute, ...] = ()
     takes_fine: bool = False
+    has_scorer: bool = False

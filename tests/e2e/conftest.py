@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from t2i.client import Client
-from tests.t2i.small_bundle import save_conditioned, save_small, small_config
+from tests.t2i.small_bundle import save_conditioned, save_scored
 
 PATIENCE_S = 180
 
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_small(tmp_path_factory.mktemp("bundles") / "untrained", small_config("untrained"))
+    return save_scored(tmp_path_factory.mktemp("bundles") / "untrained", "untrained")
 
 
 @pytest.fixture(scope="session")

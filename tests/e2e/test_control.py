@@ -11,7 +11,7 @@ from PIL import Image
 
 from t2i import Label, Pipeline
 from t2i.cli import main
-from t2i.client import AsyncClient, Client, InvalidArgumentError
+from t2i.client import AsyncClient, Client, Completed, InvalidArgumentError, Preview
 from tests.t2i.small_bundle import save_conditioned
 
 RED, BLUE = "a red bird", "a blue bird flying"
@@ -129,3 +129,32 @@ def test_generate_takes_a_fine_caption_here_and_there(run, address: str, bundle:
     assert here == there != off
     wrong = run("generate", RED, "--fine-from", "32")
     assert wrong.exit_code == 2 and "--fine-from is for --fine" in wrong.stderr
+
+
+def test_the_best_of_several_is_the_same_from_the_service_and_in_this_process(
+    client: Client, pipeline: Pipeline
+) -> None:
+    assert client.get_model("untrained").has_scorer
+    theirs = client.generate_images(RED, seeds=[7, 8, 9], best_of=5)
+    ours = pipeline.generate(RED, seeds=[7, 8, 9], best_of=5)
+    assert [image.seed for image in theirs] == list(ours.seeds)
+    assert [image.score for image in theirs] == list(ours.scores)
+    for one, other in zip(theirs, ours.images, strict=True):
+        assert np.array_equal(np.asarray(one.pil()), other.array)
+    events = list(client.generate(RED, seeds=[7, 8, 9], best_of=5))
+    last = {e.image.index: e.image for e in events if isinstance(e, Completed)}
+    assert [last[n].data for n in range(3)] == [image.data for image in theirs]
+    assert sum(isinstance(event, Preview) for event in events) == 6
+    assert client.generate_images(RED, seeds=[7])[0].score is None
+
+
+def test_the_command_tells_the_scores_here_and_there(run, address: str, bundle: Path) -> None:
+    asked = ("generate", RED, "--best-of", "8", "--count", "10", "--seed", "7")
+    here = run(*asked, "--model", bundle, "--out", "here.png")
+    assert here.exit_code == 0, here.stderr
+    there = run(*asked, "--server", address, "--out", "there.png")
+    assert there.exit_code == 0, there.stderr
+    assert here.stderr == there.stderr and ", scores " in here.stderr
+    assert Path("here.png").read_bytes() == Path("there.png").read_bytes()
+    wrong = run("generate", RED, "--best-of", "2", "--fine", BLUE)
+    assert wrong.exit_code == 2 and "leave out --fine" in wrong.stderr

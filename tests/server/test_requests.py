@@ -16,6 +16,7 @@ from t2i.conditions import Text
 from t2i.pipeline import PipelineInfo
 from t2i.protocol.v1 import conditions_pb2 as pb
 from t2i.protocol.v1.image_service_pb2 import GenerateImagesRequest, GenerateRequest
+from t2i.seeds import candidate_seeds
 
 ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
 TEXT = pb.Condition(text=pb.TextCondition(text="a bird"))
@@ -266,3 +267,35 @@ def test_a_fine_condition_becomes_the_number_of_its_stage() -> None:
         read_request(GenerateRequest(condition=TEXT, fine=fine), ID, staged)
     with pytest.raises(Refusal):
         read_request(GenerateRequest(condition=TEXT, fine=pb.FineCondition()), ID, staged)
+
+
+def scored() -> Models:
+    return Models([replace(info("small", 16, 32, 64), has_scorer=True), SEEDS])
+
+
+def test_candidates_of_a_picture_stand_in_a_row() -> None:
+    ask = read_request(GenerateRequest(condition=TEXT, seeds=[5, 9], best_of=3), ID, scored())
+    assert ask.best_of == 3 and ask.seeds == (5, 9)
+    expected = [*candidate_seeds(5, 3), *candidate_seeds(9, 3)]
+    assert [item.seed for item in ask.items] == expected
+    assert all(item.scored for item in ask.items)
+    one = read_request(GenerateRequest(condition=TEXT, seeds=[5], best_of=1), ID, scored())
+    assert [(item.seed, item.scored) for item in one.items] == [(5, False)]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"best_of": 0},
+        {"best_of": 17},
+        {"best_of": 16, "count": 5},
+        {"best_of": 2, "interpolation": interpolation()},
+    ],
+)
+def test_what_cannot_be_chosen_is_named(fields: dict[str, Any]) -> None:
+    with pytest.raises(Refusal, match="best_of"):
+        read_request(GenerateRequest(condition=TEXT, **fields), ID, scored())
+
+
+def test_a_model_without_a_scorer_chooses_nothing() -> None:
+    assert "no scorer" in faults(GenerateRequest(condition=TEXT, best_of=2))["best_of"]

@@ -83,6 +83,20 @@ def small_state(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def save_scored(folder: Path, name: str = "small") -> Path:
+    """Write the small bundle with a scorer that never learned anything."""
+    import torch
+
+    from t2i.networks import Scorer
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        scorer = Scorer(embedding_dim=384, resolution=16, width=4, places=2, code_dim=8)
+    described = {"class": "Scorer", "arguments": scorer.config}
+    states = {"scorer": scorer.state_dict()}
+    return save_small(folder, small_config(name, scorer=described), extra_states=states)
+
+
 def save_small(folder: Path, config: dict[str, Any] | None = None, **arguments: Any) -> Path:
     """Write the small bundle."""
     from t2i.bundle import Bundle

@@ -616,6 +616,7 @@ class GeneratedImage(message.Message):
     HEIGHT_FIELD_NUMBER: builtins.int
     FORMAT_FIELD_NUMBER: builtins.int
     DATA_FIELD_NUMBER: builtins.int
+    SCORE_FIELD_NUMBER: builtins.int
     index: builtins.int
     """Which of the request's pictures this is, from 0."""
     seed: builtins.int
@@ -630,6 +631,10 @@ class GeneratedImage(message.Message):
     """How to read data."""
     data: builtins.bytes
     """The picture."""
+    score: builtins.float
+    """How well it agrees with its condition in the eyes of the model's scorer, -1 to 1; higher is
+    better, and only pictures of one condition can be compared. Set only where best_of is 2 or more.
+    """
     def __init__(
         self,
         *,
@@ -640,12 +645,15 @@ class GeneratedImage(message.Message):
         height: builtins.int = ...,
         format: ImageFormat.ValueType = ...,
         data: builtins.bytes = ...,
+        score: builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["_score", b"_score", "score", b"score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["data", b"data", "format", b"format", "height", b"height", "index", b"index", "seed", b"seed", "stage", b"stage", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_score", b"_score", "data", b"data", "format", b"format", "height", b"height", "index", b"index", "score", b"score", "seed", b"seed", "stage", b"stage", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__score: _TypeAlias = typing.Literal["score"]  # noqa: Y015
+    _WhichOneofArgType__score: _TypeAlias = typing.Literal["_score", b"_score"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
 
 @typing.final
 class Warning(message.Message):

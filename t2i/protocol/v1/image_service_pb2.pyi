@@ -34,6 +34,7 @@ class GenerateRequest(message.Message):
     PREVIEWS_FIELD_NUMBER: builtins.int
     INTERPOLATION_FIELD_NUMBER: builtins.int
     FINE_FIELD_NUMBER: builtins.int
+    BEST_OF_FIELD_NUMBER: builtins.int
     request_id: builtins.str
     """A UUID of version 4 in the usual 36 characters that names this request in answers and in the
     server's log. Empty: the server chooses one.
@@ -44,6 +45,12 @@ class GenerateRequest(message.Message):
     """Number of pictures, 1 to 16. Not set: the number of seeds, or 1 without seeds."""
     previews: builtins.bool
     """Whether to send the pictures of the earlier stages. Default true."""
+    best_of: builtins.int
+    """Candidates that are drawn for each picture, 1 to 16; the one that agrees best with the condition
+    is sent, with its score and its own seed. The first candidate has the picture's seed, the others
+    seeds that follow from it. count * best_of is at most 64. Only with a model of which
+    Model.has_scorer is true; not together with interpolation or fine. Not set: 1.
+    """
     @builtins.property
     def condition(self) -> conditions_pb2.Condition:
         """What to draw. Required, unless the model draws by seed alone (Model.condition_kinds is empty):
@@ -82,15 +89,20 @@ class GenerateRequest(message.Message):
         previews: builtins.bool | None = ...,
         interpolation: conditions_pb2.Interpolation | None = ...,
         fine: conditions_pb2.FineCondition | None = ...,
+        best_of: builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["_count", b"_count", "_previews", b"_previews", "condition", b"condition", "count", b"count", "fine", b"fine", "interpolation", b"interpolation", "options", b"options", "previews", b"previews"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["_best_of", b"_best_of", "_count", b"_count", "_previews", b"_previews", "best_of", b"best_of", "condition", b"condition", "count", b"count", "fine", b"fine", "interpolation", b"interpolation", "options", b"options", "previews", b"previews"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_count", b"_count", "_previews", b"_previews", "condition", b"condition", "count", b"count", "fine", b"fine", "interpolation", b"interpolation", "model", b"model", "options", b"options", "previews", b"previews", "request_id", b"request_id", "seeds", b"seeds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_best_of", b"_best_of", "_count", b"_count", "_previews", b"_previews", "best_of", b"best_of", "condition", b"condition", "count", b"count", "fine", b"fine", "interpolation", b"interpolation", "model", b"model", "options", b"options", "previews", b"previews", "request_id", b"request_id", "seeds", b"seeds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__best_of: _TypeAlias = typing.Literal["best_of"]  # noqa: Y015
+    _WhichOneofArgType__best_of: _TypeAlias = typing.Literal["_best_of", b"_best_of"]  # noqa: Y015
     _WhichOneofReturnType__count: _TypeAlias = typing.Literal["count"]  # noqa: Y015
     _WhichOneofArgType__count: _TypeAlias = typing.Literal["_count", b"_count"]  # noqa: Y015
     _WhichOneofReturnType__previews: _TypeAlias = typing.Literal["previews"]  # noqa: Y015
     _WhichOneofArgType__previews: _TypeAlias = typing.Literal["_previews", b"_previews"]  # noqa: Y015
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__best_of) -> _WhichOneofReturnType__best_of | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__count) -> _WhichOneofReturnType__count | None: ...
     @typing.overload
@@ -272,6 +284,7 @@ class GenerateImagesRequest(message.Message):
     OPTIONS_FIELD_NUMBER: builtins.int
     INTERPOLATION_FIELD_NUMBER: builtins.int
     FINE_FIELD_NUMBER: builtins.int
+    BEST_OF_FIELD_NUMBER: builtins.int
     request_id: builtins.str
     """As in GenerateRequest."""
     model: builtins.str
@@ -280,6 +293,8 @@ class GenerateImagesRequest(message.Message):
     """Number of pictures, 1 to 16, and the answer at most 4 MiB: models of more than 256 pixels
     allow fewer, and the refusal tells how many. Not set: the number of seeds, or 1.
     """
+    best_of: builtins.int
+    """As in GenerateRequest."""
     @builtins.property
     def condition(self) -> conditions_pb2.Condition:
         """As in GenerateRequest."""
@@ -311,13 +326,19 @@ class GenerateImagesRequest(message.Message):
         options: conditions_pb2.GenerateOptions | None = ...,
         interpolation: conditions_pb2.Interpolation | None = ...,
         fine: conditions_pb2.FineCondition | None = ...,
+        best_of: builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["_count", b"_count", "condition", b"condition", "count", b"count", "fine", b"fine", "interpolation", b"interpolation", "options", b"options"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["_best_of", b"_best_of", "_count", b"_count", "best_of", b"best_of", "condition", b"condition", "count", b"count", "fine", b"fine", "interpolation", b"interpolation", "options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_count", b"_count", "condition", b"condition", "count", b"count", "fine", b"fine", "interpolation", b"interpolation", "model", b"model", "options", b"options", "request_id", b"request_id", "seeds", b"seeds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_best_of", b"_best_of", "_count", b"_count", "best_of", b"best_of", "condition", b"condition", "count", b"count", "fine", b"fine", "interpolation", b"interpolation", "model", b"model", "options", b"options", "request_id", b"request_id", "seeds", b"seeds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__best_of: _TypeAlias = typing.Literal["best_of"]  # noqa: Y015
+    _WhichOneofArgType__best_of: _TypeAlias = typing.Literal["_best_of", b"_best_of"]  # noqa: Y015
     _WhichOneofReturnType__count: _TypeAlias = typing.Literal["count"]  # noqa: Y015
     _WhichOneofArgType__count: _TypeAlias = typing.Literal["_count", b"_count"]  # noqa: Y015
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__best_of) -> _WhichOneofReturnType__best_of | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__count) -> _WhichOneofReturnType__count | None: ...
 
 @typing.final
