@@ -21,13 +21,14 @@ from t2i.codes import check_code, flat_code, named_code
 from t2i.conditions import Attributes, Code, Condition, Label, Text
 from t2i.encoders.labels import LabelEncoder
 from t2i.errors import InvalidInput, shown
-from t2i.takes import refusal
+from t2i.seeds import MAX_BEST_OF
+from t2i.takes import check_best_of, refusal
 
 __all__ = ["FIELDS", "MAX_ID_CHARACTERS", "Failure", "Row", "RowReader", "derived_seed"]
 
 _KINDS = ("text", "label", "attributes", "code")
 FIELDS = (
-    "id", "condition", *_KINDS, "count", "seed", "truncation", "conditioning_truncation",
+    "id", "condition", *_KINDS, "count", "seed", "truncation", "conditioning_truncation", "best_of",
 )  # fmt: skip
 MAX_ID_CHARACTERS = 256
 _MOST_PASSED_OVER = 20
@@ -47,6 +48,7 @@ class Row:
         conditioning_truncation: the same.
         caption: the condition in words.
         told: the condition as it can stand in an input's column `condition`.
+        best_of: candidates for each picture.
     """
 
     number: int
@@ -58,6 +60,7 @@ class Row:
     conditioning_truncation: float
     caption: str
     told: Mapping[str, object] | None
+    best_of: int = 1
 
     @property
     def seeds(self) -> list[int]:
@@ -132,7 +135,13 @@ class RowReader:
             ),
             caption=_caption(condition, plan.model),
             told=_told(condition, plan.model),
+            best_of=self._best_of(given),
         )
+
+    def _best_of(self, given: Mapping[str, object]) -> int:
+        best_of = whole("best_of", given.get("best_of", self.plan.best_of), 1, MAX_BEST_OF)
+        check_best_of(self.plan.model, best_of)
+        return best_of
 
     def _fields(self, record: Record) -> Mapping[str, object]:
         """Return what a record gives; what is null, or an empty cell, is not given."""
