@@ -195,7 +195,12 @@ def _read_fine(request: _Request, models: Models, faults: _Faults) -> Fine | Non
         return None
     name = "fine.condition"
     condition = _read_condition(name, request.fine.condition, request, models, faults)
-    if request.model not in models or condition is None:
+    if request.model not in models:
+        return None
+    if condition is None:
+        # Said already where the model takes a condition.
+        if not models.find(request.model).conditions:
+            faults.add("fine", "the model takes no condition; leave it out")
         return None
     try:
         stage = fine_stage(models.find(request.model), condition, request.fine.resolution or None)

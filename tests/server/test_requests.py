@@ -256,6 +256,11 @@ def test_what_is_wrong_with_a_way_is_named(fields: dict[str, Any], wrong: str) -
     assert wrong in faults(GenerateRequest(**request))
 
 
+def test_a_model_of_seeds_alone_takes_no_fine_condition() -> None:
+    empty = GenerateRequest(model="seeds", fine=pb.FineCondition())
+    assert faults(empty) == {"fine": "the model takes no condition; leave it out"}
+
+
 def test_a_fine_condition_becomes_the_number_of_its_stage() -> None:
     staged = Models([replace(info("small", 16, 32, 64), takes_fine=True), SEEDS])
     fine = pb.FineCondition(condition=TEXT, resolution=64)
