@@ -102,6 +102,7 @@ def describe(info: PipelineInfo, *, is_default: bool) -> model_service_pb2.Model
         ],
         takes_fine=info.takes_fine,
         has_scorer=info.has_scorer,
+        attention_words=info.attention_words,
     )
 
 

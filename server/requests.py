@@ -18,7 +18,7 @@ from t2i.errors import InvalidInput
 from t2i.protocol.v1 import conditions_pb2 as pb
 from t2i.protocol.v1 import image_service_pb2
 from t2i.seeds import candidate_seeds
-from t2i.takes import check_best_of, fine_stage, refusal
+from t2i.takes import check_attention, check_best_of, fine_stage, refusal
 
 if TYPE_CHECKING:
     from t2i.pictures import ImageFormat
@@ -104,17 +104,25 @@ def read_request(
     ways = _read_interpolation(request, condition, seeds, models, faults)
     fine = _read_fine(request, models, faults)
     best_of = _read_best_of(request, len(seeds), models, faults)
+    _check_attention(request, condition, models, faults)
     truncation, conditioning_truncation = _read_truncations(request.options, faults)
     image_format, quality = _read_format(request.options, faults)
     faults.refuse_if_any()
     model = models.find(request.model)
     if isinstance(request, image_service_pb2.GenerateImagesRequest):
         previews = False
-        _check_response_size(len(seeds), model, faults)
+        _check_response_size(len(seeds), model, faults, attention=request.attention)
     else:
         previews = request.previews if request.HasField("previews") else True
     faults.refuse_if_any()
-    first = Item(condition, seeds[0], truncation, conditioning_truncation, fine=fine)
+    first = Item(
+        condition,
+        seeds[0],
+        truncation,
+        conditioning_truncation,
+        fine=fine,
+        attention=request.attention,
+    )
     if ways:
         items = tuple(replace(first, towards=way) for way in ways)
     else:
@@ -231,6 +239,18 @@ def _read_best_of(request: _Request, count: int, models: Models, faults: _Faults
     return request.best_of
 
 
+def _check_attention(
+    request: _Request, condition: Condition | None, models: Models, faults: _Faults
+) -> None:
+    if request.model not in models:
+        return
+    alone = not request.HasField("fine") and not request.HasField("interpolation")
+    try:
+        check_attention(models.find(request.model), request.attention, condition, alone=alone)
+    except InvalidInput as error:
+        faults.add("attention", f"{error.problem}; {error.remedy}")
+
+
 def _read_seeds(request: _Request, request_id: str, faults: _Faults) -> tuple[int, ...]:
     seeds = tuple(request.seeds)
     if request.HasField("interpolation"):
@@ -293,9 +313,13 @@ def _read_format(
     return image_format, options.quality
 
 
-def _check_response_size(count: int, model: PipelineInfo, faults: _Faults) -> None:
+def _check_response_size(
+    count: int, model: PipelineInfo, faults: _Faults, *, attention: bool
+) -> None:
     side = model.resolutions[-1]
-    most = max(1, MAX_RESPONSE_BYTES // (side * side * 3 + _BYTES_BESIDE_PIXELS))
+    # Each word has a map of the side of the stage before the last, and its own letters.
+    maps = model.attention_words * (model.resolutions[-2:][0] ** 2 + 64) if attention else 0
+    most = max(1, MAX_RESPONSE_BYTES // (side * side * 3 + _BYTES_BESIDE_PIXELS + maps))
     if count > most:
         faults.add(
             "count",

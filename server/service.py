@@ -27,6 +27,7 @@ from t2i.protocol.v1 import (
 )
 
 if TYPE_CHECKING:
+    from t2i.attention import WordMap
     from t2i.pipeline import GenerationWarning
 
 __all__ = ["ImageService", "ModelService"]
@@ -240,7 +241,9 @@ def _images(
 ) -> list[conditions_pb2.GeneratedImage]:
     """Pack the wanted stages of pictures; runs in a thread."""
     images = []
+    last = len(ask.model.resolutions) - 1
     for one in chosen:
+        maps = [_map(each) for each in one.drawn.attention]
         for stage in stages:
             picture = one.drawn.pictures[stage]
             images.append(
@@ -248,6 +251,7 @@ def _images(
                     index=one.item // ask.best_of,
                     seed=ask.items[one.item].seed,
                     score=one.drawn.score,
+                    attention=maps if stage == last else (),
                     stage=stage,
                     width=picture.shape[1],
                     height=picture.shape[0],
@@ -256,6 +260,14 @@ def _images(
                 )
             )
     return images
+
+
+def _map(map: WordMap) -> conditions_pb2.WordMap:
+    largest = float(map.weights.max())
+    weights = (map.weights * (255.0 / (largest or 1.0))).round().astype("uint8")
+    return conditions_pb2.WordMap(
+        word=map.word, side=len(weights), weights=weights.tobytes(), largest=largest
+    )
 
 
 def _event(

@@ -155,6 +155,12 @@ def main() -> None:
     help="Draw so many candidates for each picture and keep the one that agrees best with CAPTION.",
 )
 @click.option(
+    "--attention",
+    is_flag=True,
+    help="Show where each picture looked at each word of CAPTION, with a model that attends to "
+    "words.",
+)
+@click.option(
     "--fine",
     metavar="CAPTION",
     help="What the later stages follow, with a model of several: CAPTION gives the outline, this "
@@ -196,6 +202,7 @@ def generate(
     truncation: float,
     conditioning_truncation: float,
     best_of: int,
+    attention: bool,
     fine: str | None,
     fine_from: int | None,
     file_format: str,
@@ -242,6 +249,10 @@ def generate(
         raise click.UsageError("--fine does not go with --code-sweep: leave out one of the two")
     if best_of > 1 and (code_sweep is not None or fine is not None):
         raise click.UsageError("--best-of chooses by one condition: leave out --fine, --code-sweep")
+    if attention and (code_sweep is not None or fine is not None or previews):
+        raise click.UsageError(
+            "--attention goes with one caption: leave out --fine, --code-sweep and --previews"
+        )
     if fine is None and fine_from is not None:
         raise click.UsageError("--fine-from is for --fine: leave it out, or give both")
     if code_sweep is None and steps is not None:
@@ -259,6 +270,7 @@ def generate(
         fine=fine,
         fine_from=fine_from,
         best_of=best_of,
+        attention=attention,
     )
     if server is None:
         with _waiting("Loading the model") as tell:

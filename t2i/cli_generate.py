@@ -17,9 +17,12 @@ from t2i.errors import InvalidInput
 from t2i.extras import needs_extra
 from t2i.files import write_atomically
 from t2i.seeds import LARGEST_SEED
-from t2i.sheets import contact_sheet, in_rows
+from t2i.sheets import contact_sheet, in_rows, labelled, looked_at
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from t2i.client import Client
 
 __all__ = [
@@ -57,6 +60,7 @@ class Ask:
         fine: what the later stages follow, in words; None for the condition.
         fine_from: resolution of the first stage that follows it; None for the second stage.
         best_of: candidates for each picture.
+        attention: whether to show where each picture looked at each word.
     """
 
     words: Words
@@ -71,6 +75,7 @@ class Ask:
     fine: str | None = None
     fine_from: int | None = None
     best_of: int = 1
+    attention: bool = False
 
     def seeds(self, first: int, count: int) -> list[int] | None:
         """Return the seeds of `count` pictures from number `first` on, or None for new ones."""
@@ -89,6 +94,7 @@ class Drawing:
         stages: for each picture its stages, from coarse to fine; only the last without previews.
         seeds: the seed of each picture.
         scores: the score of each picture, or none where each was the only candidate.
+        attention: for each picture the words and where it looked at them, or nothing.
         warnings: sentences for people, each once.
         columns: pictures in a row of the sheet; None to make it nearly square.
     """
@@ -97,6 +103,7 @@ class Drawing:
     stages: list[list[Image.Image]] = field(default_factory=list)
     seeds: list[int] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
+    attention: list[list[tuple[str, Image.Image]]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     columns: int | None = None
 
@@ -163,9 +170,12 @@ def draw_here(ask: Ask, device: str | None, tell: Callable[[str], None]) -> Draw
             fine=read_words(ask.fine, pipeline.info),
             fine_from=ask.fine_from,
             best_of=ask.best_of,
+            attention=ask.attention,
         )
         for image, previews in zip(generation.images, generation.previews, strict=True):
             drawing.stages.append([stage.pil() for stage in (*previews, image)])
+            maps = [(map.word, _grey(map.weights)) for map in image.attention]
+            drawing.attention.append(maps)
         drawing.seeds += [seed for seed in generation.seeds if seed is not None]
         drawing.scores += [score for score in generation.scores if score is not None]
         drawing.warn(warning.message for warning in generation.warnings)
@@ -200,6 +210,7 @@ def draw_there(ask: Ask, server: str, tell: Callable[[str], None]) -> Drawing:
             return drawing
         condition, fine = _conditions(ask, client)
         drawing.stages = [[] for _ in range(ask.count)]
+        drawing.attention = [[] for _ in range(ask.count)]
         scores: dict[int, float] = {}
         for first, count in _portions(ask, tell):
             for event in client.generate(
@@ -213,6 +224,7 @@ def draw_there(ask: Ask, server: str, tell: Callable[[str], None]) -> Drawing:
                 fine=fine,
                 fine_from=ask.fine_from,
                 best_of=ask.best_of if ask.best_of > 1 else None,
+                attention=ask.attention,
             ):
                 match event:
                     case Accepted():
@@ -224,6 +236,9 @@ def draw_there(ask: Ask, server: str, tell: Callable[[str], None]) -> Drawing:
                         drawing.seeds[first + image.index] = image.seed
                         if image.score is not None:
                             scores[first + image.index] = image.score
+                        if image.attention:
+                            maps = [(map.word, map.pil()) for map in image.attention]
+                            drawing.attention[first + image.index] = maps
                     case Finished():
                         drawing.warn(warning.message for warning in event.warnings)
     drawing.scores = [scores[index] for index in sorted(scores)]
@@ -296,12 +311,17 @@ def save(drawing: Drawing, out: Path, *, suffix: str = ".png", scale: int = 1) -
     """
     if is_folder(out):
         out.mkdir(parents=True, exist_ok=True)
-        return [
+        paths = [
             _write(_scaled(picture, scale), out / name)
             for number, stages in enumerate(drawing.stages)
             for name, picture in _names(stages, f"{number:03d}-seed{drawing.seeds[number]}", suffix)
         ]
+        if any(drawing.attention):
+            paths.append(_write(_looks(drawing, scale), out / f"attention{suffix}"))
+        return paths
     check_suffix(out)
+    if any(drawing.attention):
+        return [_write(_looks(drawing, scale), out)]
     if all(len(stages) == 1 for stages in drawing.stages):
         pictures = [_scaled(stages[0], scale) for stages in drawing.stages]
         rows = in_rows(pictures, drawing.columns)
@@ -322,6 +342,23 @@ def _names(stages: list[Image.Image], stem: str, suffix: str) -> Iterable[tuple[
     for picture in earlier:
         yield f"{stem}-{picture.height}px{suffix}", picture
     yield f"{stem}{suffix}", final
+
+
+def _grey(weights: NDArray[np.float32]) -> Image.Image:
+    """Return a map as the service sends it: white where the weight is largest."""
+    largest = float(weights.max()) or 1.0
+    pixels = (weights * (255.0 / largest)).round().astype("uint8")
+    return Image.frombytes("L", (pixels.shape[1], pixels.shape[0]), pixels.tobytes())
+
+
+def _looks(drawing: Drawing, scale: int) -> Image.Image:
+    """Return a sheet with a row for each picture: the picture, then a map for each word."""
+    rows = []
+    for stages, maps in zip(drawing.stages, drawing.attention, strict=True):
+        picture = _scaled(stages[-1], scale)
+        looks = (labelled(looked_at(picture, map), word) for word, map in maps)
+        rows.append([labelled(picture, ""), *looks])
+    return contact_sheet(rows, gap=2 * scale)
 
 
 def _scaled(picture: Image.Image, scale: int) -> Image.Image:

@@ -165,6 +165,8 @@ class PipelineInfo:
         attributes: its attributes; empty when it takes none.
         takes_fine: whether its later stages can follow another condition than the first.
         has_scorer: whether it can tell the best of several candidates.
+        attention_words: how many tokens of a caption it attends to one by one; 0 when it reads
+            captions as a whole.
     """
 
     name: str
@@ -180,3 +182,4 @@ class PipelineInfo:
     attributes: tuple[Attribute, ...] = ()
     takes_fine: bool = False
     has_scorer: bool = False
+    attention_words: int = 0

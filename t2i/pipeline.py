@@ -13,10 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from t2i.attention import WordMap, maps_of_words
 from t2i.bundle import Bundle
 from t2i.codes import check_steps, sweep_codes
-from t2i.compute import core_count
-from t2i.conditions import Code, Condition, as_condition
+from t2i.compute import core_count, run_apart
+from t2i.conditions import Code, Condition, Text, as_condition
 from t2i.drawing import Generator, Inputs, draw_pictures
 from t2i.encoders.bundled import BundleEncoders
 from t2i.errors import BundleError, InvalidInput, shown
@@ -42,10 +43,11 @@ from t2i.seeds import (
     random_seed,
     read_ends,
 )
-from t2i.takes import check_best_of, fine_stage
+from t2i.takes import check_attention, check_best_of, fine_stage
 
 if TYPE_CHECKING:
     from t2i.encoders.text import TextEncoder
+    from t2i.networks import AttentionGenerator
 
 __all__ = [
     "MAX_COUNT",
@@ -114,6 +116,7 @@ class Pipeline:
             and len(config.resolutions) > 1
             and bool(getattr(self._generator, "takes_fine", False)),
             has_scorer=bool(config.conditions) and config.scorer is not None,
+            attention_words=self._attention_words(),
         )
 
     @classmethod
@@ -139,6 +142,7 @@ class Pipeline:
         fine: Condition | str | None = None,
         fine_from: int | None = None,
         best_of: int = 1,
+        attention: bool = False,
     ) -> Generation:
         """Draw pictures of one condition.
 
@@ -160,6 +164,9 @@ class Pipeline:
                 condition is kept, with its own seed and its score. The first candidate has the
                 picture's seed, the others seeds that follow from it. Only with a bundle whose
                 `info.has_scorer` is true, and not together with `fine`.
+            attention: tell of each picture where it looked at each word of the caption, in
+                `image.attention`. Only with a bundle whose `info.attention_words` is above 0, and
+                not together with `fine`.
 
         Raises:
             InvalidInput: if an argument is not valid; names it.
@@ -175,6 +182,7 @@ class Pipeline:
             stage = fine_stage(self.info, later, fine_from)
             followed = Fine(self.encode([later])[0], stage)
         check_best_of(self.info, best_of, alone=followed is None)
+        check_attention(self.info, attention, asked, alone=followed is None)
         found = self.draw_best(
             [
                 Draw(embedding, seed, truncation, conditioning_truncation, fine=followed)
@@ -189,11 +197,19 @@ class Pipeline:
             wanted,
             self._warnings(asked, later),
         )
-        if best_of == 1:
+        if best_of == 1 and not attention:
             return generation
-        images = zip(generation.images, found, strict=True)
-        scored = tuple(replace(image, score=best.score) for image, best in images)
-        return replace(generation, images=scored)
+        told = zip(generation.images, found, strict=True)
+        images = tuple(replace(image, score=best.score) for image, best in told)
+        if attention:
+            draws = [
+                Draw(embedding, best.seed, truncation, conditioning_truncation) for best in found
+            ]
+            maps = self.attention([asked] * len(draws), draws)
+            images = tuple(
+                replace(image, attention=each) for image, each in zip(images, maps, strict=True)
+            )
+        return replace(generation, images=images)
 
     def interpolate(
         self,
@@ -382,6 +398,44 @@ class Pipeline:
         check_best_of(self.info, MAX_BEST_OF)
         return score_pictures(self._scorer, zip(pictures, embeddings, strict=True))
 
+    def attention(
+        self, conditions: Sequence[Condition | str | None], draws: Sequence[Draw]
+    ) -> list[tuple[WordMap, ...]]:
+        """Return where pictures look at each word, at the last stage that attends to words.
+
+        Args:
+            conditions: the captions.
+            draws: what is drawn of each, on no way and without `fine`; their embeddings are those
+                of the captions.
+
+        Raises:
+            InvalidInput: if the bundle reads captions as a whole, a condition is no caption, or a
+                draw is not valid.
+        """
+        network, text = cast("AttentionGenerator", self._generator), self._encoders.text
+        inputs = []
+        for index, (condition, draw) in enumerate(zip(conditions, draws, strict=True)):
+            alone = draw.towards is None and draw.fine is None
+            check_attention(self.info, True, _condition(condition), alone=alone)
+            inputs.append(self._inputs(draw, f"draws[{index}]", draw.embedding, draw.seed))
+        assert text is not None
+
+        def looked(one: Inputs) -> NDArray[np.float32]:
+            vectors = (one.embedding, one.noise, one.conditioning_noise)
+            rows = (vector.clone()[None].to(self.device) for vector in vectors)
+            maps: NDArray[np.float32] = network.attention_maps(*rows)[-1][0].cpu().numpy()
+            return maps
+
+        tokens = [text.tokens(_text(condition)) for condition in conditions]
+        maps = run_apart(looked, inputs)
+        return [maps_of_words(*pair) for pair in zip(tokens, maps, strict=True)]
+
+    def _attention_words(self) -> int:
+        encoder = self.bundle.config.encoder
+        if encoder is None or not hasattr(self._generator, "attention_maps"):
+            return 0
+        return encoder.words
+
     @cached_property
     def _scorer(self) -> Scorer:
         # Loaded when it is first needed: most pipelines never choose between pictures.
@@ -529,3 +583,9 @@ def _generator(bundle: Bundle, device: torch.device) -> Generator:
 
 def _condition(value: Condition | str | None) -> Condition | None:
     return None if value is None else as_condition(value)
+
+
+def _text(condition: Condition | str | None) -> str:
+    asked = _condition(condition)
+    assert isinstance(asked, Text)
+    return asked.text

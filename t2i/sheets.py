@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 
-from PIL import Image
+from PIL import Image, ImageDraw
 
-__all__ = ["FILM_SUFFIXES", "contact_sheet", "enlarged", "film", "in_rows"]
+__all__ = ["FILM_SUFFIXES", "contact_sheet", "enlarged", "film", "in_rows", "labelled", "looked_at"]
 
 FILM_SUFFIXES = {".gif": "GIF", ".webp": "WEBP"}
 
 _BACKGROUND = (255, 255, 255)
+# Height of a line of words in pixels.
+_LINE = 12
 
 
 def contact_sheet(rows: Sequence[Sequence[Image.Image]], gap: int = 2) -> Image.Image:
@@ -84,3 +86,23 @@ def film(
         **kind,
     )
     return packed.getvalue()
+
+
+def looked_at(picture: Image.Image, map: Image.Image) -> Image.Image:
+    """Return a picture that is bright where a map is.
+
+    Args:
+        picture: in mode RGB.
+        map: in mode L, of any size; it lies over the whole picture.
+    """
+    mask = map.resize(picture.size, Image.Resampling.BICUBIC)
+    dimmed = Image.blend(picture, Image.new("RGB", picture.size), 0.8)
+    return Image.composite(picture, dimmed, mask)
+
+
+def labelled(picture: Image.Image, words: str) -> Image.Image:
+    """Return a picture with a line of words below it, which may be empty."""
+    page = Image.new("RGB", (picture.width, picture.height + _LINE), _BACKGROUND)
+    page.paste(picture, (0, 0))
+    ImageDraw.Draw(page).text((1, picture.height), words, fill=(0, 0, 0), font_size=_LINE - 2)
+    return page

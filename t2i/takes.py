@@ -7,7 +7,7 @@ from typing import Protocol
 
 from t2i.attributes import Attribute
 from t2i.codes import CodePart
-from t2i.conditions import Condition
+from t2i.conditions import Condition, Text
 from t2i.errors import InvalidInput, shown
 from t2i.seeds import MAX_BEST_OF
 
@@ -15,6 +15,7 @@ __all__ = [
     "SEED_ALONE",
     "Staged",
     "Takes",
+    "check_attention",
     "check_best_of",
     "fine_stage",
     "refusal",
@@ -79,6 +80,47 @@ class Scored(Protocol):
     @property
     def has_scorer(self) -> bool:
         """Whether it can tell the best of several candidates."""
+
+
+class Attentive(Protocol):
+    """Whether a model attends to words, as the pipeline and the client describe it."""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+
+    @property
+    def attention_words(self) -> int:
+        """How many tokens of a caption it attends to one by one."""
+
+
+def check_attention(
+    model: Attentive, attention: bool, condition: Condition | None, *, alone: bool = True
+) -> None:
+    """Check that a model can tell where it looks at each word, if that is asked for.
+
+    Args:
+        model: the model.
+        attention: whether it is asked for.
+        condition: what the picture is asked with.
+        alone: whether the picture follows one condition and is on no way.
+
+    Raises:
+        InvalidInput: if it cannot.
+    """
+    if not attention:
+        return
+    problem = remedy = ""
+    if not model.attention_words:
+        problem = f"{model.name} does not attend to words"
+        remedy = "leave it out, or use a model with word attention, such as one of attngan"
+    elif not isinstance(condition, Text):
+        problem, remedy = "is told of captions only", "ask with a caption, or leave it out"
+    elif not alone:
+        problem = "is told of pictures of one condition"
+        remedy = "leave out attention, or the other condition"
+    if problem:
+        raise InvalidInput("attention", attention, problem, remedy)
 
 
 def check_best_of(model: Scored, best_of: object, *, alone: bool = True) -> None:

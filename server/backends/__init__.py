@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from t2i.attention import WordMap
     from t2i.pipeline import GenerationWarning, PipelineInfo
 
 __all__ = ["Backend", "Batch", "Drawn", "Fine", "Item", "Towards"]
@@ -58,6 +59,7 @@ class Item:
         towards: what it is on the way to; None for no way.
         fine: what its later stages follow; None for the condition.
         scored: whether to tell how well it agrees with its condition.
+        attention: whether to tell where it looks at each word.
     """
 
     condition: Condition | None
@@ -67,6 +69,7 @@ class Item:
     towards: Towards | None = None
     fine: Fine | None = None
     scored: bool = False
+    attention: bool = False
 
     @property
     def conditions(self) -> tuple[Condition | None, ...]:
@@ -83,11 +86,13 @@ class Drawn:
         pictures: one `(r, r, 3)` uint8 array a stage, coarse to fine.
         warnings: what the person who asked should know.
         score: of the last stage; None where it was not asked for.
+        attention: where it looked at each word; empty where it was not asked for.
     """
 
     pictures: tuple[NDArray[np.uint8], ...]
     warnings: tuple[GenerationWarning, ...] = ()
     score: float | None = None
+    attention: tuple[WordMap, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from t2i.errors import T2IError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from t2i.attention import WordMap
     from t2i.pipeline import GenerationWarning, Pipeline, PipelineInfo
 
 __all__ = ["ThreadBackend"]
@@ -121,8 +122,18 @@ def _draw(pipeline: Pipeline, items: Sequence[Item]) -> Batch:
         last = [drawn[position][-1] for position in scored]
         told = pipeline.score(last, [draws[position].embedding for position in scored])
         scores = dict(zip(scored, told, strict=True))
+    attentive = [position for position in drawn if items[position].attention]
+    maps: dict[int, tuple[WordMap, ...]] = {}
+    if attentive:
+        found_maps = pipeline.attention(
+            [items[position].condition for position in attentive],
+            [draws[position] for position in attentive],
+        )
+        maps = dict(zip(attentive, found_maps, strict=True))
     for position, pictures in drawn.items():
-        outcomes[position] = Drawn(pictures, warnings[position], scores.get(position))
+        outcomes[position] = Drawn(
+            pictures, warnings[position], scores.get(position), maps.get(position, ())
+        )
     ended = time.perf_counter()
     return Batch([outcomes[n] for n in range(len(items))], middle - began, ended - middle)
 

@@ -154,6 +154,7 @@ class AsyncClient:
         fine: Condition | str | None = None,
         fine_from: int | None = None,
         best_of: int | None = None,
+        attention: bool = False,
         request_id: str | None = None,
         timeout: float | None = None,
     ) -> AsyncEventStream:
@@ -182,6 +183,8 @@ class AsyncClient:
             best_of: candidates for each picture, 1 to 16, of which the service sends the one that
                 agrees best with the condition, with its own seed and its score. Only with a model
                 whose `has_scorer` is true; `count` times this is at most 64.
+            attention: whether finished pictures tell where they looked at each word of the caption.
+                Only with a model whose `attention_words` is above 0.
             request_id: a UUID of version 4 that names the request. The service draws the seeds from
                 it when there are none, so a stream that breaks off is taken up where it was.
             timeout: seconds for the whole request; by default the client's.
@@ -204,6 +207,7 @@ class AsyncClient:
             fine=fine,
             fine_from=fine_from,
             best_of=best_of,
+            attention=attention,
             request_id=request_id,
         )
         attempts = self._settings.attempts(timeout)
@@ -223,6 +227,7 @@ class AsyncClient:
         fine: Condition | str | None = None,
         fine_from: int | None = None,
         best_of: int | None = None,
+        attention: bool = False,
         request_id: str | None = None,
         timeout: float | None = None,
     ) -> GenerationResult:
@@ -247,6 +252,7 @@ class AsyncClient:
             fine=fine,
             fine_from=fine_from,
             best_of=best_of,
+            attention=attention,
             request_id=request_id,
         )
         answer: image_service_pb2.GenerateImagesResponse = await self._ask(

@@ -22,6 +22,7 @@ from t2i.client.results import (
     ModelVersion,
     Preview,
     ServedImage,
+    ServedWordMap,
     Timings,
     Warning,
 )
@@ -145,6 +146,7 @@ class Asked:
     fine: Condition | None = None
     fine_from: int | None = None
     best_of: int | None = None
+    attention: bool = False
 
     @classmethod
     def of(
@@ -163,6 +165,7 @@ class Asked:
         fine: Condition | str | None = None,
         fine_from: int | None = None,
         best_of: int | None = None,
+        attention: bool = False,
     ) -> Asked:
         """Return what was asked for.
 
@@ -215,6 +218,7 @@ class Asked:
             fine=None if fine is None else as_condition(fine),
             fine_from=fine_from,
             best_of=best_of,
+            attention=bool(attention),
         )
 
     def along(self, way: Way) -> Asked:
@@ -236,6 +240,7 @@ class Asked:
             interpolation=None if self.way is None else self.way.message(),
             fine=self._fine(),
             best_of=self.best_of,
+            attention=self.attention,
         )
 
     def images_request(self) -> image_service_pb2.GenerateImagesRequest:
@@ -250,6 +255,7 @@ class Asked:
             interpolation=None if self.way is None else self.way.message(),
             fine=self._fine(),
             best_of=self.best_of,
+            attention=self.attention,
         )
 
     def _fine(self) -> conditions_pb2.FineCondition | None:
@@ -376,6 +382,7 @@ def model_from_message(model: model_service_pb2.Model) -> ModelInfo:
         attributes=_attributes(model.attributes),
         takes_fine=model.takes_fine,
         has_scorer=model.has_scorer,
+        attention_words=model.attention_words,
     )
 
 
@@ -438,6 +445,9 @@ def _image(image: conditions_pb2.GeneratedImage) -> ServedImage:
         index=image.index,
         stage=image.stage,
         score=image.score if image.HasField("score") else None,
+        attention=tuple(
+            ServedWordMap(map.word, map.side, map.weights, map.largest) for map in image.attention
+        ),
     )
 
 

@@ -30,6 +30,7 @@ __all__ = [
     "ModelVersion",
     "Preview",
     "ServedImage",
+    "ServedWordMap",
     "SweepResult",
     "Timings",
     "Warning",
@@ -37,6 +38,27 @@ __all__ = [
 
 ImageFormat = Literal["png", "jpeg", "webp", "raw"]
 FORMATS: tuple[ImageFormat, ...] = ("png", "jpeg", "webp", "raw")
+
+
+@dataclass(frozen=True, slots=True)
+class ServedWordMap:
+    """Where a picture looked at one word of its caption.
+
+    Attributes:
+        word: the word.
+        side: side of the square map, which lies over the whole picture.
+        weights: side × side bytes, rows from the top, in 255ths of the largest weight.
+        largest: the largest weight, 0 to 1.
+    """
+
+    word: str
+    side: int
+    weights: bytes = field(repr=False)
+    largest: float
+
+    def pil(self) -> Image.Image:
+        """Return the map as a grey Pillow image, white where the weight is largest."""
+        return Image.frombytes("L", (self.side, self.side), self.weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +76,7 @@ class ServedImage:
         stage: the stage of the generator that drew it, from 0 (the coarsest).
         score: how well it agrees with its condition, -1 to 1, higher is better; None where it is
             not the best of several candidates.
+        attention: where it looked at each word of the caption; empty unless asked for.
     """
 
     data: bytes = field(repr=False)
@@ -64,6 +87,7 @@ class ServedImage:
     index: int
     stage: int
     score: float | None = None
+    attention: tuple[ServedWordMap, ...] = ()
 
     @property
     def resolution(self) -> int:
@@ -341,6 +365,8 @@ class ModelInfo:
         attributes: its attributes; empty when it takes none.
         takes_fine: whether its later stages can follow another condition than the first.
         has_scorer: whether it can tell the best of several candidates.
+        attention_words: how many tokens of a caption it attends to one by one; 0 when it reads
+            captions as a whole.
     """
 
     name: str
@@ -357,3 +383,4 @@ class ModelInfo:
     attributes: tuple[Attribute, ...] = ()
     takes_fine: bool = False
     has_scorer: bool = False
+    attention_words: int = 0

@@ -149,10 +149,13 @@ class AttentionGenerator(PictureGenerator):
         return self.forward(embedding, noise).pictures[-1]
 
     @torch.no_grad()
-    def attention_maps(self, embedding: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
+    def attention_maps(
+        self, embedding: Tensor, noise: Tensor, conditioning_noise: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
         """Return where each finer scale looks at each word: ``(n, words, side, side)``, each.
 
         The side is that of the scale before; over the words present a place's weights sum to 1.
+        The arguments are those of `forward`.
         """
         said, maps = self.read(embedding), []
 
@@ -163,5 +166,5 @@ class AttentionGenerator(PictureGenerator):
             gathered: Tensor = layer(x, said)
             return gathered
 
-        self.tree(said.sentence, noise, None, context)
+        self.tree(said.sentence, noise, conditioning_noise, context)
         return tuple(maps)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from t2i.client import Client
-from tests.t2i.small_bundle import save_conditioned, save_scored
+from tests.t2i.small_bundle import save_attentive, save_conditioned, save_scored
 
 PATIENCE_S = 180
 
@@ -26,7 +26,11 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def others(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Models that take something else than text."""
     folder = tmp_path_factory.mktemp("others")
-    return [save_conditioned(folder, name) for name in ("codes", "digits", "plumage", "seeds")]
+    names = ("codes", "digits", "plumage", "seeds")
+    return [
+        *(save_conditioned(folder, name) for name in names),
+        save_attentive(folder / "attentive"),
+    ]
 
 
 @pytest.fixture(scope="session")

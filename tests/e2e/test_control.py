@@ -158,3 +158,33 @@ def test_the_command_tells_the_scores_here_and_there(run, address: str, bundle: 
     assert Path("here.png").read_bytes() == Path("there.png").read_bytes()
     wrong = run("generate", RED, "--best-of", "2", "--fine", BLUE)
     assert wrong.exit_code == 2 and "leave out --fine" in wrong.stderr
+
+
+def test_the_maps_of_words_are_the_same_from_the_service_and_in_this_process(
+    client: Client, others: list[Path]
+) -> None:
+    assert client.get_model("attentive").attention_words == 6
+    here = Pipeline.from_pretrained(others[-1])
+    ours = here.generate("red bird", seeds=[7], attention=True).images[0].attention
+    answer = client.generate_images("red bird", seeds=[7], model="attentive", attention=True)
+    theirs = answer[0].attention
+    assert [map.word for map in theirs] == [map.word for map in ours] == ["red", "bird"]
+    for one, other in zip(theirs, ours, strict=True):
+        got = np.asarray(one.pil()) / 255 * one.largest
+        assert got.shape == (16, 16)
+        assert float(np.abs(got - other.weights).max()) <= one.largest / 500
+    with pytest.raises(InvalidArgumentError, match="does not attend to words"):
+        client.generate_images(RED, attention=True)
+
+
+def test_the_command_shows_the_maps_here_and_there(run, address: str, others: list[Path]) -> None:
+    asked = ("generate", "red bird", "--attention", "--count", "2", "--seed", "7", "--scale", "2")
+    here = run(*asked, "--model", others[-1], "--out", "here.png")
+    assert here.exit_code == 0, here.stderr
+    there = run(*asked, "--server", address, "--model", "attentive", "--out", "there.png")
+    assert there.exit_code == 0, there.stderr
+    assert Path("here.png").read_bytes() == Path("there.png").read_bytes()
+    with Image.open("here.png") as sheet:
+        assert sheet.size == (3 * 64 + 2 * 4, 2 * 76 + 4)
+    folder = run(*asked, "--model", others[-1], "--out", "folder")
+    assert folder.stdout.split()[-1] == "folder/attention.png"

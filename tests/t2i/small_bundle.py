@@ -83,6 +83,29 @@ def small_state(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def save_attentive(folder: Path, name: str = "attentive") -> Path:
+    """Write a small bundle that attends to words, of which it has room for six."""
+    import torch
+
+    from t2i.networks import AttentionGenerator
+    from t2i.networks.words import packed_dim
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = AttentionGenerator(
+            resolution=32, scales=2, condition_dim=packed_dim(384, 6, 384), words=6,
+            noise_dim=5, conditioning_dim=4, width=8, blocks=1,
+        )  # fmt: skip
+    encoder = small_config()["encoder"] | {"dim": network.condition_dim, "words": 6}
+    config = small_config(name, encoder=encoder, resolutions=list(network.resolutions))
+    config["network"] = {"class": "AttentionGenerator", "arguments": network.config}
+    from t2i.bundle import Bundle
+
+    state = {k: v * 8 if "attention" in k else v for k, v in network.state_dict().items()}
+    Bundle.save(folder, config=config, generator_state=state, card="# Untrained\n")
+    return folder
+
+
 def save_scored(folder: Path, name: str = "small") -> Path:
     """Write the small bundle with a scorer that never learned anything."""
     import torch

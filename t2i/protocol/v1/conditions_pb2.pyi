@@ -617,6 +617,7 @@ class GeneratedImage(message.Message):
     FORMAT_FIELD_NUMBER: builtins.int
     DATA_FIELD_NUMBER: builtins.int
     SCORE_FIELD_NUMBER: builtins.int
+    ATTENTION_FIELD_NUMBER: builtins.int
     index: builtins.int
     """Which of the request's pictures this is, from 0."""
     seed: builtins.int
@@ -635,6 +636,10 @@ class GeneratedImage(message.Message):
     """How well it agrees with its condition in the eyes of the model's scorer, -1 to 1; higher is
     better, and only pictures of one condition can be compared. Set only where best_of is 2 or more.
     """
+    @builtins.property
+    def attention(self) -> containers.RepeatedCompositeFieldContainer[WordMap]:
+        """Where the picture looked at each word, in the order of the caption; empty unless asked for."""
+
     def __init__(
         self,
         *,
@@ -646,14 +651,47 @@ class GeneratedImage(message.Message):
         format: ImageFormat.ValueType = ...,
         data: builtins.bytes = ...,
         score: builtins.float | None = ...,
+        attention: abc.Iterable[WordMap] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["_score", b"_score", "score", b"score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_score", b"_score", "data", b"data", "format", b"format", "height", b"height", "index", b"index", "score", b"score", "seed", b"seed", "stage", b"stage", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_score", b"_score", "attention", b"attention", "data", b"data", "format", b"format", "height", b"height", "index", b"index", "score", b"score", "seed", b"seed", "stage", b"stage", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__score: _TypeAlias = typing.Literal["score"]  # noqa: Y015
     _WhichOneofArgType__score: _TypeAlias = typing.Literal["_score", b"_score"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
+
+@typing.final
+class WordMap(message.Message):
+    """Where a picture looked at one word of its caption."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    WORD_FIELD_NUMBER: builtins.int
+    SIDE_FIELD_NUMBER: builtins.int
+    WEIGHTS_FIELD_NUMBER: builtins.int
+    LARGEST_FIELD_NUMBER: builtins.int
+    word: builtins.str
+    """The word."""
+    side: builtins.int
+    """Side of the square map; it is drawn over the whole picture."""
+    weights: builtins.bytes
+    """side * side weights, rows from the top, in 255ths of the largest."""
+    largest: builtins.float
+    """The largest weight, 0 to 1; at each place the weights of all words and marks sum to 1."""
+    def __init__(
+        self,
+        *,
+        word: builtins.str = ...,
+        side: builtins.int = ...,
+        weights: builtins.bytes = ...,
+        largest: builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["largest", b"largest", "side", b"side", "weights", b"weights", "word", b"word"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
 class Warning(message.Message):

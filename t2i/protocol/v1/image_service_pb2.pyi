@@ -35,6 +35,7 @@ class GenerateRequest(message.Message):
     INTERPOLATION_FIELD_NUMBER: builtins.int
     FINE_FIELD_NUMBER: builtins.int
     BEST_OF_FIELD_NUMBER: builtins.int
+    ATTENTION_FIELD_NUMBER: builtins.int
     request_id: builtins.str
     """A UUID of version 4 in the usual 36 characters that names this request in answers and in the
     server's log. Empty: the server chooses one.
@@ -50,6 +51,11 @@ class GenerateRequest(message.Message):
     is sent, with its score and its own seed. The first candidate has the picture's seed, the others
     seeds that follow from it. count * best_of is at most 64. Only with a model of which
     Model.has_scorer is true; not together with interpolation or fine. Not set: 1.
+    """
+    attention: builtins.bool
+    """Whether to send, with each picture of the last stage, where it looked at each word of the
+    caption. Only with a model of which Model.attention_words is above 0; not together with
+    interpolation or fine. Default false.
     """
     @builtins.property
     def condition(self) -> conditions_pb2.Condition:
@@ -90,10 +96,11 @@ class GenerateRequest(message.Message):
         interpolation: conditions_pb2.Interpolation | None = ...,
         fine: conditions_pb2.FineCondition | None = ...,
         best_of: builtins.int | None = ...,
+        attention: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["_best_of", b"_best_of", "_count", b"_count", "_previews", b"_previews", "best_of", b"best_of", "condition", b"condition", "count", b"count", "fine", b"fine", "interpolation", b"interpolation", "options", b"options", "previews", b"previews"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_best_of", b"_best_of", "_count", b"_count", "_previews", b"_previews", "best_of", b"best_of", "condition", b"condition", "count", b"count", "fine", b"fine", "interpolation", b"interpolation", "model", b"model", "options", b"options", "previews", b"previews", "request_id", b"request_id", "seeds", b"seeds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_best_of", b"_best_of", "_count", b"_count", "_previews", b"_previews", "attention", b"attention", "best_of", b"best_of", "condition", b"condition", "count", b"count", "fine", b"fine", "interpolation", b"interpolation", "model", b"model", "options", b"options", "previews", b"previews", "request_id", b"request_id", "seeds", b"seeds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__best_of: _TypeAlias = typing.Literal["best_of"]  # noqa: Y015
     _WhichOneofArgType__best_of: _TypeAlias = typing.Literal["_best_of", b"_best_of"]  # noqa: Y015
@@ -285,6 +292,7 @@ class GenerateImagesRequest(message.Message):
     INTERPOLATION_FIELD_NUMBER: builtins.int
     FINE_FIELD_NUMBER: builtins.int
     BEST_OF_FIELD_NUMBER: builtins.int
+    ATTENTION_FIELD_NUMBER: builtins.int
     request_id: builtins.str
     """As in GenerateRequest."""
     model: builtins.str
@@ -294,6 +302,8 @@ class GenerateImagesRequest(message.Message):
     allow fewer, and the refusal tells how many. Not set: the number of seeds, or 1.
     """
     best_of: builtins.int
+    """As in GenerateRequest."""
+    attention: builtins.bool
     """As in GenerateRequest."""
     @builtins.property
     def condition(self) -> conditions_pb2.Condition:
@@ -327,10 +337,11 @@ class GenerateImagesRequest(message.Message):
         interpolation: conditions_pb2.Interpolation | None = ...,
         fine: conditions_pb2.FineCondition | None = ...,
         best_of: builtins.int | None = ...,
+        attention: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["_best_of", b"_best_of", "_count", b"_count", "best_of", b"best_of", "condition", b"condition", "count", b"count", "fine", b"fine", "interpolation", b"interpolation", "options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_best_of", b"_best_of", "_count", b"_count", "best_of", b"best_of", "condition", b"condition", "count", b"count", "fine", b"fine", "interpolation", b"interpolation", "model", b"model", "options", b"options", "request_id", b"request_id", "seeds", b"seeds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_best_of", b"_best_of", "_count", b"_count", "attention", b"attention", "best_of", b"best_of", "condition", b"condition", "count", b"count", "fine", b"fine", "interpolation", b"interpolation", "model", b"model", "options", b"options", "request_id", b"request_id", "seeds", b"seeds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__best_of: _TypeAlias = typing.Literal["best_of"]  # noqa: Y015
     _WhichOneofArgType__best_of: _TypeAlias = typing.Literal["_best_of", b"_best_of"]  # noqa: Y015

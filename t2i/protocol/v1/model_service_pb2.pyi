@@ -63,6 +63,7 @@ class Model(message.Message):
     ATTRIBUTES_FIELD_NUMBER: builtins.int
     TAKES_FINE_FIELD_NUMBER: builtins.int
     HAS_SCORER_FIELD_NUMBER: builtins.int
+    ATTENTION_WORDS_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Name to ask with, 1 to 128 characters."""
     version: builtins.str
@@ -81,6 +82,10 @@ class Model(message.Message):
     """Whether the later of its stages can follow another condition (GenerateRequest.fine)."""
     has_scorer: builtins.bool
     """Whether it can tell the best of several candidates (GenerateRequest.best_of)."""
+    attention_words: builtins.int
+    """How many tokens of a caption it attends to one by one (GenerateRequest.attention); 0 when it
+    reads captions as a whole.
+    """
     @builtins.property
     def condition_kinds(self) -> containers.RepeatedScalarFieldContainer[conditions_pb2.ConditionKind.ValueType]:
         """The kinds of condition that it takes; none when it draws by seed alone."""
@@ -120,10 +125,11 @@ class Model(message.Message):
         attributes: abc.Iterable[Attribute] | None = ...,
         takes_fine: builtins.bool = ...,
         has_scorer: builtins.bool = ...,
+        attention_words: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["attributes", b"attributes", "checksum", b"checksum", "code", b"code", "condition_kinds", b"condition_kinds", "embedding_size", b"embedding_size", "encoder", b"encoder", "has_scorer", b"has_scorer", "is_default", b"is_default", "labels", b"labels", "name", b"name", "parameters", b"parameters", "resolutions", b"resolutions", "takes_fine", b"takes_fine", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["attention_words", b"attention_words", "attributes", b"attributes", "checksum", b"checksum", "code", b"code", "condition_kinds", b"condition_kinds", "embedding_size", b"embedding_size", "encoder", b"encoder", "has_scorer", b"has_scorer", "is_default", b"is_default", "labels", b"labels", "name", b"name", "parameters", b"parameters", "resolutions", b"resolutions", "takes_fine", b"takes_fine", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
