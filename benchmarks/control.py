@@ -1,6 +1,6 @@
 """What each control of generation does to the pictures of a bundle of illustrated birds.
 
-    python -m benchmarks.control [--json] [--bundle default] [--captions 200] [--seed 0]
+    python -m benchmarks.control [--json] [--only CONTROL] [--bundle default] [--captions 300]
 
 Measured on captions of held-out birds: warnings (share of captions that are called far),
 truncation of noise and of conditioning (fidelity against variety), the best of several candidates
@@ -16,7 +16,7 @@ import json
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -25,7 +25,9 @@ from torch import Tensor
 
 from benchmarks.far_captions import FAR_CAPTIONS
 from t2i.conditions import Text
-from t2i.pipeline import Draw, Fine, Pipeline, Towards
+from t2i.drawing import Generator, Inputs, draw_pictures
+from t2i.noise import draw_noise
+from t2i.pipeline import Draw, Pipeline, Towards
 from t2i.seeds import candidate_seeds
 from training.data.birds import ATTRIBUTE_NAMES
 from training.data.birds.attributes import COLOURED_PARTS, MARKS
@@ -48,6 +50,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "pose": ("pose",),
     "setting": ("setting",),
 }
+CONTROLS = ("warnings", "truncation", "best-of", "interpolation", "coarse-fine")
 _AT_ONCE = 64
 
 Pictures = NDArray[np.uint8]
@@ -192,7 +195,8 @@ class Bench:
 
         Only attributes that both captions state, with different values, can tell.
         """
-        if not self.pipeline.info.takes_fine:
+        generator = self.pipeline.bundle.generator()
+        if not hasattr(generator, "takes_fine"):
             return []
         claims = self.real.claims
         first, second = (self.rng.integers(0, len(claims), 3 * len(claims)) for _ in range(2))
@@ -200,17 +204,29 @@ class Bench:
         telling = np.flatnonzero(differ.any(axis=1))[: len(claims)]
         first, second, differ = first[telling], second[telling], differ[telling]
         rows: list[dict[str, float | str | int]] = []
-        for stage, side in enumerate(self.pipeline.info.resolutions[1:], start=1):
-            drawn = self.draw(
-                [
-                    Draw(self.embeddings[a], 30_000 + n, fine=Fine(self.embeddings[b], stage))
-                    for n, (a, b) in enumerate(zip(first, second, strict=True))
-                ]
-            )
-            seen = self.judge.predict(drawn)
+        sides = self.pipeline.info.resolutions
+        # First what is seen without a second caption.
+        for stage, side in enumerate(("none", *sides[1:])):
+            # Not by the pipeline, which offers it only where it is known to do something.
+            sizes = (generator.noise_dim, generator.conditioning_dim)
+            inputs = [
+                Inputs(
+                    self.embeddings[a],
+                    *draw_noise(30_000 + n, *sizes),
+                    self.embeddings[b] if stage else None,
+                    max(1, stage),
+                )
+                for n, (a, b) in enumerate(zip(first, second, strict=True))
+            ]
+            network = cast("Generator", generator)
+            values = self.pipeline.bundle.config.value_range
+            drawn = draw_pictures(network, inputs, torch.device("cpu"), values)
+            seen = self.judge.predict(np.stack([stages[-1] for stages in drawn]))
             for group, names in GROUPS.items():
                 columns = [ATTRIBUTE_NAMES.index(name) for name in names]
                 asked = differ[:, columns]
+                if not asked.any():
+                    continue
                 rows.append(
                     {
                         "fine_from": side,
@@ -246,7 +262,7 @@ def tables(result: Mapping[str, Any]) -> Iterator[str]:
             rows = [{"": key, "share": value} for key, value in rows.items()]
         if not isinstance(rows, list) or not rows:
             continue
-        yield f"**{name}**\n"
+        yield from (f"**{name}**", "")
         yield "| " + " | ".join(rows[0]) + " |"
         yield "|" + "---|" * len(rows[0])
         for row in rows:
@@ -260,17 +276,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--bundle", default="default", help="name or folder")
-    parser.add_argument("--captions", type=int, default=200, help="captions asked for")
+    parser.add_argument("--captions", type=int, default=300, help="captions asked for")
+    parser.add_argument("--only", choices=CONTROLS, help="one control instead of all")
     parser.add_argument("--seed", type=int, default=0, help="of the pairs of captions")
     given = parser.parse_args()
     began = time.perf_counter()
     bench = Bench(given.bundle, given.captions, given.seed)
+    measures = (bench.warnings, bench.truncation, bench.best_of, bench.ways, bench.coarse_fine)
     result = {
-        "warnings": bench.warnings(),
-        "truncation": bench.truncation(),
-        "best of": bench.best_of(),
-        "interpolation": bench.ways(),
-        "coarse and fine": bench.coarse_fine(),
+        name: measure()
+        for name, measure in zip(CONTROLS, measures, strict=True)
+        if given.only in (None, name)
     }
     if not given.json:
         print("\n".join(tables(result)))

@@ -226,8 +226,8 @@ def generate(
         t2i generate "a yellow flower" --model runs/flowers/bundle --out flower.png
     The best of eight, in the eyes of the model's scorer:
         t2i generate "small bird with red head" --best-of 8 --seed 7 --out bird.png
-    The outline of one caption with the colours of another:
-        t2i generate "a small bird swimming" --fine "a red bird swimming" --fine-from 64
+    The outline of one caption with the details of another, by a model of stages such as stackgan:
+        t2i generate "a small bird" --fine "a red bird" --model runs/stackgan/bundle
     With a model of labels, of attributes, or of seeds alone:
         t2i generate --label 7 --model runs/digits/bundle --out seven.png
         t2i generate --attribute crown=red --attribute size=0.5 --model runs/birds/bundle

@@ -63,7 +63,9 @@ class StageGenerator(nn.Module):
         max_channels: Upper bound of the channels.
     """
 
-    takes_fine = True
+    # Its stages could follow two captions, but the first decides all that a caption names: what the
+    # later ones are told changes nothing that can be read off the pictures (benchmarks/control.py).
+    takes_fine = False
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from t2i.client import Client
-from tests.t2i.small_bundle import save_attentive, save_conditioned, save_scored
+from tests.t2i.small_bundle import save_attentive, save_conditioned, save_scored, save_staged
 
 PATIENCE_S = 180
 
@@ -29,6 +29,7 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     names = ("codes", "digits", "plumage", "seeds")
     return [
         *(save_conditioned(folder, name) for name in names),
+        save_staged(folder / "staged"),
         save_attentive(folder / "attentive"),
     ]
 

@@ -68,16 +68,19 @@ def test_the_end_of_a_way_is_checked_like_its_beginning(client: Client) -> None:
 
 
 def test_coarse_and_fine_are_the_same_from_the_service_and_in_this_process(
-    client: Client, pipeline: Pipeline
+    client: Client, others: list[Path]
 ) -> None:
-    assert client.get_model("untrained").takes_fine and not client.get_model("seeds").takes_fine
-    theirs = client.generate_images(RED, seeds=[7], fine=BLUE, fine_from=32)[0]
-    ours = pipeline.generate(RED, seeds=[7], fine=BLUE, fine_from=32).images[0]
+    assert client.get_model("staged").takes_fine and not client.get_model("untrained").takes_fine
+    asked = {"seeds": [7], "fine": BLUE, "fine_from": 32}
+    theirs = client.generate_images(RED, **asked, model="staged")[0]
+    ours = Pipeline.from_pretrained(others[-2]).generate(RED, **asked).images[0]
     assert np.array_equal(np.asarray(theirs.pil()), ours.array)
-    streamed = list(client.generate(RED, seeds=[7], fine=BLUE, fine_from=32))[-2]
+    streamed = list(client.generate(RED, **asked, model="staged"))[-2]
     assert streamed.image.data == theirs.data  # type: ignore[union-attr]
-    with pytest.raises(InvalidArgumentError, match="8 is no later stage of untrained"):
-        client.generate_images(RED, fine=BLUE, fine_from=8)
+    with pytest.raises(InvalidArgumentError, match="8 is no later stage of staged"):
+        client.generate_images(RED, fine=BLUE, fine_from=8, model="staged")
+    with pytest.raises(InvalidArgumentError, match="all stages of untrained follow one condition"):
+        client.generate_images(RED, fine=BLUE)
 
 
 def test_the_command_draws_the_same_strip_here_and_there(run, address: str, bundle: Path) -> None:
@@ -120,11 +123,15 @@ def test_a_way_without_a_change_is_wrong_use(run) -> None:
     assert back.exit_code == 2 and "--and-back is for a film" in back.stderr
 
 
-def test_generate_takes_a_fine_caption_here_and_there(run, address: str, bundle: Path) -> None:
+def test_generate_takes_a_fine_caption_here_and_there(
+    run, address: str, others: list[Path]
+) -> None:
     asked = ("generate", RED, "--fine", BLUE, "--fine-from", "32", "--seed", "7")
-    assert run(*asked, "--model", bundle, "--out", "here.png").exit_code == 0
-    assert run(*asked, "--server", address, "--out", "there.png").exit_code == 0
-    assert run(*asked[:2], "--seed", "7", "--model", bundle, "--out", "off.png").exit_code == 0
+    assert run(*asked, "--model", others[-2], "--out", "here.png").exit_code == 0
+    there = run(*asked, "--server", address, "--model", "staged", "--out", "there.png")
+    assert there.exit_code == 0, there.stderr
+    off = run(*asked[:2], "--seed", "7", "--model", others[-2], "--out", "off.png")
+    assert off.exit_code == 0, off.stderr
     here, there, off = (Path(f"{n}.png").read_bytes() for n in ("here", "there", "off"))
     assert here == there != off
     wrong = run("generate", RED, "--fine-from", "32")

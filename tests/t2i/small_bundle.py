@@ -83,6 +83,28 @@ def small_state(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def save_staged(folder: Path, name: str = "staged") -> Path:
+    """Write a small bundle whose later stages can follow another caption."""
+    import torch
+
+    from t2i.bundle import Bundle
+    from t2i.networks import TreeGenerator
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = TreeGenerator(resolution=32, noise_dim=12, conditioning_dim=6, width=16, blocks=1)
+    config = small_config(name, network={"class": "TreeGenerator", "arguments": network.config})
+    # Untrained it draws grey, and its conditioning hardly moves; a picture should show both.
+    louder = {"tree.augment": 4.0, "tree.to_picture": 30.0, "tree.branches": 3.0}
+    state = network.state_dict()
+    for name, weights in state.items():
+        for part, gain in louder.items():
+            if name.startswith(part) and name.endswith("weight"):
+                state[name] = weights * gain
+    Bundle.save(folder, config=config, generator_state=state, card="# Untrained\n")
+    return folder
+
+
 def save_attentive(folder: Path, name: str = "attentive") -> Path:
     """Write a small bundle that attends to words, of which it has room for six."""
     import torch

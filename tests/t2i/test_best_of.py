@@ -9,7 +9,7 @@ import pytest
 
 from t2i.bundle import Bundle
 from t2i.errors import BundleError, InvalidInput
-from t2i.pipeline import Draw, Pipeline
+from t2i.pipeline import Draw, Pipeline, Towards
 from t2i.seeds import candidate_seeds
 from tests.t2i.small_bundle import save_scored, save_small, small_config
 
@@ -66,7 +66,6 @@ def test_candidates_of_neighbouring_seeds_differ() -> None:
         ({"best_of": 0}, "best_of: 0 is out of range; give 1 to 16"),
         ({"best_of": 17}, "17 is out of range"),
         ({"best_of": True}, "True is out of range"),
-        ({"best_of": 2, "fine": "a blue bird"}, "chooses by one condition"),
     ],
 )
 def test_what_cannot_be_chosen_is_refused(
@@ -84,6 +83,12 @@ def test_a_bundle_without_a_scorer_says_so(small_bundle: Path) -> None:
     (embedding,) = pipeline.encode([CAPTION])
     with pytest.raises(InvalidInput, match="no scorer"):
         pipeline.draw_best([Draw(embedding, 1)], 2)
+
+
+def test_the_best_of_two_conditions_cannot_be_told(pipeline: Pipeline) -> None:
+    one, other = pipeline.encode([CAPTION, "a blue bird"])
+    with pytest.raises(InvalidInput, match="chooses by one condition"):
+        pipeline.draw_best([Draw(one, 1, towards=Towards(other, 1, 0.5))], 2)
 
 
 def test_a_scorer_without_weights_is_never_left_behind(tmp_path: Path) -> None:

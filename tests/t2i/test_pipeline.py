@@ -14,7 +14,7 @@ from t2i.encoders import CaptionEncoder, caption_statistics, load_text_encoder
 from t2i.errors import BundleError, InvalidInput
 from t2i.networks import CaptionNetwork
 from t2i.pipeline import MAX_COUNT, Draw, Fine, Pipeline, Towards
-from tests.t2i.small_bundle import RESOLUTIONS, save_small, small_config
+from tests.t2i.small_bundle import RESOLUTIONS, save_small, save_staged, small_config
 
 CAPTIONS = ["small bird with red head", "a large blue bird", "x", "a bird " * 30]
 COLOURS = ["red", "blue", "green", "black", "white", "grey", "brown"]
@@ -238,7 +238,13 @@ def test_a_way_drawn_in_parts_is_the_same_way(pipeline: Pipeline) -> None:
         assert np.array_equal(image.array, alone[-1])
 
 
-def test_the_coarse_stages_follow_one_caption_and_the_fine_another(pipeline: Pipeline) -> None:
+@pytest.fixture(scope="module")
+def staged(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+    return Pipeline.from_pretrained(save_staged(tmp_path_factory.mktemp("staged") / "b"), "cpu")
+
+
+def test_the_coarse_stages_follow_one_caption_and_the_fine_another(staged: Pipeline) -> None:
+    pipeline = staged
     red, blue = "a red bird", "a blue bird flying"
     alone = pipeline.generate(red, seeds=[3], stages="all")
     mixed = pipeline.generate(red, seeds=[3], stages="all", fine=blue, fine_from=32)
@@ -253,7 +259,8 @@ def test_the_coarse_stages_follow_one_caption_and_the_fine_another(pipeline: Pip
     assert np.array_equal(alone.images[0].array, same.images[0].array)
 
 
-def test_fine_pictures_have_the_same_bytes_in_any_company(pipeline: Pipeline) -> None:
+def test_fine_pictures_have_the_same_bytes_in_any_company(staged: Pipeline) -> None:
+    pipeline = staged
     one, other = pipeline.encode(["a red bird", "a blue bird flying"])
     draws = [Draw(one, 5, fine=Fine(other, stage)) for stage in (1, 2)]
     draws += [Draw(one, 5), Draw(one, 5, towards=Towards(other, 5, 0.5))]
@@ -267,18 +274,24 @@ def test_fine_pictures_have_the_same_bytes_in_any_company(pipeline: Pipeline) ->
     [
         (
             {"fine": "a blue bird", "fine_from": 8},
-            "fine_from: 8 is no later stage of small; give 16",
+            "fine_from: 8 is no later stage of staged; give 16",
         ),
         ({"fine_from": 16}, "fine_from: is given without fine"),
         ({"fine": "  "}, "text"),
-        ({"fine": Label("wren")}, "small takes no label"),
+        ({"fine": Label("wren")}, "staged takes no label"),
     ],
 )
 def test_a_fine_condition_that_cannot_be_followed_is_refused(
-    pipeline: Pipeline, options: dict[str, object], told: str
+    staged: Pipeline, options: dict[str, object], told: str
 ) -> None:
     with pytest.raises(InvalidInput, match=told):
-        pipeline.generate("a red bird", **options)  # type: ignore[arg-type]
+        staged.generate("a red bird", **options)  # type: ignore[arg-type]
+
+
+def test_a_generator_whose_first_stage_decides_takes_no_fine_caption(pipeline: Pipeline) -> None:
+    assert not pipeline.info.takes_fine
+    with pytest.raises(InvalidInput, match="all stages of small follow one condition"):
+        pipeline.generate("a red bird", fine="a blue bird")
 
 
 @pytest.fixture(scope="module")
