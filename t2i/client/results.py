@@ -213,7 +213,8 @@ class Accepted:
     Attributes:
         request_id: the id of the request in the server's log.
         model: the model that will draw.
-        seeds: the seed of each picture, in the order of their index.
+        seeds: the seed of each picture, in the order of their index; with `best_of` that of its
+            first candidate.
         resolutions: side of the square pictures of each stage in pixels, ascending.
     """
 

@@ -621,7 +621,7 @@ class GeneratedImage(message.Message):
     index: builtins.int
     """Which of the request's pictures this is, from 0."""
     seed: builtins.int
-    """The seed that it was drawn with, 0 to 2^63 - 1."""
+    """The seed that it was drawn with, 0 to 2^63 - 1; on a way that of its beginning."""
     stage: builtins.int
     """The generator's stage that emitted it, from 0 (the coarsest)."""
     width: builtins.int

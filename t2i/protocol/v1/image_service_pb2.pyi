@@ -175,7 +175,9 @@ class GenerateAccepted(message.Message):
 
     @builtins.property
     def seeds(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
-        """The seed of each picture, in the order of their index."""
+        """The seed of each picture, in the order of their index: on a way that of its beginning, with
+        best_of that of the first candidate.
+        """
 
     @builtins.property
     def resolutions(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
