@@ -43,6 +43,12 @@ def test_many_captions_are_kept_as_few_centres_that_tell_far_from_near() -> None
     ordinary = familiarity.distances(captions)
     assert float((ordinary > familiarity.threshold).float().mean()) <= 0.02
     assert bool((familiarity.distances(torch.eye(40)[3:]) > familiarity.threshold).all())
+    # A centre is nearer to its captions than they are to each other.
+    plain = Familiarity(torch.nn.functional.normalize(captions[::50], dim=1), 0.0)
+    others = torch.cat([captions[start : start + 49] for start in range(1, 600, 50)])
+    assert float(familiarity.distances(others).median()) < 0.75 * float(
+        plain.distances(others).median()
+    )
 
 
 def test_what_is_kept_fits_into_200_kilobytes_whatever_the_encoder() -> None:
