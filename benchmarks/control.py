@@ -16,6 +16,7 @@ import json
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -23,7 +24,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.far_captions import FAR_CAPTIONS
 from t2i.conditions import Text
 from t2i.drawing import Generator, Inputs, draw_pictures
 from t2i.noise import draw_noise
@@ -50,6 +50,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "pose": ("pose",),
     "setting": ("setting",),
 }
+# A hundred sentences that no caption of an illustrated bird is like, one a line.
+FAR_CAPTIONS = Path(__file__).with_name("far_captions.txt").read_text("utf-8").splitlines()
 CONTROLS = ("warnings", "truncation", "best-of", "interpolation", "coarse-fine")
 _AT_ONCE = 64
 

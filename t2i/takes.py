@@ -177,7 +177,7 @@ def fine_stage(model: Staged, fine: Condition | None, resolution: int | None) ->
             "fine",
             fine,
             f"all stages of {model.name} follow one condition",
-            "leave it out, or use a model of several stages",
+            "leave it out, or use a model whose later stages read it anew, as those of stackgan do",
         )
     later = list(model.resolutions[1:])
     if resolution is None:

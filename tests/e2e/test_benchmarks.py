@@ -3,8 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.control import tables
-from benchmarks.far_captions import FAR_CAPTIONS
+from benchmarks.control import FAR_CAPTIONS, tables
 
 TREE = Path(__file__).parents[2]
 
