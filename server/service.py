@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import grpc
 
@@ -48,6 +48,7 @@ from t2i.protocol.v1 import (
 )
 
 if TYPE_CHECKING:
+    from t2i.attention import WordMap
     from t2i.pipeline import GenerationWarning
 
 __all__ = ["ImageService", "ModelService"]
@@ -110,21 +111,22 @@ class ImageService(image_service_pb2_grpc.ImageServiceServicer):
         accepted = image_service_pb2.GenerateAccepted(
             request_id=request_id,
             model=version(ask.model),
-            seeds=[item.seed for item in ask.items],
+            seeds=ask.seeds,
             resolutions=ask.model.resolutions,
         )
         yield image_service_pb2.GenerateEvent(accepted=accepted)
         stages = range(len(ask.model.resolutions))
+        choice = _Choice(ask.best_of)
         async for part in _parts(ticket):
             tally.add(part)
-            for offset, drawn in enumerate(part.drawn):
+            for chosen in choice.add(part):
                 wanted = stages if ask.previews else stages[-1:]
-                images = await self._pack(tally, ask, part.start + offset, [drawn], wanted)
+                images = await self._pack(tally, ask, [chosen], wanted)
                 for image in images:
                     yield _event(image, is_final=image.stage == stages[-1])
         finished = image_service_pb2.GenerateFinished(
             request_id=request_id,
-            count=len(ask.items),
+            count=len(ask.seeds),
             warnings=tally.warnings(),
             timings=self._end(ask, tally),
         )
@@ -138,9 +140,10 @@ class ImageService(image_service_pb2_grpc.ImageServiceServicer):
         ticket = self._submit(ask, request.ByteSize(), context)
         final = [len(ask.model.resolutions) - 1]
         images: list[conditions_pb2.GeneratedImage] = []
+        choice = _Choice(ask.best_of)
         async for part in _parts(ticket):
             tally.add(part)
-            images += await self._pack(tally, ask, part.start, part.drawn, final)
+            images += await self._pack(tally, ask, choice.add(part), final)
         return image_service_pb2.GenerateImagesResponse(
             request_id=request_id,
             model=version(ask.model),
@@ -181,14 +184,14 @@ class ImageService(image_service_pb2_grpc.ImageServiceServicer):
         return ticket
 
     async def _pack(
-        self, tally: _Tally, ask: Ask, start: int, drawn: Sequence[Drawn], stages: Sequence[int]
+        self, tally: _Tally, ask: Ask, chosen: Sequence[_Chosen], stages: Sequence[int]
     ) -> list[conditions_pb2.GeneratedImage]:
         loop = asyncio.get_running_loop()
         began = loop.time()
         if ask.format == conditions_pb2.IMAGE_FORMAT_RAW:
             # Copying pixels takes less time than asking a thread to.
-            return _images(ask, start, drawn, stages)
-        images = await loop.run_in_executor(self._packers, _images, ask, start, drawn, stages)
+            return _images(ask, chosen, stages)
+        images = await loop.run_in_executor(self._packers, _images, ask, chosen, stages)
         tally.pack_seconds += loop.time() - began
         self._engine.packed(loop.time() - began)
         return images
@@ -223,6 +226,37 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         return model_service_pb2.GetModelResponse(model=model)
 
 
+class _Chosen(NamedTuple):
+    """A picture to send: the number of its item in the request, and what was drawn."""
+
+    item: int
+    drawn: Drawn
+
+
+class _Choice:
+    """Keeps the best of each picture's candidates, as soon as the last of them is there.
+
+    Args:
+        best_of: how many items in a row are candidates for one picture.
+    """
+
+    def __init__(self, best_of: int) -> None:
+        self._best_of = best_of
+        self._waiting: dict[int, list[_Chosen]] = {}
+
+    def add(self, part: Part) -> list[_Chosen]:
+        """Return the pictures that are decided by some more items."""
+        decided = []
+        for item, drawn in enumerate(part.drawn, part.start):
+            candidates = self._waiting.setdefault(item // self._best_of, [])
+            candidates.append(_Chosen(item, drawn))
+            if len(candidates) == self._best_of:
+                # Parts may overtake each other; of equal scores the first candidate wins.
+                decided.append(max(candidates, key=lambda one: (one.drawn.score or 0.0, -one.item)))
+                del self._waiting[item // self._best_of]
+        return decided
+
+
 @dataclass(slots=True)
 class _Tally:
     """Adds up where the time of one request goes, and its warnings."""
@@ -244,7 +278,12 @@ class _Tally:
 
     def warnings(self) -> list[conditions_pb2.Warning]:
         return [
-            conditions_pb2.Warning(reason=warning.reason, message=warning.message)
+            conditions_pb2.Warning(
+                reason=warning.reason,
+                message=warning.message,
+                distance=warning.distance,
+                threshold=warning.threshold,
+            )
             for warning in self.found
         ]
 
@@ -287,17 +326,21 @@ def _refusal(error: Exception) -> Refusal:
 
 
 def _images(
-    ask: Ask, start: int, drawn: Sequence[Drawn], stages: Sequence[int]
+    ask: Ask, chosen: Sequence[_Chosen], stages: Sequence[int]
 ) -> list[conditions_pb2.GeneratedImage]:
-    """Pack the wanted stages of consecutive pictures; runs in a thread."""
+    """Pack the wanted stages of pictures; runs in a thread."""
     images = []
-    for index, one in enumerate(drawn, start):
+    last = len(ask.model.resolutions) - 1
+    for one in chosen:
+        maps = [_map(each) for each in one.drawn.attention]
         for stage in stages:
-            picture = one.pictures[stage]
+            picture = one.drawn.pictures[stage]
             images.append(
                 conditions_pb2.GeneratedImage(
-                    index=index,
-                    seed=ask.items[index].seed,
+                    index=one.item // ask.best_of,
+                    seed=ask.items[one.item].seed,
+                    score=one.drawn.score,
+                    attention=maps if stage == last else (),
                     stage=stage,
                     width=picture.shape[1],
                     height=picture.shape[0],
@@ -306,6 +349,14 @@ def _images(
                 )
             )
     return images
+
+
+def _map(map: WordMap) -> conditions_pb2.WordMap:
+    largest = float(map.weights.max())
+    weights = (map.weights * (255.0 / (largest or 1.0))).round().astype("uint8")
+    return conditions_pb2.WordMap(
+        word=map.word, side=len(weights), weights=weights.tobytes(), largest=largest
+    )
 
 
 def _event(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from server.backends import Batch, Drawn, Item
@@ -12,9 +12,12 @@ from t2i.conditions import Condition, Text
 from t2i.errors import T2IError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
-    from t2i.pipeline import GenerationWarning, Pipeline
+    from t2i.attention import WordMap
+    from t2i.pipeline import Draw, GenerationWarning, Pipeline
 
 __all__ = ["Encoded", "Memory", "draw", "timed_encode"]
 
@@ -54,23 +57,68 @@ def _draw_wanted(
     items: Sequence[Item],
     encoded: dict[Condition | None, Encoded | T2IError],
 ) -> list[Drawn | T2IError]:
-    from t2i.pipeline import Draw
+    from t2i.pipeline import Draw, Fine, Towards
 
     draws: dict[int, Draw] = {}
+    warnings: dict[int, tuple[GenerationWarning, ...]] = {}
     outcomes: dict[int, Drawn | T2IError] = {}
     for position, item in enumerate(items):
-        found = encoded[item.condition]
-        if isinstance(found, T2IError):
-            outcomes[position] = found
-        else:
-            draws[position] = Draw(
-                found.embedding, item.seed, item.truncation, item.conditioning_truncation
-            )
-    for position, pictures in zip(draws, pipeline.draw(list(draws.values())), strict=True):
-        found = encoded[items[position].condition]
-        assert isinstance(found, Encoded)
-        outcomes[position] = Drawn(pictures, found.warnings)
+        found = [encoded[condition] for condition in item.conditions]
+        refused = [each for each in found if isinstance(each, T2IError)]
+        if refused:
+            outcomes[position] = refused[0]
+            continue
+        known = [each for each in found if isinstance(each, Encoded)]
+        embedding, *further = (each.embedding for each in known)
+        towards, fine = item.towards, item.fine
+        draws[position] = Draw(
+            embedding,
+            item.seed,
+            item.truncation,
+            item.conditioning_truncation,
+            None if towards is None else Towards(further[0], towards.seed, towards.place),
+            None if fine is None else Fine(further[-1], fine.stage),
+        )
+        warnings[position] = tuple(
+            dict.fromkeys(warning for each in known for warning in each.warnings)
+        )
+    drawn = dict(zip(draws, pipeline.draw(list(draws.values())), strict=True))
+    scores = _scores(pipeline, items, draws, drawn)
+    maps = _maps(pipeline, items, draws)
+    for position, pictures in drawn.items():
+        outcomes[position] = Drawn(
+            pictures, warnings[position], scores.get(position), maps.get(position, ())
+        )
     return [outcomes[n] for n in range(len(items))]
+
+
+def _scores(
+    pipeline: Pipeline,
+    items: Sequence[Item],
+    draws: Mapping[int, Draw],
+    drawn: Mapping[int, tuple[NDArray[np.uint8], ...]],
+) -> dict[int, float]:
+    """Return how well pictures agree with their conditions, where that is asked for."""
+    scored = [position for position in drawn if items[position].scored]
+    if not scored:
+        return {}
+    last = [drawn[position][-1] for position in scored]
+    told = pipeline.score(last, [draws[position].embedding for position in scored])
+    return dict(zip(scored, told, strict=True))
+
+
+def _maps(
+    pipeline: Pipeline, items: Sequence[Item], draws: Mapping[int, Draw]
+) -> dict[int, tuple[WordMap, ...]]:
+    """Return where pictures look at each word, where that is asked for."""
+    attentive = [position for position in draws if items[position].attention]
+    if not attentive:
+        return {}
+    found = pipeline.attention(
+        [items[position].condition for position in attentive],
+        [draws[position] for position in attentive],
+    )
+    return dict(zip(attentive, found, strict=True))
 
 
 class Encoded(NamedTuple):
@@ -97,7 +145,7 @@ class Memory:
         """Return what is known of the items' conditions, and the conditions that are not."""
         known: dict[Condition | None, Encoded | T2IError] = {}
         unknown = []
-        for condition in dict.fromkeys(item.condition for item in items):
+        for condition in dict.fromkeys(c for item in items for c in item.conditions):
             found = self._recall(pipeline, condition)
             if found is None:
                 unknown.append(condition)

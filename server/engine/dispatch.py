@@ -326,8 +326,11 @@ class _Start:
 
 
 def _bucket(model: str, items: Sequence[Item]) -> Bucket:
-    condition = items[0].condition
-    return Bucket(model, "" if condition is None else condition.kind)
+    first = items[0]
+    # What is judged or looked into beside being drawn takes longer, and is told apart.
+    asked: list[str] = ["" if first.condition is None else first.condition.kind]
+    asked += ["scored"] * first.scored + ["attention"] * first.attention
+    return Bucket(model, "+".join(asked))
 
 
 def _ticket(place: Place) -> Ticket:

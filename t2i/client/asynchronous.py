@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import copy
 import os
-import secrets
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import replace
@@ -18,8 +17,8 @@ import grpc.aio
 from t2i.client.connection import Connection, Priority
 from t2i.client.errors import ServiceError, from_call
 from t2i.client.messages import (
-    LARGEST_SEED,
     Asked,
+    Way,
     model_from_message,
     result_from_message,
 )
@@ -27,6 +26,7 @@ from t2i.client.results import (
     GenerateEvent,
     GenerationResult,
     ImageFormat,
+    InterpolationResult,
     ModelInfo,
     SweepResult,
 )
@@ -41,6 +41,7 @@ from t2i.protocol.v1 import (
     model_service_pb2,
     model_service_pb2_grpc,
 )
+from t2i.seeds import random_seed
 
 __all__ = ["AsyncClient", "AsyncEventStream"]
 
@@ -194,6 +195,10 @@ class AsyncClient:
         previews: bool = True,
         truncation: float = 1.0,
         conditioning_truncation: float = 1.0,
+        fine: Condition | str | None = None,
+        fine_from: int | None = None,
+        best_of: int | None = None,
+        attention: bool = False,
         request_id: str | None = None,
         timeout: float | None = None,
     ) -> AsyncEventStream:
@@ -215,6 +220,15 @@ class AsyncClient:
             previews: whether to send the pictures of earlier stages.
             truncation: scale of the noise, 0 to 1; less gives more alike, usually cleaner pictures.
             conditioning_truncation: the same for the noise of the conditioning.
+            fine: what the later stages of the model follow; by default the condition. Only with a
+                model whose `takes_fine` is true.
+            fine_from: resolution of the first stage that follows `fine`, one of the model's but the
+                first; by default the second.
+            best_of: candidates for each picture, 1 to 16, of which the service sends the one that
+                agrees best with the condition, with its own seed and its score. Only with a model
+                whose `has_scorer` is true; `count` times this is at most 64.
+            attention: whether finished pictures tell where they looked at each word of the caption.
+                Only with a model whose `attention_words` is above 0.
             request_id: a UUID of version 4 that names the request. The service draws the seeds from
                 it when there are none, so a stream that breaks off is taken up where it was.
             timeout: seconds for the whole request; by default the client's.
@@ -234,6 +248,10 @@ class AsyncClient:
             previews=previews,
             truncation=truncation,
             conditioning_truncation=conditioning_truncation,
+            fine=fine,
+            fine_from=fine_from,
+            best_of=best_of,
+            attention=attention,
             request_id=request_id,
         )
         attempts = self._settings.attempts(timeout)
@@ -250,6 +268,10 @@ class AsyncClient:
         quality: int | None = None,
         truncation: float = 1.0,
         conditioning_truncation: float = 1.0,
+        fine: Condition | str | None = None,
+        fine_from: int | None = None,
+        best_of: int | None = None,
+        attention: bool = False,
         request_id: str | None = None,
         timeout: float | None = None,
     ) -> GenerationResult:
@@ -271,6 +293,10 @@ class AsyncClient:
             quality=quality,
             truncation=truncation,
             conditioning_truncation=conditioning_truncation,
+            fine=fine,
+            fine_from=fine_from,
+            best_of=best_of,
+            attention=attention,
             request_id=request_id,
         )
         answer: image_service_pb2.GenerateImagesResponse = await self._ask(
@@ -280,6 +306,64 @@ class AsyncClient:
             asked.request_id or None,
         )
         return result_from_message(answer)
+
+    async def interpolate(
+        self,
+        a: Condition | str | None = None,
+        b: Condition | str | None = None,
+        *,
+        steps: int = 8,
+        seed: int | tuple[int, int] | None = None,
+        model: str | None = None,
+        format: ImageFormat = "png",
+        quality: int | None = None,
+        truncation: float = 1.0,
+        conditioning_truncation: float = 1.0,
+        timeout: float | None = None,
+    ) -> InterpolationResult:
+        """Return the pictures on the way from one condition or seed to another.
+
+            >>> await client.interpolate("a red bird", "a blue bird", steps=9, seed=7)
+            >>> await client.interpolate("a red bird", steps=9, seed=(7, 8))
+
+        More than 16 pictures are several requests. The first and the last picture are those that
+        `generate_images` draws.
+
+        Args:
+            a: the first picture's condition; nothing for a model that draws by seed alone.
+            b: the last picture's; by default the first's.
+            steps: pictures, the first and the last included, 2 to 1024.
+            seed: one seed for all pictures, or the first picture's and the last's; by default a new
+                one.
+            model: name of the model; by default the service's default.
+            format: as in `generate`.
+            quality: as in `generate`.
+            truncation: as in `generate`.
+            conditioning_truncation: as in `generate`.
+            timeout: seconds for each request; by default the client's.
+
+        Raises:
+            InvalidInput: a value that no request can carry.
+            ServiceError: what the service answers.
+        """
+        way = Way.of(a, b, steps, seed)
+        asked = Asked.of(
+            way.first,
+            count=None,
+            seeds=None,
+            model=model,
+            format=format,
+            quality=quality,
+            truncation=truncation,
+            conditioning_truncation=conditioning_truncation,
+        )
+        results = []
+        for part in way.parts():
+            answer: image_service_pb2.GenerateImagesResponse = await self._ask(
+                self._images().GenerateImages, asked.along(part).images_request(), timeout
+            )
+            results.append(result_from_message(answer))
+        return way.result(results)
 
     async def sweep(
         self,
@@ -320,7 +404,7 @@ class AsyncClient:
         """
         info = await self.get_model(model, timeout=timeout)
         codes = sweep_codes(info.code, part, start=start, steps=steps)
-        chosen = secrets.randbelow(LARGEST_SEED + 1) if seed is None else seed
+        chosen = random_seed() if seed is None else seed
         results = [
             await self.generate_images(
                 code,

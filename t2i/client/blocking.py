@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import secrets
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -17,8 +16,8 @@ import grpc
 from t2i.client.connection import Connection, Priority
 from t2i.client.errors import ServiceError, from_call
 from t2i.client.messages import (
-    LARGEST_SEED,
     Asked,
+    Way,
     model_from_message,
     result_from_message,
 )
@@ -26,6 +25,7 @@ from t2i.client.results import (
     GenerateEvent,
     GenerationResult,
     ImageFormat,
+    InterpolationResult,
     ModelInfo,
     SweepResult,
 )
@@ -40,6 +40,7 @@ from t2i.protocol.v1 import (
     model_service_pb2,
     model_service_pb2_grpc,
 )
+from t2i.seeds import random_seed
 
 __all__ = ["Client", "EventStream"]
 
@@ -191,6 +192,10 @@ class Client:
         previews: bool = True,
         truncation: float = 1.0,
         conditioning_truncation: float = 1.0,
+        fine: Condition | str | None = None,
+        fine_from: int | None = None,
+        best_of: int | None = None,
+        attention: bool = False,
         request_id: str | None = None,
         timeout: float | None = None,
     ) -> EventStream:
@@ -212,6 +217,15 @@ class Client:
             previews: whether to send the pictures of earlier stages.
             truncation: scale of the noise, 0 to 1; less gives more alike, usually cleaner pictures.
             conditioning_truncation: the same for the noise of the conditioning.
+            fine: what the later stages of the model follow; by default the condition. Only with a
+                model whose `takes_fine` is true.
+            fine_from: resolution of the first stage that follows `fine`, one of the model's but the
+                first; by default the second.
+            best_of: candidates for each picture, 1 to 16, of which the service sends the one that
+                agrees best with the condition, with its own seed and its score. Only with a model
+                whose `has_scorer` is true; `count` times this is at most 64.
+            attention: whether finished pictures tell where they looked at each word of the caption.
+                Only with a model whose `attention_words` is above 0.
             request_id: a UUID of version 4 that names the request. The service draws the seeds from
                 it when there are none, so a stream that breaks off is taken up where it was.
             timeout: seconds for the whole request; by default the client's.
@@ -231,6 +245,10 @@ class Client:
             previews=previews,
             truncation=truncation,
             conditioning_truncation=conditioning_truncation,
+            fine=fine,
+            fine_from=fine_from,
+            best_of=best_of,
+            attention=attention,
             request_id=request_id,
         )
         attempts = self._settings.attempts(timeout)
@@ -247,6 +265,10 @@ class Client:
         quality: int | None = None,
         truncation: float = 1.0,
         conditioning_truncation: float = 1.0,
+        fine: Condition | str | None = None,
+        fine_from: int | None = None,
+        best_of: int | None = None,
+        attention: bool = False,
         request_id: str | None = None,
         timeout: float | None = None,
     ) -> GenerationResult:
@@ -267,12 +289,74 @@ class Client:
             quality=quality,
             truncation=truncation,
             conditioning_truncation=conditioning_truncation,
+            fine=fine,
+            fine_from=fine_from,
+            best_of=best_of,
+            attention=attention,
             request_id=request_id,
         )
         answer: image_service_pb2.GenerateImagesResponse = self._ask(
             self._images.GenerateImages, asked.images_request(), timeout, asked.request_id or None
         )
         return result_from_message(answer)
+
+    def interpolate(
+        self,
+        a: Condition | str | None = None,
+        b: Condition | str | None = None,
+        *,
+        steps: int = 8,
+        seed: int | tuple[int, int] | None = None,
+        model: str | None = None,
+        format: ImageFormat = "png",
+        quality: int | None = None,
+        truncation: float = 1.0,
+        conditioning_truncation: float = 1.0,
+        timeout: float | None = None,
+    ) -> InterpolationResult:
+        """Return the pictures on the way from one condition or seed to another.
+
+            >>> client.interpolate("a red bird", "a blue bird", steps=9, seed=7)
+            >>> client.interpolate("a red bird", steps=9, seed=(7, 8))
+
+        More than 16 pictures are several requests. The first and the last picture are those that
+        `generate_images` draws.
+
+        Args:
+            a: the first picture's condition; nothing for a model that draws by seed alone.
+            b: the last picture's; by default the first's.
+            steps: pictures, the first and the last included, 2 to 1024.
+            seed: one seed for all pictures, or the first picture's and the last's; by default a new
+                one.
+            model: name of the model; by default the service's default.
+            format: as in `generate`.
+            quality: as in `generate`.
+            truncation: as in `generate`.
+            conditioning_truncation: as in `generate`.
+            timeout: seconds for each request; by default the client's.
+
+        Raises:
+            InvalidInput: a value that no request can carry.
+            ServiceError: what the service answers.
+        """
+        way = Way.of(a, b, steps, seed)
+        asked = Asked.of(
+            way.first,
+            count=None,
+            seeds=None,
+            model=model,
+            format=format,
+            quality=quality,
+            truncation=truncation,
+            conditioning_truncation=conditioning_truncation,
+        )
+        results = []
+        for part in way.parts():
+            answer: image_service_pb2.GenerateImagesResponse = self._ask(
+                self._images.GenerateImages, asked.along(part).images_request(), timeout
+            )
+            results.append(result_from_message(answer))
+        return way.result(results)
 
     def sweep(
         self,
@@ -313,7 +397,7 @@ class Client:
         """
         info = self.get_model(model, timeout=timeout)
         codes = sweep_codes(info.code, part, start=start, steps=steps)
-        chosen = secrets.randbelow(LARGEST_SEED + 1) if seed is None else seed
+        chosen = random_seed() if seed is None else seed
         results = [
             self.generate_images(
                 code,

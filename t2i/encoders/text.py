@@ -111,6 +111,13 @@ class TextEncoder(ABC):
         """
 
     @abstractmethod
+    def tokens(self, text: str) -> list[str]:
+        """Return the tokens of a caption, as many as `token_states` has states of it.
+
+        Marks such as the beginning and the end are among them, in the tokenizer's own writing.
+        """
+
+    @abstractmethod
     def _embed(self, texts: list[str]) -> Tensor:
         """Return the embeddings `(n, dim)` of captions that run as one batch."""
 
