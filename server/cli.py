@@ -126,6 +126,12 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     help="Where Prometheus may fetch /metrics, such as 127.0.0.1:9090. Without it, nowhere.",
 )
 @click.option(
+    "--traces",
+    is_flag=True,
+    help="Send OpenTelemetry's spans of calls to a collector, by OTLP; OTEL_EXPORTER_OTLP_ENDPOINT "
+    "and OpenTelemetry's other variables say where. Needs the extra telemetry.",
+)
+@click.option(
     "--log-format",
     type=click.Choice(["text", "json"]),
     default="text",
@@ -160,6 +166,7 @@ def main(
     port_file: Path | None,
     report_file: Path | None,
     metrics: str | None,
+    traces: bool,
     log_format: str,
     log_level: str,
 ) -> None:
@@ -190,6 +197,11 @@ def main(
 
         logging.getLogger().handlers[0].setFormatter(JsonLines())
     try:
+        if traces:
+            with needs_extra("telemetry"):
+                from server.traces import send_traces
+
+            send_traces()
         host, port = _split(address)
         settings = Settings(
             models=models,

@@ -25,11 +25,13 @@ from server.refusals import Refusal, internal, malformed, unauthenticated
 from server.requests import is_request_id
 from server.telemetry import Done
 from server.tokens import Grant, Tokens
+from t2i.tracing import Incoming
 
-__all__ = ["CALLER", "REQUEST_ID", "Guard"]
+__all__ = ["CALLER", "REQUEST_ID", "SPAN", "Guard"]
 
 REQUEST_ID: ContextVar[str] = ContextVar("request_id")
 CALLER: ContextVar[Caller] = ContextVar("caller")
+SPAN: ContextVar[Incoming | None] = ContextVar("span", default=None)
 
 # Probes of orchestrators carry no secret, and the answer holds none.
 _OPEN_TO_ALL = "/grpc.health.v1.Health/"
@@ -183,6 +185,7 @@ class _Call:
         self._guard, self._method, self._request = guard, method, request
         self._began = time.perf_counter()
         self._code, self._reason = "OK", ""
+        self._span: Incoming | None = None
         given = getattr(request, "request_id", "")
         self._id = given if is_request_id(given) else str(uuid.uuid4())
 
@@ -197,6 +200,8 @@ class _Call:
             self._code = "CANCELLED"
         seconds = time.perf_counter() - self._began
         self._guard.tell(Done(self._method, self._code, self._reason, seconds, self._id))
+        if self._span is not None:
+            self._span.end(self._code, self._reason, self._id)
         level = logging.INFO if self._method.startswith(_OURS) else logging.DEBUG
         if _log.isEnabledFor(level):
             outcome = f"{self._code} ({self._reason})" if self._reason else self._code
@@ -219,6 +224,9 @@ class _Call:
     def check(self, context: _Context) -> None:
         """Refuse a call without the token, and a message that could not be read."""
         metadata = context.invocation_metadata() or ()
+        if self._method.startswith(_OURS):
+            self._span = Incoming(self._method, metadata)
+            SPAN.set(self._span)
         grant = self._guard.grant(self._method, metadata)
         CALLER.set(caller_of(context.peer(), metadata, grant))
         if isinstance(self._request, _Malformed):

@@ -22,7 +22,7 @@ from server.engine import (
     QueueFull,
     Ticket,
 )
-from server.guard import CALLER, REQUEST_ID
+from server.guard import CALLER, REQUEST_ID, SPAN
 from server.models import Models, describe, version
 from server.refusals import (
     Refusal,
@@ -155,6 +155,11 @@ class ImageService(image_service_pb2_grpc.ImageServiceServicer):
     def _end(self, ask: Ask, tally: _Tally) -> conditions_pb2.Timings:
         """Count an answered request; return where its time went."""
         timings = tally.timings()
+        span = SPAN.get()
+        if span is not None:
+            stages = ("queue_ms", "encode_ms", "generate_ms", "pack_ms")
+            span.tell({stage: getattr(timings, stage) for stage in stages})
+            span.tell({"model": ask.model.name, "pictures": len(ask.items)})
         if self._answered is not None:
             self._answered(ask.model.name, len(ask.items), timings)
         return timings

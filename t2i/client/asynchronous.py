@@ -13,6 +13,7 @@ from typing import Self, TypeVar
 
 import grpc
 import grpc.aio
+from google.protobuf.message import Message
 
 from t2i.client.connection import Connection, Priority
 from t2i.client.errors import ServiceError, from_call
@@ -42,10 +43,11 @@ from t2i.protocol.v1 import (
     model_service_pb2_grpc,
 )
 from t2i.seeds import random_seed
+from t2i.tracing import Outgoing
 
 __all__ = ["AsyncClient", "AsyncEventStream"]
 
-_Request = TypeVar("_Request")
+_Request = TypeVar("_Request", bound=Message)
 _Answer = TypeVar("_Answer")
 
 
@@ -455,21 +457,25 @@ class AsyncClient:
     ) -> AsyncGenerator[GenerateEvent, None]:
         state = StreamState(request.request_id, attempts)
         while True:
-            call = self._images().Generate(
-                request, timeout=attempts.remaining, metadata=self._connection.metadata
-            )
             try:
-                async for message in call:
-                    event = state.receive(message)
-                    if event is not None:
-                        yield event
-                state.check_finished()
-                return
+                with Outgoing(request) as traced:
+                    call = self._images().Generate(
+                        request,
+                        timeout=attempts.remaining,
+                        metadata=(*self._connection.metadata, *traced),
+                    )
+                    try:
+                        async for message in call:
+                            event = state.receive(message)
+                            if event is not None:
+                                yield event
+                        state.check_finished()
+                        return
+                    finally:
+                        # Nothing to a call that is over; the end of one that nobody wants any more.
+                        call.cancel()
             except grpc.RpcError as failure:
                 error = self._error(failure, state.known_id)
-            finally:
-                # Does nothing to a call that is over; ends one whose events nobody wants any more.
-                call.cancel()
             await asyncio.sleep(state.wait_after(error))
 
     async def _ask(
@@ -483,9 +489,12 @@ class AsyncClient:
         attempts = self._settings.attempts(timeout)
         while True:
             try:
-                return await method(
-                    request, timeout=attempts.remaining, metadata=self._connection.metadata
-                )
+                with Outgoing(request) as traced:
+                    return await method(
+                        request,
+                        timeout=attempts.remaining,
+                        metadata=(*self._connection.metadata, *traced),
+                    )
             except grpc.RpcError as failure:
                 error = self._error(failure, request_id)
             await asyncio.sleep(attempts.wait_after(error))

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 
 from t2i.client.connection import Connection, Priority
 from t2i.client.errors import ServiceError, from_call
@@ -41,10 +42,11 @@ from t2i.protocol.v1 import (
     model_service_pb2_grpc,
 )
 from t2i.seeds import random_seed
+from t2i.tracing import Outgoing
 
 __all__ = ["Client", "EventStream"]
 
-_Request = TypeVar("_Request")
+_Request = TypeVar("_Request", bound=Message)
 _Answer = TypeVar("_Answer")
 
 
@@ -442,21 +444,25 @@ class Client:
     ) -> Generator[GenerateEvent, None, None]:
         state = StreamState(request.request_id, attempts)
         while True:
-            call = self._images.Generate(
-                request, timeout=attempts.remaining, metadata=self._connection.metadata
-            )
             try:
-                for message in call:
-                    event = state.receive(message)
-                    if event is not None:
-                        yield event
-                state.check_finished()
-                return
+                with Outgoing(request) as traced:
+                    call = self._images.Generate(
+                        request,
+                        timeout=attempts.remaining,
+                        metadata=(*self._connection.metadata, *traced),
+                    )
+                    try:
+                        for message in call:
+                            event = state.receive(message)
+                            if event is not None:
+                                yield event
+                        state.check_finished()
+                        return
+                    finally:
+                        # Nothing to a call that is over; the end of one that nobody wants any more.
+                        call.cancel()
             except grpc.RpcError as failure:
                 error = self._error(failure, state.known_id)
-            finally:
-                # Does nothing to a call that is over; ends one whose events nobody wants any more.
-                call.cancel()
             time.sleep(state.wait_after(error))
 
     def _ask(
@@ -470,9 +476,12 @@ class Client:
         attempts = self._settings.attempts(timeout)
         while True:
             try:
-                return method(
-                    request, timeout=attempts.remaining, metadata=self._connection.metadata
-                )
+                with Outgoing(request) as traced:
+                    return method(
+                        request,
+                        timeout=attempts.remaining,
+                        metadata=(*self._connection.metadata, *traced),
+                    )
             except grpc.RpcError as failure:
                 error = self._error(failure, request_id)
             time.sleep(attempts.wait_after(error))
