@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from t2i.protocol.v1 import conditions_pb2 as pb
-from t2i.protocol.v1.image_service_pb2 import GenerateRequest
+from t2i.protocol.v1.image_service_pb2 import GenerateImagesRequest, GenerateRequest
 from t2i.protocol.v1.image_service_pb2_grpc import ImageServiceStub
 
 COMMAND = [sys.executable, "-m", "server.cli"]
@@ -119,3 +120,42 @@ def test_help_shows_how_to_start_and_every_default() -> None:
     assert "t2i-serve --address 0.0.0.0:50051 --tls-cert" in told
     for default in ("127.0.0.1:50051", "[default: 256]", "[default: 30.0]", "T2I_TOKEN"):
         assert default in told
+
+
+def test_under_load_a_signal_costs_no_request_that_was_on_its_way(
+    process: tuple[subprocess.Popen[str], int],
+) -> None:
+    started, port = process
+    outcomes: list[tuple[float, grpc.StatusCode]] = []
+
+    def ask(channel: grpc.Channel) -> None:
+        stub = ImageServiceStub(channel)
+        while True:
+            began = time.monotonic()
+            try:
+                stub.GenerateImages(GenerateImagesRequest(condition=BIRD, count=2), timeout=60)
+            except grpc.RpcError as error:
+                outcomes.append((began, error.code()))  # type: ignore[attr-defined]
+                return
+            outcomes.append((began, grpc.StatusCode.OK))
+
+    channels = [grpc.insecure_channel(f"127.0.0.1:{port}") for _ in range(4)]
+    wait_until_serving(channels[0])
+    callers = [threading.Thread(target=ask, args=(channel,)) for channel in channels]
+    for caller in callers:
+        caller.start()
+    while len(outcomes) < 20:
+        time.sleep(0.01)
+    told = time.monotonic()
+    started.send_signal(signal.SIGTERM)
+    for caller in callers:
+        caller.join(60)
+    for channel in channels:
+        channel.close()
+    _, log = started.communicate(timeout=60)
+    assert started.returncode == 0, log
+    before = [code for began, code in outcomes if began < told]
+    after = [code for began, code in outcomes if began >= told]
+    assert len(before) > 20 and set(before) == {grpc.StatusCode.OK}
+    # Each caller ends with a call that is turned away in words, not cut off.
+    assert set(after) <= {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE} and after

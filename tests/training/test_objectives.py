@@ -6,6 +6,7 @@ from torch.distributions import Normal, kl_divergence
 from torch.nn import functional as F
 
 from training.objectives import (
+    colour_consistency,
     conditioning_kl,
     hinge,
     matching_loss,
@@ -89,3 +90,28 @@ def test_mode_seeking_pushes_equal_pictures_apart() -> None:
     mode_seeking_loss(first, second, torch.zeros(1, 4), torch.ones(1, 4)).backward()
     assert second.grad is not None
     assert bool((second.grad < 0).all()), "descent must move the second picture further away"
+
+
+def test_pairs_weigh_what_is_right_as_much_as_both_wrongs_together() -> None:
+    right, wrong, fake = (torch.tensor([value]) for value in (0.5, 0.25, -0.5))
+    # Hinges of 1 - 0.5, of 1 + 0.25 and of 1 - 0.5.
+    expected = 0.5 + 0.5 * (1.25 + 0.5)
+    assert hinge.matching_aware_loss(right, wrong, fake).item() == pytest.approx(expected)
+
+
+def test_colours_of_two_scales_agree_by_their_means_and_covariances() -> None:
+    # Both channels are 0 and 2: means of 1, covariances of 1 everywhere. The coarse picture is one
+    # colour, (3, 0): it is 4 + 1 away, and 4 in the covariances.
+    fine = torch.tensor([[[[0.0, 2.0]], [[0.0, 2.0]]]], requires_grad=True)
+    coarse = torch.tensor([[[[3.0]], [[0.0]]]], requires_grad=True)
+    loss = colour_consistency(fine, coarse)
+    assert loss.item() == pytest.approx(5.0 + 5.0 * 4.0)
+    assert colour_consistency(fine, coarse, 2.0).item() == pytest.approx(5.0 + 2.0 * 4.0)
+    # The coarse picture is taken as it is.
+    loss.backward()
+    assert fine.grad is not None and coarse.grad is None
+    # A second pair that agrees halves the mean; an even picture agrees at any size.
+    with torch.no_grad():
+        other = torch.cat([fine, coarse.repeat(1, 1, 1, 2)])
+        both = colour_consistency(torch.cat([fine, fine]), other)
+    assert both.item() == pytest.approx(12.5)
