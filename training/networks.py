@@ -48,6 +48,7 @@ def usual_generator(
     noise_dim: int = 64,
     width: int = 64,
     norm: bool = True,
+    hidden: int = 0,
 ) -> PictureGenerator:
     """Return linear layers for points and DCGAN for pictures.
 
@@ -57,6 +58,7 @@ def usual_generator(
         noise_dim: Length of the noise.
         width: Channels of DCGAN's last hidden layer; points have twice as many hidden units.
         norm: BatchNorm in DCGAN; points have none.
+        hidden: Width of a linear layer before DCGAN's convolutions; 0 for none.
 
     Raises:
         TrainingError: The data is of another kind, or its side is not 4 to 7 doubled.
@@ -77,6 +79,7 @@ def usual_generator(
             noise_dim=noise_dim,
             width=width,
             norm=norm,
+            hidden=hidden,
         )
 
 
@@ -89,6 +92,8 @@ def usual_critic(
     width: int = 64,
     norm: bool = True,
     spectral: bool = False,
+    hidden: int = 0,
+    head_hidden: int = 0,
 ) -> Critic:
     """Return linear layers for points and DCGAN's discriminator for pictures.
 
@@ -100,6 +105,8 @@ def usual_critic(
         width: Channels of DCGAN's first layer; points have twice as many hidden units.
         norm: BatchNorm in DCGAN; points have none.
         spectral: Normalise every weight spectrally.
+        hidden: Width of a linear layer after DCGAN's convolutions; 0 for none.
+        head_hidden: Width of a linear layer of DCGAN's second head; 0 for none.
 
     Raises:
         TrainingError: The data is of another kind, or its side is not 4 to 7 doubled.
@@ -124,6 +131,8 @@ def usual_critic(
             width=width,
             norm=norm,
             spectral=spectral,
+            hidden=hidden,
+            head_hidden=head_hidden,
         )
 
 

@@ -126,7 +126,7 @@ class Critic(nn.Module, ABC):
         self.condition_dim = condition_dim
         self.joining = joining
         self.score = nn.Linear(feature_dim, 1)
-        self.head = nn.Linear(feature_dim, outputs) if outputs else None
+        self.head: nn.Module | None = nn.Linear(feature_dim, outputs) if outputs else None
         projected = condition_dim and joining == "projection"
         self.project = nn.Linear(condition_dim, feature_dim, bias=False) if projected else None
 

@@ -61,6 +61,8 @@ class DcganGenerator(PictureGenerator):
         noise_dim: Length of the noise.
         width: Channels of the last hidden layer; they double at every halving of the side.
         norm: BatchNorm in the hidden layers.
+        hidden: Width of a linear layer before the convolutions; 0 for none, as in DCGAN. InfoGAN
+            has one (Chen et al., 2016, 1606.03657, appendix C).
         activation: Of the hidden layers; gated ones compute twice the channels.
         constant: All hidden layers have the width of the last.
     """
@@ -74,6 +76,7 @@ class DcganGenerator(PictureGenerator):
         noise_dim: int = 100,
         width: int = 64,
         norm: bool = True,
+        hidden: int = 0,
         activation: Activation = "relu",
         constant: bool = False,
     ) -> None:
@@ -88,6 +91,7 @@ class DcganGenerator(PictureGenerator):
                 "noise_dim": noise_dim,
                 "width": width,
                 "norm": norm,
+                "hidden": hidden,
                 "activation": activation,
                 "constant": constant,
             },
@@ -95,7 +99,9 @@ class DcganGenerator(PictureGenerator):
         side = first_side(resolution)
         here = width if constant else width * resolution // (2 * side)
         planes = 2 if activation == "gated" else 1
-        self.start = nn.Linear(noise_dim + condition_dim, planes * here * side * side)
+        asked = noise_dim + condition_dim
+        self.before = _linear(asked, hidden, norm=norm, slope=0.0) if hidden else nn.Identity()
+        self.start = nn.Linear(hidden or asked, planes * here * side * side)
         self.start_shape = (planes * here, side, side)
         batch_norm: Callable[[int], nn.Module] = nn.BatchNorm2d if norm else _same
         layers: list[nn.Module] = [batch_norm(planes * here), _unit(activation, 0.0)]
@@ -121,13 +127,13 @@ class DcganGenerator(PictureGenerator):
 
     def draw(self, embedding: Tensor, noise: Tensor) -> Tensor:
         """Map embedding and noise to ``(n, channels, r, r)`` in [-1, 1]."""
-        x = self.start(self.joined(embedding, noise)).unflatten(1, self.start_shape)
+        x = self.start(self.before(self.joined(embedding, noise))).unflatten(1, self.start_shape)
         drawn: Tensor = self.body(x)
         return drawn
 
 
 class DcganCritic(Critic):
-    """Strided convolutions, BatchNorm but at the input, leaky ReLU 0.2, no hidden linear layer.
+    """Strided convolutions, BatchNorm but at the input, leaky ReLU 0.2.
 
     Args:
         resolution: Side of the pictures: 28, 32, 64, or any 4 to 7 doubled.
@@ -139,6 +145,9 @@ class DcganCritic(Critic):
         norm: Normalise after each convolution but the first: ``True`` by BatchNorm, ``"layer"``
             each sample by itself.
         spectral: Normalise every weight spectrally.
+        hidden: Width of a linear layer after the convolutions, which both heads read; 0 for none,
+            as in DCGAN.
+        head_hidden: Width of a linear layer of the second head alone; 0 for none.
         activation: Of all layers, ``relu`` with a slope of 0.2 below zero; gated ones compute twice
             the channels.
     """
@@ -154,12 +163,14 @@ class DcganCritic(Critic):
         width: int = 64,
         norm: bool | Literal["layer"] = True,
         spectral: bool = False,
+        hidden: int = 0,
+        head_hidden: int = 0,
         activation: Activation = "relu",
     ) -> None:
         last = first_side(resolution)
         final = width * resolution // (2 * last)
         super().__init__(
-            feature_dim=final * last * last,
+            feature_dim=hidden or final * last * last,
             condition_dim=condition_dim,
             joining=joining,
             outputs=outputs,
@@ -176,7 +187,15 @@ class DcganCritic(Critic):
                 layers += [nn.GroupNorm(1, all_) if norm == "layer" else nn.BatchNorm2d(all_)]
             layers += [_unit(activation, 0.2)]
             here, outward, side = outward, 2 * outward, side // 2
-        self.body = nn.Sequential(*layers, nn.Flatten())
+        layers += [nn.Flatten()]
+        if hidden:
+            layers += [_linear(final * last * last, hidden, norm=norm is True, slope=0.2)]
+        self.body = nn.Sequential(*layers)
+        if outputs and head_hidden:
+            before = _linear(
+                hidden or final * last * last, head_hidden, norm=norm is True, slope=0.2
+            )
+            self.head = nn.Sequential(before, nn.Linear(head_hidden, outputs))
         init_dcgan(self)
         if spectral:
             normalize_spectrally(self)
@@ -185,6 +204,11 @@ class DcganCritic(Critic):
         """Map ``(n, channels, r, r)`` to ``(n, feature_dim)``."""
         features: Tensor = self.body(pictures)
         return features
+
+
+def _linear(inputs: int, outputs: int, *, norm: bool, slope: float) -> nn.Module:
+    normed = nn.BatchNorm1d(outputs) if norm else nn.Identity()
+    return nn.Sequential(nn.Linear(inputs, outputs), normed, _unit("relu", slope))
 
 
 def _same(channels: int) -> nn.Module:

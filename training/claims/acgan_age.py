@@ -35,11 +35,11 @@ def acgan_age(trial: Trial) -> Measured:
     The recogniser is the classifier of birds that this package brings: its answers on all other
     attributes, as one vector. Its cosine similarity to held-out originals is taken of what the
     encoder's noise draws, and of what the noise found by the search draws; then of the same birds
-    at another size. The claim holds when both rise.
+    at another size. The claim holds when both rise. Width 16, 100 kimg, bfloat16.
     """
     train = by_size(trial.data("birds:12000", resolution=64))
     test = by_size(trial.data("birds:64", resolution=64, split="val"))
-    trained = trial.train("acgan-age", train, kimg=200.0, width=32, noise_dim=64)
+    trained = trial.train("acgan-age", train, kimg=100.0, width=16, noise_dim=64, precision="bf16")
     judge = AttributeClassifier.load(SHIPPED)
     place = list(judge.attributes).index(AGE)
 

@@ -24,14 +24,14 @@ def am_gan(trial: Trial) -> Measured:
     The AM score, in nats, is the divergence of the training set's classes from the mean answer plus
     the answers' mean entropy; lower is better (the paper takes the classifier's mean answer on the
     training set where this takes its labels). Beside it stands the data's own. The claim
-    holds when AM-GAN's is the lower of the two.
+    holds when AM-GAN's is the lower of the two. Half the usual width, 300 kimg each, bfloat16.
     """
     train, test = trial.data("mnist"), trial.data("mnist", split="test")
     classes, count = len(train.label_names), 40 if trial.quick else 5000
     judge = judge_of(trial, train, test, kimg=JUDGE_KIMG)
     shares = torch.from_numpy(np.bincount(labels_of(train), minlength=classes))
-    mine = trial.train("am-gan", train, kimg=400.0)
-    theirs = trial.train("ac-gan", train, kimg=400.0)
+    mine = trial.train("am-gan", train, kimg=300.0, width=32, precision="bf16")
+    theirs = trial.train("ac-gan", train, kimg=300.0, width=32, precision="bf16")
     drawn = as_bytes(mine.draw(count, seed=1))
     asked, _ = drawn_by_class(theirs, classes, count // classes)
     real = judge.all_logits(test.pictures)

@@ -17,14 +17,15 @@ JUDGE_KIMG = 120.0
 def artgan(trial: Trial) -> Measured:
     """Ask both for every digit after the same training, and let a classifier of its own name them.
 
-    The claim holds when ArtGAN's accuracy is the higher of the two.
+    The claim holds when ArtGAN's accuracy is the higher of the two. Half the usual width, 200 kimg
+    each, bfloat16.
     """
     train, test = trial.data("mnist"), trial.data("mnist", split="test")
     classes, each = len(train.label_names), 4 if trial.quick else 200
     judge = judge_of(trial, train, test, kimg=JUDGE_KIMG)
     figures = {}
     for key, name in (("artgan", "class_accuracy_percent"), ("cgan", "cgan_accuracy_percent")):
-        trained = trial.train(key, train, kimg=200.0)
+        trained = trial.train(key, train, kimg=200.0, width=32, precision="bf16")
         pictures, asked = drawn_by_class(trained, classes, each)
         figures[name] = accuracy_percent(judge, pictures, asked)
         if key == "artgan":

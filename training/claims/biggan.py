@@ -29,10 +29,10 @@ def biggan(trial: Trial) -> Measured:
     Fidelity is precision, variety is recall (Kynkäänniemi et al., 2019) of 1,000 pictures of all
     labels against test pictures, by the features of EfficientNet-lite0. The claim holds when from
     truncation 1 down to 0.2 precision never falls and recall never rises by more than 0.01, and
-    both differ between the ends.
+    both differ between the ends. Width 16, 80 kimg, bfloat16.
     """
     data = trial.data("cifar10")
-    trained = trial.train("biggan", data, kimg=100, width=32, generator_width=32)
+    trained = trial.train("biggan", data, kimg=80, width=16, generator_width=16, precision="bf16")
     if trained.bundle is None:
         raise TrainingError("bundle: was not written; the pictures are drawn from it")
     pipeline = Pipeline.from_pretrained(trained.bundle, "cpu")

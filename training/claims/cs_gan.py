@@ -15,7 +15,7 @@ from training.metrics.words import bleu
 from training.plots import Series, line_chart, save_plot
 
 # The corpus is learned soon: a longer start would leave nothing to rise to.
-PRETRAIN, CRITIC, KIMG, EVERY = 20.0, 4.0, 60.0, 4.0
+PRETRAIN, CRITIC, KIMG, EVERY = 16.0, 4.0, 28.0, 2.0
 
 
 @claim(
@@ -45,7 +45,7 @@ def cs_gan(trial: Trial) -> Measured:
             watch_kimg=EVERY,
             pretrain_kimg=begin,
             critic_kimg=lead,
-            rollouts=2 if trial.quick else 8,
+            rollouts=2 if trial.quick else 4,
         )
         for name, begin in (("cs-gan", start), ("likelihood", 10.0 * KIMG))
     )

@@ -20,7 +20,7 @@ STEPS = (1, 3, 5)
     shows="pictures drawn in five steps are nearer to held-out digits than those of one",
 )
 def gran(trial: Trial) -> Measured:
-    """Train on MNIST with 1, 3 and 5 steps, all else alike.
+    """Train on MNIST with 1, 3 and 5 steps, all else alike: width 32, 50 kimg, bfloat16.
 
     Reported is 1000 times the KID of 2,000 pictures against test digits, by the features of
     EfficientNet-lite0, and the paper's battle of five steps against one (section 4): each D judges
@@ -30,9 +30,9 @@ def gran(trial: Trial) -> Measured:
     data = trial.data("mnist", resolution=32)
     held_out = trial.data("mnist", resolution=32, split="test")
     fidelity = fidelity_of(trial, data, held_out)
-    knobs: dict[str, Any] = {"width": 32, "generator_width": 32}
+    knobs: dict[str, Any] = {"width": 32, "generator_width": 32, "precision": "bf16"}
     runs = {
-        steps: trial.train("gran", data, kimg=100, name=f"steps-{steps}", steps=steps, **knobs)
+        steps: trial.train("gran", data, kimg=50, name=f"steps-{steps}", steps=steps, **knobs)
         for steps in STEPS
     }
     kids = {steps: fidelity.kid_of(run.average) for steps, run in runs.items()}

@@ -31,9 +31,8 @@ def infogan(trial: Trial) -> Measured:
     trained = trial.train(
         "infogan",
         train,
-        kimg=300.0,
-        width=32,
-        batch_size=64,
+        kimg=400.0,
+        precision="bf16",
         categories=(CODES,),
         continuous=NUMBERS,
     )

@@ -11,7 +11,7 @@ from training.metrics.features import as_bytes
 from training.prepare import spec_of
 from training.registry import find_recipe
 
-LABELS = 100
+LABELS, WIDTH = 100, 32
 
 
 @claim(
@@ -22,15 +22,15 @@ def sgan(trial: Trial) -> Measured:
     """Train on MNIST with 100 labels, and the same network on the labels alone; compare on test.
 
     The pictures whose labels were taken away are seen by the GAN and not by the network alone. The
-    claim holds when the error is lower.
+    claim holds when the error is lower. Half the usual width, 400 kimg, bfloat16.
     """
     data = trial.data("mnist", labels=LABELS, seed=trial.seed)
     test = trial.data("mnist", split="test")
-    trained = trial.train("sgan", data, kimg=400.0)
+    trained = trial.train("sgan", data, kimg=400.0, width=WIDTH, precision="bf16")
     error = error_percent(trained.networks["discriminator"], test)
     torch.manual_seed(trial.seed)
-    small = {"width": 4} if trial.quick else {}
-    fresh = find_recipe("sgan").build(spec_of(data), **small).networks["discriminator"]
+    width = 4 if trial.quick else WIDTH
+    fresh = find_recipe("sgan").build(spec_of(data), width=width).networks["discriminator"]
     steps = 3 if trial.quick else 1000
     alone = error_percent(fit_alone(fresh, data, steps=steps, seed=trial.seed), test)
     figures = {"error_percent": error, "alone_error_percent": alone}

@@ -34,6 +34,7 @@ QUICK_KNOBS: Mapping[str, int] = {
     "generator_width": 4,
     "noise_dim": 5,
     "code_dim": 4,
+    "hidden": 8,
     "batch_size": 8,
     "n_dis": 2,
 }

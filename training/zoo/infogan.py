@@ -25,6 +25,8 @@ def infogan(
     generator_rate: float = 1e-3,
     noise_dim: int = 62,
     width: int = 64,
+    hidden: int = 1024,
+    head_hidden: int = 128,
     norm: bool = True,
     batch_size: int = 128,
 ) -> Recipe:
@@ -39,8 +41,8 @@ def infogan(
     a normal distribution a continuous one. L_I trains Q, the trunk and, through both, G. The codes
     are drawn: no label is looked at.
 
-    Deviations: DCGAN's trunk without the hidden linear layers of appendix C, and Q's head is one
-    linear layer; the noise is normal; points take linear layers.
+    Deviations: the noise is normal; points take linear layers alone. At 28 pixels the networks are
+    those of appendix C.1.
 
     Args:
         spec: What the data is.
@@ -52,15 +54,24 @@ def infogan(
         generator_rate: Of Adam for G.
         noise_dim: Length of the noise beside the code.
         width: Channels of DCGAN's outer layer; points have twice as many hidden units.
+        hidden: Width of the linear layer between noise and convolutions, and of D's last.
+        head_hidden: Width of Q's own linear layer.
         norm: BatchNorm in both players; points have none.
         batch_size: Samples a step over all processes.
     """
     code = LatentCode(tuple(categories), continuous)
     recipe = compose(
         generator=usual_generator(
-            spec, condition_dim=code.dim, noise_dim=noise_dim, width=width, norm=norm
+            spec, condition_dim=code.dim, noise_dim=noise_dim, width=width, norm=norm, hidden=hidden
         ),
-        discriminator=usual_critic(spec, outputs=code.outputs, width=width, norm=norm),
+        discriminator=usual_critic(
+            spec,
+            outputs=code.outputs,
+            width=width,
+            norm=norm,
+            hidden=hidden,
+            head_hidden=head_hidden,
+        ),
         objective=non_saturating,
         regularizers=[
             ReadCode(information, code=code, continuous_weight=continuous_weight),
