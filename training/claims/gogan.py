@@ -5,17 +5,14 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from training.claims.claim import Measured, Trained, Trial, claim
+from training.claims.modes import sliced_distance
 from training.claims.trial import draw
 from training.plots import Series, line_chart, save_plot
 
 COUNT = 5_000
-DIRECTIONS = 64
 STAGE_KIMG = 64.0
 STAGES = 3
 # Gaps are looked at so often within a stage.
@@ -87,11 +84,3 @@ def at_ends(run: Trained) -> list[float]:
     ends = [number * STAGE_KIMG for number in range(1, STAGES)]
     early = [[seen for seen in run.moments if seen.kimg <= end] for end in ends]
     return [seen[-1].figures["gap"] for seen in (*early, run.moments)]
-
-
-def sliced_distance(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
-    """Return the mean W1 distance of projections of two sets of as many points ``(n, 2)``."""
-    angles = torch.arange(DIRECTIONS) * (np.pi / DIRECTIONS)
-    directions = torch.stack([angles.cos(), angles.sin()])
-    lines = [(torch.from_numpy(each) @ directions).sort(dim=0).values for each in (first, second)]
-    return float((lines[0] - lines[1]).abs().mean())

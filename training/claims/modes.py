@@ -1,10 +1,13 @@
-"""What the claims on mixtures share: train, draw, count modes, plot."""
+"""What the claims on points share: train, draw, count modes, measure distances, plot."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from training.claims.claim import Measured, Trial
@@ -15,6 +18,7 @@ from training.plots import Series, save_plot, scatter_plot
 
 DRAWN = 10_000
 SHOWN = 2_000
+DIRECTIONS = 64
 
 
 def train_and_count(
@@ -78,6 +82,14 @@ def modes_of(
     return mixture_modes(
         points, mixture.centres, mixture.deviation, weights=mixture.weights, radius=radius
     )
+
+
+def sliced_distance(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    """Return the mean W1 distance of projections of two sets of as many points ``(n, 2)``."""
+    angles = torch.arange(DIRECTIONS) * (np.pi / DIRECTIONS)
+    directions = torch.stack([angles.cos(), angles.sin()])
+    lines = [(torch.from_numpy(each) @ directions).sort(dim=0).values for each in (first, second)]
+    return float((lines[0] - lines[1]).abs().mean())
 
 
 def _figures(modes: Modes) -> dict[str, float]:

@@ -23,7 +23,7 @@ TOLERANCE = 1.05
     "clipped weights trained as long",
 )
 def sngan(trial: Trial) -> Measured:
-    """Train on CIFAR-10 for 250 kimg, and WGAN with clipped weights as long; width 32, bfloat16.
+    """Train on CIFAR-10 for 150 kimg, and WGAN with clipped weights as long; width 32, bfloat16.
 
     Of each spectrally normalised weight, as the critic uses it, the largest singular value is
     computed exactly; the power iteration only follows it, so 5 % above one are allowed. KID is of
@@ -33,7 +33,7 @@ def sngan(trial: Trial) -> Measured:
     """
     data = trial.data("cifar10")
     test = trial.data("cifar10", split="test")
-    shared: dict[str, Any] = {"kimg": 250, "flip": True, "precision": "bf16"}
+    shared: dict[str, Any] = {"kimg": 150, "flip": True, "precision": "bf16"}
     trained = trial.train("sngan", data, generator_width=32, width=32, **shared)
     clipped = trial.train("wgan", data, width=32, **shared)
     largest = max(_stretches(trained.networks["discriminator"]))
