@@ -86,7 +86,7 @@ class _Recipes(click.Group):
     late={
         "data": ("training.data.cli", "data", "Look at data sets before training on them."),
         "eval": ("training.metrics.cli", "evaluate", "Measure a bundle."),
-        "compare": ("training.metrics.compare", "compare", "Put runs side by side."),
+        "compare": ("training.metrics.compare_cli", "compare", "Put runs side by side."),
         "reproduce": (
             "training.reproduce.cli",
             "reproduce",
@@ -94,9 +94,14 @@ class _Recipes(click.Group):
         ),
         "zoo": ("training.reproduce.cli", "zoo", "List the recipes and what was measured."),
         "classifier": (
-            "training.metrics.cli",
+            "training.metrics.judges_cli",
             "classifier",
             "Train a classifier to judge pictures with.",
+        ),
+        "matcher": (
+            "training.metrics.judges_cli",
+            "matcher",
+            "Train a matcher that judges how pictures agree with captions.",
         ),
     },
     epilog=EPILOG,
@@ -120,8 +125,9 @@ def _recipe_command(entry: Entry) -> click.Command:
         click.Option(
             ["--data"],
             required=True,
-            metavar="birds[:COUNT]|FOLDER",
-            help="The illustrated birds, or a folder of captioned pictures.",
+            metavar="birds[:COUNT]|FOLDER|SHARDS",
+            help="The illustrated birds; a folder of captioned pictures, or a .tar or .zip of it; "
+            "shards of WebDataset, by path or address. docs/data.md shows the layouts.",
         ),
         click.Option(
             ["--out"],

@@ -25,6 +25,7 @@ from t2i.networks import PictureGenerator
 from training.data.decoded import cache_root
 from training.data.load import load_data
 from training.data.pictures import PictureData
+from training.data.shards import shown_url
 from training.data.wrong_captions import WrongCaptions
 from training.errors import TrainingError
 from training.export_captions import CaptionedGenerator, export_bundle, statistics_of
@@ -54,7 +55,8 @@ class Options:
     """What a person says on the command line, apart from the recipe's own knobs.
 
     Attributes:
-        data: The name of a data set (``birds``, ``birds:COUNT`` …), or a folder of pictures.
+        data: The name of a data set (``birds``, ``birds:COUNT`` …), or a folder of pictures, or
+            shards of them.
         out: Folder of the run; made when missing, resumed when it holds a checkpoint.
         kimg: Length in thousands of real pictures shown.
         resolution: Side of the training pictures in pixels; None takes the data's own.
@@ -282,7 +284,9 @@ def _load(options: Options, shown: bool) -> Data:
 
 
 def _settings(options: Options, knobs: Mapping[str, object]) -> dict[str, object]:
-    return {**asdict(replace(options, out=Path(options.out.name))), **knobs}
+    # The settings travel with the bundle; an address may hold a password or a signature.
+    plain = replace(options, out=Path(options.out.name), data=shown_url(options.data))
+    return {**asdict(plain), **knobs}
 
 
 def spec_of(data: Data, condition_dim: int = 0) -> Spec:

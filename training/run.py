@@ -13,6 +13,7 @@ from types import FrameType
 
 from training.data.folder import write_skipped
 from training.data.pictures import PictureData
+from training.data.shards import shown_url
 from training.errors import TrainingError
 from training.prepare import Data, Options, Prepared, prepare
 from training.progress import progress_bar
@@ -155,7 +156,9 @@ def conduct(
 
 def _remember(options: Options, knobs: Mapping[str, object], key: str) -> None:
     """Keep what the run was started with; refuse to resume it with something else."""
-    asked = {"recipe": key, **asdict(options), **knobs}
+    # A signed address is another every time, and nobody else should find it here.
+    plain_options = {**asdict(options), "data": shown_url(options.data)}
+    asked = {"recipe": key, **plain_options, **knobs}
     plain = json.loads(json.dumps(asked, default=str))
     path = options.out / "run.json"
     if path.is_file():

@@ -12,6 +12,7 @@ from typing import Literal
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -354,6 +355,9 @@ def accelerator_for(precision: Precision, out: Path) -> Accelerator:
         precision: ``bf16`` or ``no``.
         out: The run's folder; TensorBoard's files go there.
     """
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
+        # A process may train twice, in other precision: processes and devices stay as they are.
+        AcceleratorState._reset_state()
     return Accelerator(
         mixed_precision=precision,
         log_with="tensorboard",

@@ -62,6 +62,9 @@ class PictureCritic(nn.Module):
         width: Channels at full resolution; they double at every halving.
         max_channels: Upper bound of the channels.
         code_dim: Length of the codes that pictures and captions are compared by.
+
+    Raises:
+        ValueError: The resolution is below 4.
     """
 
     def __init__(
@@ -73,6 +76,12 @@ class PictureCritic(nn.Module):
         max_channels: int,
         code_dim: int,
     ) -> None:
+        if resolution < 4:
+            what = "pictures" if in_channels == 3 else "feature maps"
+            raise ValueError(
+                f"resolution: {what} of {resolution} pixels a side cannot be judged, 4 are the "
+                "least; train at a higher resolution"
+            )
         super().__init__()
         # A picture's colours want their neighbours; features hold theirs already.
         kernel = 3 if in_channels == 3 else 1

@@ -24,6 +24,8 @@ OPPOSITES = {
 }
 OPPOSITES |= {there: here for here, there in OPPOSITES.items()}
 OBJECTIVES = ("minimax", "non_saturating", "wasserstein", "hinge")
+# What only checks that things fit, shows them, or says where they are: no loss is another for it.
+SILENT = ("strict", "repr", "device")
 # Calls of which only the argument is left: x.detach() becomes x.
 DROPPED = {"detach", "relu", "abs", "square", "sqrt", "log", "exp", "sigmoid", "softplus", "tanh"}
 COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
@@ -189,6 +191,8 @@ def _children(node: ast.AST) -> Iterator[tuple[ast.AST, bool]]:
             return
         case ast.Assert() | ast.JoinedStr():
             return
+        case ast.keyword(arg=name) if name in SILENT:
+            return
         case _:
             yield from ((child, False) for child in ast.iter_child_nodes(node))
 
@@ -287,7 +291,7 @@ def _calls(node: ast.expr) -> Iterator[Change]:
         case ast.Call(func=function, args=arguments, keywords=keywords):
             for place, keyword in enumerate(keywords):
                 # The tests run where there is but one device.
-                if keyword.arg not in (None, "device"):
+                if keyword.arg not in (None, *SILENT):
                     left = [*keywords[:place], *keywords[place + 1 :]]
                     yield f"{keyword.arg}= dropped", ast.Call(function, arguments, left)
 

@@ -9,7 +9,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from t2i.networks.base import Critic
 from training.augment import DiffAugment
-from training.recipe import Batch, RowNoise, Update
+from training.recipe import Batch, RowNoise, Scores, Update
 from training.regularizers import (
     Anchors,
     Consistency,
@@ -17,6 +17,7 @@ from training.regularizers import (
     FeatureMatching,
     GradientPenalty,
     LeCam,
+    MatchingAwarePenalty,
     Orthogonal,
     Play,
     PullingAway,
@@ -351,3 +352,124 @@ def test_weights_are_clipped_on_both_sides_at_a_hundredth_unless_said() -> None:
             critic.weight.copy_(torch.tensor([[-3.0, 3.0]]))
             hook({"discriminator": critic}, Update(0.0, 0, {}))
         assert critic.weight.tolist() == [[pytest.approx(-limit), pytest.approx(limit)]]
+
+
+class Pairs(nn.Module):
+    """D(x, e) = ‖x‖² / 2 + x·e, with e twice the caption: gradients x + e by x, and x by e."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(()))
+
+    def read(self, embedding: Tensor) -> Tensor:
+        return 2.0 * embedding
+
+    def look(self, pictures: Tensor) -> Tensor:
+        return self.gain * pictures.flatten(1)
+
+    def pair(self, seen: Tensor, captions: Tensor) -> Scores:
+        logits = 0.5 * seen.square().sum(dim=1) + (seen * captions).sum(dim=1)
+        return Scores(logits, seen)
+
+
+def pairs_of(real: Tensor, captions: Tensor) -> Play:
+    n = len(real)
+    batch = Batch(real, RowNoise(0, 0, n, slice(0, n), CPU), 0.0)
+    # Generated samples lie where the penalty would be another one.
+    fakes = torch.full_like(real, 7.0)
+    return Play({"discriminator": Pairs()}, batch, fakes, captions, torch.zeros(n, 1))
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_the_matching_aware_penalty_is_a_power_of_both_gradients_as_one_vector(
+    autocast: bool,
+) -> None:
+    # At x = (1, 0), e = (0, 2): gradients (1, 2) and (1, 0), together of squared length 6. At the
+    # origin there is none: the mean halves it.
+    real = torch.tensor([[[[1.0, 0.0]]], [[[0.0, 0.0]]]])
+    captions = torch.tensor([[0.0, 1.0], [0.0, 0.0]], requires_grad=True)
+    play = pairs_of(real, captions)
+    # A third has no place in half precision.
+    third = pairs_of(real / 3.0, captions / 3.0)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        loss = MatchingAwarePenalty(2.0).loss(play)
+        square = MatchingAwarePenalty(2.0, power=2.0).loss(play)
+        exact = MatchingAwarePenalty(2.0, power=2.0).loss(third)
+    assert loss.item() == pytest.approx(6.0**3 / 2)
+    assert square.item() == pytest.approx(3.0)
+    assert exact.item() == pytest.approx(3.0 / 9.0, rel=1e-6)
+    # It is a loss of the critic, and of nothing that came before it.
+    loss.backward()
+    assert play.networks["discriminator"].gain.grad.item() != 0.0
+    assert captions.grad is None
+
+
+def test_the_matching_aware_penalty_does_not_depend_on_the_batch_size() -> None:
+    real, captions = torch.randn(3, 1, 1, 2), torch.randn(3, 2)
+    once = MatchingAwarePenalty(2.0).loss(pairs_of(real, captions))
+    twice = MatchingAwarePenalty(2.0).loss(pairs_of(real.repeat(2, 1, 1, 1), captions.repeat(2, 1)))
+    torch.testing.assert_close(once, twice)
+
+
+class Sums(nn.Module):
+    """Scores a sample under each of its captions, the right ones first: sum of x plus sum of e."""
+
+    def forward(self, samples: Tensor, captions: Tensor) -> Scores:
+        times = len(captions) // len(samples)
+        seen = samples.flatten(1).repeat(times, 1)
+        return Scores(seen.sum(dim=1) + captions.sum(dim=1), torch.cat([seen, captions], dim=1))
+
+
+def test_real_samples_are_scored_under_right_and_wrong_captions_in_one_pass() -> None:
+    real, right = torch.tensor([[1.0], [2.0]]), torch.tensor([[10.0], [20.0]])
+    batch = Batch(real, RowNoise(0, 0, 2, slice(0, 2), CPU), 0.0)
+    wrong = torch.tensor([[100.0], [200.0]])
+    play = Play({"discriminator": Sums()}, batch, real, right, torch.zeros(2, 1), wrong=wrong)
+    assert play.real_scores.logits.tolist() == [11.0, 22.0]
+    assert play.wrong_scores.logits.tolist() == [101.0, 202.0]
+    assert play.real_scores.features.tolist() == [[1.0, 10.0], [2.0, 20.0]]
+    assert play.wrong_scores.features.tolist() == [[1.0, 100.0], [2.0, 200.0]]
+
+
+def test_pairs_are_seen_through_the_augmentation_of_the_real_samples() -> None:
+    real, right, wrong = torch.rand(2, 3, 8, 8), torch.zeros(2, 1), torch.ones(2, 1)
+    batch = Batch(real, RowNoise(0, 0, 2, slice(0, 2), CPU), 0.0)
+    augment = DiffAugment("color")
+    play = Play(
+        {"discriminator": Sums()}, batch, torch.zeros_like(real), right, torch.zeros(2, 1),
+        augment=augment, wrong=wrong,
+    )  # fmt: skip
+    changed = augment(real, batch.noise, "augment-real").flatten(1).sum(dim=1)
+    torch.testing.assert_close(play.real_scores.logits, changed)
+    torch.testing.assert_close(play.wrong_scores.logits, changed + 1.0)
+    assert not torch.allclose(changed, real.flatten(1).sum(dim=1))
+
+
+def test_penalties_end_at_the_samples_where_they_are_taken() -> None:
+    source = torch.ones(4, 2, requires_grad=True)
+    play = play_of(Squared(), 2.0 * source, 3.0 * source)
+    squared_gradients(play, play.fake).sum().backward()
+    assert source.grad is None
+
+
+def test_the_anchors_of_lecam_move_to_their_own_side() -> None:
+    term = LeCam(0.1, decay=0.75)
+    anchors = term.state()
+    parts = {"D/real": torch.tensor(4.0), "D/fake": torch.tensor(-8.0)}
+    term.after(anchors, Update(0.0, 0, parts))
+    assert isinstance(anchors, Anchors)
+    assert (anchors.real.item(), anchors.fake.item()) == (1.0, -2.0)
+
+
+def test_penalties_are_computed_in_full_precision() -> None:
+    third = torch.full((4, 1), 1.0 / 3.0)
+    play = play_of(Squared(), third, third)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert r1().loss(play).item() == pytest.approx(1.0 / 9.0, rel=1e-6)
+        layer = nn.Linear(2, 2, bias=False)
+        with torch.no_grad():
+            layer.weight.fill_(1.0 / 3.0)
+        # Two filters of two thirds each: the product 2/9 twice.
+        assert orthogonality(layer).item() == pytest.approx(2 * (2 / 9) ** 2, rel=1e-6)
+        codes = torch.tensor([[1.0, 0.0], [1.0, 3.0]])
+        assert pulling_away(codes).item() == pytest.approx(0.1, rel=1e-6)

@@ -208,3 +208,10 @@ def test_starting_from_other_networks_is_refused(tmp_path: Path) -> None:
 def test_starting_from_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="cannot be read"):
         small_trainer(tmp_path / "second").start_from(tmp_path / "first")
+
+
+def test_one_process_may_train_twice_in_other_precision(tmp_path: Path) -> None:
+    for precision in ("bf16", "no", "bf16"):
+        trainer = small_trainer(tmp_path / precision, precision=precision, kimg=0.016)
+        assert trainer.accelerator.mixed_precision == precision
+        trainer.play_round()

@@ -45,7 +45,7 @@ def test_unrolled_adam_takes_the_steps_that_adam_would(taken: int) -> None:
 
     torch.manual_seed(0)
     network = nn.Linear(2, 2)
-    described = UnrolledAdam(0.2, betas=(0.5, 0.9))
+    described = UnrolledAdam(0.2, betas=(0.7, 0.9))
     optimizer = described.build(network.parameters())
     optimizer.param_groups[0]["lr"] = 0.05  # as a schedule would
 
@@ -86,3 +86,28 @@ def test_scoring_with_other_weights_leaves_the_critics_statistics() -> None:
     other = scored_with(critic, doubled, pictures).logits
     assert all(torch.equal(before[name], value) for name, value in critic.state_dict().items())
     assert not torch.equal(other, critic(pictures).logits)
+
+
+def test_where_slopes_are_tiny_unrolled_adams_epsilon_is_adams() -> None:
+    # A slope as large as epsilon: Adam's first step is rate · g / (|g| + ε), half of the rate.
+    # Foreseen with a root that has a slope at zero, √(g² + ε²), it is a little more.
+    number = Number(1.0)
+    described = UnrolledAdam(0.2, betas=(0.5, 0.9))
+    described.build(number.parameters())
+    weights = unroll(number, lambda w: 1e-8 * w["w"], 1, described.rule(number))
+    assert weights["w"].item() == pytest.approx(1.0 - 0.2 / 2**0.5, rel=1e-5)
+
+
+def test_unrolled_weights_lead_back_to_what_the_loss_saw_and_not_to_the_network() -> None:
+    number, a = Number(1.0), torch.tensor(4.0, requires_grad=True)
+    weights = unroll(number, lambda w: w["w"] * a, 1, gradient_descent(0.5))
+    weights["w"].backward()
+    assert number.w.grad is None
+    assert a.grad is not None and a.grad.item() == -0.5
+
+
+def test_a_weight_that_the_loss_does_not_use_stays_as_it_is() -> None:
+    network = nn.Linear(1, 1)
+    weights = unroll(network, lambda w: w["weight"].sum(), 2, gradient_descent(0.5))
+    assert torch.equal(weights["bias"], network.bias)
+    assert weights["weight"].item() == pytest.approx(network.weight.item() - 1.0)

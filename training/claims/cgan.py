@@ -24,7 +24,7 @@ def cgan(trial: Trial) -> Measured:
     data = trial.data("mnist", resolution=16)
     test = trial.data("mnist", resolution=16, split="test")
     judge = judge_of(trial, data, test)
-    trained = trial.train("cgan", data, kimg=300, width=32)
+    trained = trial.train("cgan", data, kimg=600, width=32, precision="bf16")
     count = 20 if trial.quick else 2_000
     asked = torch.arange(count) % (classes := len(data.label_names))
     pictures = drawn_as(trained, asked, classes, seed=trial.seed, batch=100)

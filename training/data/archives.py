@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -44,7 +45,9 @@ class Files:
             else:
                 with tarfile.open(path) as archive:
                     self.names = tuple(one.name for one in archive if one.isfile())
-        except (OSError, tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+        except (OSError, tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error) as error:
+            if "unexpected end" in str(error) or isinstance(error, EOFError):
+                raise DataError(f"{path}: is cut off ({error}); fetch it again") from error
             raise DataError(
                 f"{path}: cannot be read ({error}); give a folder, or an archive that ends in "
                 f"{', '.join(ARCHIVE_SUFFIXES)}"
@@ -70,7 +73,7 @@ class Files:
                     for one in archive:
                         if one.name in wanted and (file := archive.extractfile(one)) is not None:
                             yield one.name, file.read()
-        except (OSError, tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+        except (OSError, tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error) as error:
             raise DataError(f"{self.path}: is damaged ({error}); fetch it again") from error
 
     def stamp(self, names: Collection[str]) -> list[object]:
@@ -86,6 +89,13 @@ class Files:
 def is_archive(path: Path) -> bool:
     """Tell by the name whether a file is an archive that can be read."""
     return path.is_file() and path.name.lower().endswith(ARCHIVE_SUFFIXES)
+
+
+def archive_name(path: Path) -> str:
+    """Return the name of an archive without its suffix."""
+    name = path.name
+    ends = [suffix for suffix in ARCHIVE_SUFFIXES if name.lower().endswith(suffix)]
+    return name[: -max(map(len, ends))] if ends else name
 
 
 def _is_zip(path: Path) -> bool:

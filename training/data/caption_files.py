@@ -11,7 +11,6 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from t2i.conditions import MAX_TEXT_CHARACTERS
 from training.data.errors import DataError
@@ -73,12 +72,12 @@ def split_name(name: str) -> str:
     return "val" if name in ("validation", "valid", "dev") else name
 
 
-def read_caption_file(path: Path, shown: str) -> tuple[list[Row], list[Fault]]:
+def read_caption_file(content: bytes, shown: str) -> tuple[list[Row], list[Fault]]:
     """Read one of `CAPTION_FILES`.
 
     Args:
-        path: where it lies.
-        shown: what to call it in faults.
+        content: of the file.
+        shown: what to call it in faults; its suffix tells the format.
 
     Returns:
         The rows in the order of the file, and one fault for each line that cannot be used.
@@ -86,11 +85,56 @@ def read_caption_file(path: Path, shown: str) -> tuple[list[Row], list[Fault]]:
     Raises:
         DataError: the file as a whole cannot be read.
     """
+    return _read_jsonl(content, shown) if shown.endswith(".jsonl") else _read_csv(content, shown)
+
+
+def read_fields(fields: Mapping[str, object]) -> tuple[list[str], str | None, str | None]:
+    """Read what a JSON object or a line of CSV says of a picture.
+
+    Returns:
+        Captions as written, the name of the class, and that of the split in our words.
+
+    Raises:
+        ValueError: a field holds something of another type; says which.
+    """
+    texts: list[str] = []
+    for name in _CAPTION_FIELDS:
+        value = fields.get(name)
+        values = value if isinstance(value, list) else [] if value is None else [value]
+        for text in values:
+            if not isinstance(text, str):
+                raise ValueError(f"{name} holds {type(text).__name__}, not text")
+            texts.append(text)
+    label = fields.get("label")
+    if label is not None and (isinstance(label, bool) or not isinstance(label, str | int)):
+        raise ValueError(f"label holds {type(label).__name__}, not a name or a number")
+    split = fields.get("split")
+    if split is not None and not isinstance(split, str):
+        raise ValueError(f"split holds {type(split).__name__}, not a name")
+    return (
+        texts,
+        None if label is None else str(label).strip() or None,
+        split_name(split) if split and split.strip() else None,
+    )
+
+
+def read_object(content: bytes) -> Mapping[str, object]:
+    """Read a JSON object.
+
+    Raises:
+        ValueError: it is none; says why, in words.
+    """
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{shown}: cannot be read ({error.strerror}); check its rights") from error
-    return _read_jsonl(content, shown) if path.suffix == ".jsonl" else _read_csv(content, shown)
+        fields = json.loads(content.decode("utf-8-sig"))
+    except RecursionError:
+        raise ValueError("is nested too deep") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"is not JSON ({error.msg} at column {error.colno})") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"is not UTF-8 (byte {error.start})") from None
+    if not isinstance(fields, dict):
+        raise ValueError("is not a JSON object")
+    return fields
 
 
 def _read_jsonl(content: bytes, shown: str) -> tuple[list[Row], list[Fault]]:
@@ -100,14 +144,9 @@ def _read_jsonl(content: bytes, shown: str) -> tuple[list[Row], list[Fault]]:
         if not line.strip():
             continue
         try:
-            fields = json.loads(line.decode("utf-8"))
-            if not isinstance(fields, dict):
-                raise ValueError("is not a JSON object")
-            rows.append(_row(fields, number))
-        except RecursionError:
-            faults.append(_bad_line(shown, number, "is nested too deep"))
+            rows.append(_row(read_object(line), number))
         except ValueError as error:
-            faults.append(_bad_line(shown, number, _reason(error)))
+            faults.append(_bad_line(shown, number, str(error)))
     return rows, faults
 
 
@@ -139,7 +178,7 @@ def _read_csv(content: bytes, shown: str) -> tuple[list[Row], list[Fault]]:
             try:
                 rows.append(_row({key: value or None for key, value in fields.items()}, number))
             except ValueError as error:
-                faults.append(_bad_line(shown, number, _reason(error)))
+                faults.append(_bad_line(shown, number, str(error)))
     except csv.Error as error:
         raise DataError(
             f"{shown}: line {reader.line_num} is not CSV ({error}); close every quote"
@@ -151,26 +190,13 @@ def _row(fields: Mapping[str, object], line: int) -> Row:
     file = next((fields[name] for name in _FILE_FIELDS if fields.get(name)), None)
     if not isinstance(file, str) or "\0" in file:
         raise ValueError("has no file_name")
-    texts: list[str] = []
-    for name in _CAPTION_FIELDS:
-        value = fields.get(name)
-        values = value if isinstance(value, list) else [] if value is None else [value]
-        for text in values:
-            if not isinstance(text, str):
-                raise ValueError(f"{name} holds {type(text).__name__}, not text")
-            texts.append(text)
-    label = fields.get("label")
-    if label is not None and (isinstance(label, bool) or not isinstance(label, str | int)):
-        raise ValueError(f"label holds {type(label).__name__}, not a name or a number")
-    split = fields.get("split")
-    if split is not None and not isinstance(split, str):
-        raise ValueError(f"split holds {type(split).__name__}, not a name")
+    texts, label, split = read_fields(fields)
     captions, cut = clean_captions(texts)
     return Row(
         file=file.strip(),
         captions=captions,
-        label=None if label is None else str(label).strip() or None,
-        split=split_name(split) if split and split.strip() else None,
+        label=label,
+        split=split,
         line=line,
         cut=cut,
     )
@@ -178,11 +204,3 @@ def _row(fields: Mapping[str, object], line: int) -> Row:
 
 def _bad_line(shown: str, number: int, detail: str) -> Fault:
     return Fault(f"{shown}:{number}", FaultKind.BAD_LINE, detail)
-
-
-def _reason(error: ValueError) -> str:
-    if isinstance(error, json.JSONDecodeError):
-        return f"is not JSON ({error.msg} at column {error.colno})"
-    if isinstance(error, UnicodeDecodeError):
-        return f"is not UTF-8 (byte {error.start})"
-    return str(error)

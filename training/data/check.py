@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from training.data.decode import Decoded
-from training.data.decoded import default_min_side, validation_members
+from training.data.decoded import assign_splits, default_min_side
 from training.data.duplicates import same_bytes, same_look
 from training.data.folder import MAX_FAULTY_SHARE, MIN_PICTURES
-from training.data.layouts import Entry, Listing, list_folder
+from training.data.listing import Entry, Listing
 from training.data.pictures import Fault
+from training.data.places import place_at
 from training.data.scan import scan
 
 
@@ -104,28 +105,34 @@ class FolderReport:
         return {"clean": self.clean, **asdict(self)}
 
 
-def check_folder(folder: Path, *, resolution: int = 64, progress: bool = True) -> FolderReport:
-    """Open every picture of a folder and report what training would find.
+def check_folder(
+    source: str | Path, *, resolution: int = 64, progress: bool = True
+) -> FolderReport:
+    """Open every picture of a folder, an archive or shards and report what training would find.
 
     Args:
-        folder: pictures in one of the layouts of `docs/data.md`.
+        source: pictures in one of the layouts of `docs/data.md`.
         resolution: side in pixels that is to be trained at.
         progress: show a bar on standard error, if that is a terminal.
 
     Raises:
-        DataError: there is no such folder, or it holds no pictures, or its captions cannot be read.
+        DataError: nothing is there, or it holds no pictures, or its captions cannot be read.
     """
-    listing = list_folder(folder)
-    faults = list(listing.faults)
-    entries: list[Entry] = []
-    found: list[Decoded] = []
+    place = place_at(source, resolution)
+    unreadable: list[Fault] = []
+    read: list[tuple[Entry, Decoded]] = []
     min_side = default_min_side(resolution)
-    for entry, outcome in scan(folder, listing.entries, resolution, min_side, progress=progress):
+    for entry, outcome in scan(place, resolution, min_side, progress=progress):
         if isinstance(outcome, Fault):
-            faults.append(outcome)
+            unreadable.append(outcome)
         else:
-            entries.append(entry)
-            found.append(outcome)
+            read.append((entry, outcome))
+    # Of shards, it is whole only now.
+    listing = place.listing
+    faults = [*listing.faults, *unreadable]
+    usable = {entry.file for entry in listing.entries}
+    entries = [entry for entry, _ in read if entry.file in usable]
+    found = [outcome for entry, outcome in read if entry.file in usable]
     bytes_groups = same_bytes([one.sha256 for one in found])
     look_groups: list[list[int]] = []
     if found:
@@ -133,12 +140,11 @@ def check_folder(folder: Path, *, resolution: int = 64, progress: bool = True) -
             [one.outline for one in found], np.stack([one.face for one in found])
         )
     trains, verdict = _verdict(len(found), len(faults))
-    named = any(entry.split for entry in listing.entries)
     texts = [text for entry in entries for text in entry.captions]
-    enlarged = sum(min(one.width, one.height) < resolution for one in found)
+    enlarged = sum(one.side < resolution for one in found)
     cut = sum(entry.cut for entry in entries)
     return FolderReport(
-        folder=str(folder),
+        folder=listing.place,
         layout=listing.layout,
         resolution=resolution,
         usable=len(found),
@@ -148,8 +154,8 @@ def check_folder(folder: Path, *, resolution: int = 64, progress: bool = True) -
         trains=trains,
         remarks=tuple(_remarks(listing, bytes_groups, look_groups, enlarged, cut, resolution)),
         hint=listing.hint,
-        splits=_splits(entries, found, look_groups, named),
-        splits_named=named,
+        splits=_splits(listing, entries, found, look_groups),
+        splits_named=listing.splits_named,
         labels=dict(Counter(entry.label for entry in entries if entry.label is not None)),
         captions=len(texts),
         distinct_captions=len(set(texts)),
@@ -207,12 +213,12 @@ def _remarks(
 
 
 def _splits(
-    entries: list[Entry], found: list[Decoded], look_groups: list[list[int]], named: bool
+    listing: Listing, entries: list[Entry], found: list[Decoded], look_groups: list[list[int]]
 ) -> dict[str, int]:
-    if named:
-        return dict(Counter(entry.split or "train" for entry in entries).most_common())
-    held_out = int(validation_members([one.sha256 for one in found], look_groups).sum())
-    return {"train": len(found) - held_out, "val": held_out}
+    splits = assign_splits(listing, entries, [one.sha256 for one in found], look_groups)
+    counts = Counter({} if listing.splits_named else {"train": 0, "val": 0})
+    counts.update(splits)
+    return dict(counts.most_common() if listing.splits_named else counts)
 
 
 def _names(groups: list[list[int]], entries: list[Entry]) -> tuple[tuple[str, ...], ...]:

@@ -28,7 +28,7 @@ def data() -> None:
 
 
 @data.command()
-@click.argument("source", metavar="FOLDER|NAME")
+@click.argument("source", metavar="FOLDER|SHARDS|NAME")
 @click.option(
     "--resolution",
     type=click.IntRange(8, 4096),
@@ -43,33 +43,38 @@ def data() -> None:
 def check(
     source: str, resolution: int, as_json: bool, strict: bool, progress: bool, download: bool
 ) -> None:
-    """Open every picture of FOLDER and report what training would find.
+    """Open every picture of FOLDER or SHARDS and report what training would find.
 
     Or read the data set NAME (mnist, stacked-mnist, cifar10, svhn, each also as NAME:PATH; ring8,
     grid25, mixture1d, gaussians, characters, parallel-text) and report what is in it.
 
-    Exit code: 0 when training would use every file, 1 when there are problems, 2 when FOLDER
-    or NAME cannot be read as a data set.
+    Exit code: 0 when training would use every file, 1 when there are problems, 2 when FOLDER,
+    SHARDS or NAME cannot be read as a data set.
 
-    The layouts: pictures with metadata.jsonl (file_name with text or captions; label and split may
-    be added), metadata.csv or captions.csv; a .txt beside each picture; or class folders.
+    The layouts of FOLDER (or of a .tar or .zip of it): pictures with metadata.jsonl (file_name with
+    text or captions; label and split may be added), metadata.csv or captions.csv; CUB-200-2011 and
+    Oxford-102 with Reed's captions; COCO captions; a .txt beside each picture; or class folders.
+
+    SHARDS are tar files of WebDataset: a folder of them, data/{000..012}.tar, or an address that
+    fsspec reads, such as s3://bucket/{000..012}.tar.
     """
     # Loading numpy and Pillow would slow down every --help.
     from training.data.check import check_folder
     from training.data.check_sets import check_set
     from training.data.load import BIRDS, named
     from training.data.locate import recognise
+    from training.data.shards import is_pattern
 
     name, rest = named(source)
     folder = Path(source).expanduser()
     try:
         root = Path(rest).expanduser() if rest else None
-        if name is None and (known := recognise(folder)) is not None:
+        if name is None and not is_pattern(source) and (known := recognise(folder)) is not None:
             name, root = known.name, folder
         if name is not None and name != BIRDS:
             found = check_set(name, root, download=download)
             _finish_set(found, as_json=as_json, strict=strict)
-        report = check_folder(folder, resolution=resolution, progress=progress)
+        report = check_folder(source, resolution=resolution, progress=progress)
     except T2IError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
@@ -120,7 +125,7 @@ def sheet(
 ) -> None:
     """Lay pictures of SOURCE on a sheet, each with its first caption or else its label.
 
-    SOURCE is "birds", mnist, stacked-mnist, cifar10, svhn, or a folder.
+    SOURCE is "birds", mnist, stacked-mnist, cifar10, svhn, a folder, or shards.
     """
     from training.data.load import load_pictures, named
     from training.data.locate import PICTURE_SETS

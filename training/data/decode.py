@@ -2,8 +2,9 @@
 
 The rule: the orientation that the camera noted is applied; transparency is laid on white; greys,
 palettes and CMYK become RGB; of animations the first frame is taken; colour profiles are not
-applied. The largest centred square is cut out and resized with Lanczos, after averaging whole
-blocks of pixels where it is at least three times too large.
+applied. The largest centred square, or one around the box of what the picture shows, is cut out and
+resized with Lanczos, after averaging whole blocks of pixels where it is at least three times too
+large.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from training.data.listing import Box
 from training.data.pictures import Fault, FaultKind
 
 # Part of the key of every cache: raise it when the rule above changes.
@@ -27,6 +29,8 @@ _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 _DEEP_GREY = ("I", "F")
 _SIDEWAYS = (5, 6, 7, 8)
 _FACE = 8
+# As large as the longer side of a box, times this: as StackGAN and those after it cut their birds.
+_AROUND = 1.5
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Decoded:
         sha256: hex digest of the bytes of the file.
         width: of the whole picture as shown, in pixels.
         height: of the whole picture as shown, in pixels.
+        side: of the square that was cut out of it, in pixels.
         mode: Pillow's name of the pixel format, such as "RGB" or "L".
         format: of the file, such as "JPEG".
         outline: 64 bits, whether each pixel of a small grey version is brighter than its right
@@ -50,23 +55,33 @@ class Decoded:
     sha256: str
     width: int
     height: int
+    side: int
     mode: str
     format: str
     outline: int
     face: NDArray[np.uint8]
 
 
-def decode(path: Path, file: str, resolution: int, min_side: int) -> Decoded | Fault:
+def decode(
+    load: Callable[[], bytes],
+    file: str,
+    resolution: int,
+    min_side: int,
+    box: Box | None = None,
+) -> Decoded | Fault:
     """Read a picture file, or tell what is wrong with it.
 
     Args:
-        path: where it lies.
+        load: returns its contents, or raises OSError.
         file: what to call it in a fault.
         resolution: side of the square in pixels.
         min_side: pictures whose shorter side is shorter, in pixels, are faults.
+        box: left, top, width and height in pixels of what the picture shows: the square is cut out
+            around its centre, one and a half times as large as its longer side, at least
+            `min_side`, and moved or made smaller where it would leave the picture.
     """
     try:
-        content = path.read_bytes()
+        content = load()
     except OSError as error:
         return Fault(file, FaultKind.UNREADABLE, error.strerror or type(error).__name__)
     if not content:
@@ -84,13 +99,21 @@ def decode(path: Path, file: str, resolution: int, min_side: int) -> Decoded | F
             if mode in _DEEP_GREY:
                 return Fault(file, FaultKind.UNREADABLE, f"pixels of mode {mode}; save it as RGB")
             # JPEG files decode to a half, a quarter or an eighth for a fraction of the price.
-            scale = 2 * resolution / min(width, height)
+            scale = 2 * resolution / _side(width, height, min_side, box)
             picture.draft(None, (math.ceil(width * scale), math.ceil(height * scale)))
             picture.load()
             upright = ImageOps.exif_transpose(picture)
             if picture.getexif().get(ExifTags.Base.Orientation, 1) in _SIDEWAYS:
                 width, height = height, width
-            square = _square(_as_rgb(upright), resolution)
+            side = _side(width, height, min_side, box)
+            if box is not None and not (box[0] < width and box[1] < height):
+                return Fault(
+                    file,
+                    FaultKind.BAD_LINE,
+                    f"its box begins at {box[0]:g}, {box[1]:g}, outside its {width} x {height} "
+                    "pixels",
+                )
+            square = _square(_as_rgb(upright), resolution, width, side, box)
     except UnidentifiedImageError:
         return Fault(file, FaultKind.NOT_A_PICTURE, f"begins with {content[:12]!r}")
     except Exception as error:
@@ -103,6 +126,7 @@ def decode(path: Path, file: str, resolution: int, min_side: int) -> Decoded | F
         sha256=hashlib.sha256(content).hexdigest(),
         width=width,
         height=height,
+        side=round(side),
         mode=mode,
         format=form,
         outline=_outline(square),
@@ -121,11 +145,26 @@ def _as_rgb(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
-def _square(picture: Image.Image, resolution: int) -> Image.Image:
+def _side(width: int, height: int, min_side: int, box: Box | None) -> float:
+    if box is None:
+        return min(width, height)
+    return min(max(_AROUND * max(box[2:]), min_side), width, height)
+
+
+def _square(
+    picture: Image.Image, resolution: int, whole: int, side: float, box: Box | None
+) -> Image.Image:
+    """Cut out the square; `whole` is the width that `side` and `box` speak of."""
     width, height = picture.size
-    side = min(width, height)
-    left, top = (width - side) // 2, (height - side) // 2
-    square = picture.crop((left, top, left + side, top + side))
+    if box is None:
+        size = min(width, height)
+        left, top = (width - size) // 2, (height - size) // 2
+    else:
+        scale = width / whole
+        size = min(max(1, round(side * scale)), width, height)
+        left = min(max(0, round((box[0] + box[2] / 2) * scale - size / 2)), width - size)
+        top = min(max(0, round((box[1] + box[3] / 2) * scale - size / 2)), height - size)
+    square = picture.crop((left, top, left + size, top + size))
     return square.resize((resolution, resolution), Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 

@@ -1,7 +1,8 @@
 """Decoded pictures in a cache that later runs find by content and settings.
 
 The cache holds `<fingerprint>.rgb`, the pictures one after another, and `known/<key>.json`, what a
-folder held when its files had these sizes and times. A folder that has not changed is found
+folder held when its files had these sizes and times (of shards also what they say of the pictures).
+A folder that has not changed is found
 without reading a picture; a copy of it finds the same pictures. Files appear complete or not at
 all, so processes may share a cache, and any of them may be deleted at any time.
 """
@@ -25,8 +26,9 @@ from t2i.files import write_atomically
 from training.data.decode import RULE_VERSION
 from training.data.duplicates import same_look
 from training.data.errors import DataError
-from training.data.layouts import Entry, Listing
+from training.data.listing import Entry, Listing
 from training.data.pictures import Fault, FaultKind
+from training.data.places import Place
 from training.data.scan import scan
 
 VALIDATION_SHARE = 0.05
@@ -56,12 +58,12 @@ class DecodedFolder:
 
 
 def decoded_folder(
-    listing: Listing, resolution: int, cache: Path, progress: bool, strict: bool
+    place: Place, resolution: int, cache: Path, progress: bool, strict: bool
 ) -> tuple[DecodedFolder, NDArray[np.uint8]]:
-    """Find the decoded pictures of a folder in the cache, or decode them into it.
+    """Find the decoded pictures of a place in the cache, or decode them into it.
 
     Args:
-        listing: what the folder holds.
+        place: where the pictures are; its listing is whole afterwards.
         resolution: side of the squares in pixels.
         cache: made if it does not exist.
         progress: show a bar while decoding.
@@ -71,18 +73,22 @@ def decoded_folder(
         What was decoded, and `(n, resolution, resolution, 3)` uint8, memory-mapped.
 
     Raises:
-        DataError: the cache cannot be written, or `strict` and a picture is faulty.
+        DataError: the cache cannot be written, a shard cannot be read, or `strict` and a picture
+            is faulty.
     """
-    known = cache / "known" / f"{_quick_key(listing, resolution)}.json"
+    known = cache / "known" / f"{_quick_key(place, resolution)}.json"
     if known.is_file():
-        index = _read_index(known)
+        index = _read_index(known, place)
         pictures = None if index is None else _map(cache, index, resolution)
         if index is not None and pictures is not None:
             return index, pictures
     try:
         (cache / "known").mkdir(parents=True, exist_ok=True)
-        index = _decode_all(listing, resolution, cache, progress, strict)
-        write_atomically(known, json.dumps(asdict(index)).encode())
+        index = _decode_all(place, resolution, cache, progress, strict)
+        fields = asdict(index)
+        if place.streamed:
+            fields["listing"] = asdict(place.listing)
+        write_atomically(known, json.dumps(fields).encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise DataError(
             f"{cache}: decoded pictures cannot be written ({error.strerror}); free some space or "
@@ -94,35 +100,37 @@ def decoded_folder(
     return index, pictures
 
 
-def _quick_key(listing: Listing, resolution: int) -> str:
+def _quick_key(place: Place, resolution: int) -> str:
     """Key by names, sizes and times: tells without reading that nothing has changed."""
-    rows: list[object] = [RULE_VERSION, VALIDATION_SHARE, resolution]
-    for entry in listing.entries:
-        try:
-            status = (listing.folder / entry.file).stat()
-        except OSError:
-            # A dangling link: decoding will name it as a fault.
-            rows.append([entry.file, entry.split])
-            continue
-        rows.append([entry.file, entry.split, status.st_size, status.st_mtime_ns, status.st_ino])
-    return hashlib.sha256(json.dumps([str(listing.folder.resolve()), rows]).encode()).hexdigest()
+    settings = [RULE_VERSION, VALIDATION_SHARE, resolution]
+    return hashlib.sha256(json.dumps([settings, place.stamp()]).encode()).hexdigest()
 
 
-def _read_index(path: Path) -> DecodedFolder | None:
+def _read_index(path: Path, place: Place) -> DecodedFolder | None:
     try:
         fields = json.loads(path.read_bytes())
-        return DecodedFolder(
+        index = DecodedFolder(
             fingerprint=fields["fingerprint"],
             files=tuple(fields["files"]),
             splits=tuple(fields["splits"]),
-            faults=tuple(
-                Fault(fault["file"], FaultKind(fault["kind"]), fault["detail"])
-                for fault in fields["faults"]
-            ),
+            faults=_faults(fields["faults"]),
         )
+        if place.streamed:
+            said = fields["listing"]
+            said["entries"] = [
+                Entry(**{**entry, "captions": tuple(entry["captions"]), "attributes": ()})
+                for entry in said["entries"]
+            ]
+            said["faults"] = list(_faults(said["faults"]))
+            place.listing = Listing(**{**said, "attribute_sizes": ()})
+        return index
     except (OSError, ValueError, KeyError, TypeError) as error:
         _log.warning("%s is damaged (%s); decoding again", path, error)
         return None
+
+
+def _faults(rows: list[dict[str, str]]) -> tuple[Fault, ...]:
+    return tuple(Fault(row["file"], FaultKind(row["kind"]), row["detail"]) for row in rows)
 
 
 def _map(cache: Path, index: DecodedFolder, resolution: int) -> NDArray[np.uint8] | None:
@@ -136,7 +144,7 @@ def _map(cache: Path, index: DecodedFolder, resolution: int) -> NDArray[np.uint8
 
 
 def _decode_all(
-    listing: Listing, resolution: int, cache: Path, progress: bool, strict: bool
+    place: Place, resolution: int, cache: Path, progress: bool, strict: bool
 ) -> DecodedFolder:
     kept: list[Entry] = []
     hashes: list[str] = []
@@ -148,12 +156,10 @@ def _decode_all(
         # Plain writes, not a memory map: a full disk is then an error, not a crash.
         with (work / "unordered").open("wb") as file:
             for entry, found in scan(
-                listing.folder,
-                listing.entries,
-                resolution,
-                default_min_side(resolution),
-                progress=progress,
+                place, resolution, default_min_side(resolution), progress=progress
             ):
+                if strict and place.listing.faults:
+                    raise refusal(place.listing.faults[0])
                 if isinstance(found, Fault):
                     if strict:
                         raise refusal(found)
@@ -164,11 +170,17 @@ def _decode_all(
                 hashes.append(found.sha256)
                 outlines.append(found.outline)
                 faces.append(found.face)
-        splits = _splits(kept, hashes, outlines, faces)
+        groups = same_look(outlines, np.stack(faces)) if kept else []
+        splits = assign_splits(place.listing, kept, hashes, groups)
+        # Of a stream, all of it tells whether a picture without a caption can be used.
+        usable = {entry.file for entry in place.listing.entries}
         order = sorted(
-            range(len(kept)), key=lambda index: (splits[index], hashes[index], kept[index].file)
+            (index for index, entry in enumerate(kept) if entry.file in usable),
+            key=lambda index: (splits[index], hashes[index], kept[index].file),
         )
-        lines = [(splits[index], hashes[index], kept[index].file) for index in order]
+        lines = [
+            (splits[index], hashes[index], kept[index].file, *_box(kept[index])) for index in order
+        ]
         settings = [RULE_VERSION, resolution, lines]
         result = DecodedFolder(
             fingerprint=hashlib.sha256(json.dumps(settings).encode()).hexdigest(),
@@ -188,15 +200,31 @@ def _decode_all(
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _splits(
-    kept: list[Entry], hashes: list[str], outlines: list[int], faces: list[NDArray[np.uint8]]
+def _box(entry: Entry) -> tuple[object, ...]:
+    return () if entry.box is None else (entry.box,)
+
+
+def assign_splits(
+    listing: Listing,
+    entries: Sequence[Entry],
+    hashes: Sequence[str],
+    groups: Sequence[Sequence[int]],
 ) -> list[str]:
-    if not kept:
-        return []
-    if any(entry.split for entry in kept):
-        return [entry.split or "train" for entry in kept]
-    held_out = validation_members(hashes, same_look(outlines, np.stack(faces)))
-    return ["val" if held else "train" for held in held_out]
+    """Give each picture a split: the one that is named, or by content.
+
+    Args:
+        listing: tells whether pictures without a split are held out by content.
+        entries: the pictures.
+        hashes: SHA-256 (hex) of each picture file.
+        groups: indices of pictures that look the same.
+    """
+    if any(entry.split for entry in entries) and not listing.hold_out:
+        return [entry.split or "train" for entry in entries]
+    held_out = validation_members(hashes, groups)
+    return [
+        entry.split or ("val" if held else "train")
+        for entry, held in zip(entries, held_out, strict=True)
+    ]
 
 
 def cache_root() -> Path:

@@ -1,4 +1,4 @@
-"""A folder of your own pictures as a data set.
+"""Your own pictures as a data set: a folder, an archive of one, or shards.
 
 Faulty files are skipped, named in the log and kept in `PictureData.skipped`; too many of them, and
 the folder is refused. The rest is decoded once into a memory-mapped file, which later runs find
@@ -21,8 +21,9 @@ from t2i.errors import InvalidInput
 from t2i.files import write_atomically
 from training.data.decoded import DecodedFolder, cache_root, decoded_folder, refusal
 from training.data.errors import DataError
-from training.data.layouts import Listing, list_folder
+from training.data.listing import Listing
 from training.data.pictures import Fault, PictureData
+from training.data.places import place_at
 
 MAX_FAULTY_SHARE = 0.1
 MIN_PICTURES = 16
@@ -31,7 +32,7 @@ _log = logging.getLogger("training.data")
 
 
 def folder(
-    path: Path,
+    source: str | Path,
     *,
     resolution: int,
     split: str = "train",
@@ -41,10 +42,10 @@ def folder(
     strict: bool = False,
     min_pictures: int = MIN_PICTURES,
 ) -> PictureData:
-    """Load the pictures of a folder; see `docs/data.md` for the layouts.
+    """Load the pictures of a folder, an archive or shards; see `docs/data.md` for the layouts.
 
     Args:
-        path: the folder.
+        source: the folder, archive, or address of shards; see `place_at`.
         resolution: side of the square pictures in pixels.
         split: "train", "val", another split that the folder names, or "all". Where the folder
             names none, about one picture in twenty is "val", chosen by its content, pictures that
@@ -67,20 +68,22 @@ def folder(
         raise InvalidInput("resolution", resolution, "is too small", "give 8 or more")
     if count is not None and count < 1:
         raise InvalidInput("count", count, "is too small", "give 1 or more")
-    listing = list_folder(path)
-    if strict and listing.faults:
-        raise refusal(listing.faults[0])
-    # Decoding can only make it worse, so say so before it.
-    _check_enough(listing, len(listing.entries), listing.faults, min_pictures)
+    place = place_at(source, resolution)
+    if not place.streamed:
+        if strict and place.listing.faults:
+            raise refusal(place.listing.faults[0])
+        # Decoding can only make it worse, so say so before it.
+        _check_enough(place.listing, len(place.listing.entries), place.listing.faults, min_pictures)
     cache = cache_root() / "pictures" if cache_dir is None else cache_dir
-    decoded, pictures = decoded_folder(listing, resolution, cache, progress, strict)
+    decoded, pictures = decoded_folder(place, resolution, cache, progress, strict)
+    listing = place.listing
     faults = (*listing.faults, *decoded.faults)
     if strict and faults:
         raise refusal(faults[0])
     _check_enough(listing, len(decoded.files), faults, min_pictures)
     for fault in faults:
         _log.warning("skipped %s: %s (%s)", fault.file, fault.kind, fault.detail)
-    begin, end = _range(decoded, split, path)
+    begin, end = _range(decoded, split, listing)
     if count is not None:
         if count > end - begin:
             raise InvalidInput(
@@ -111,25 +114,28 @@ def _check_enough(
     total = usable + len(faults)
     if len(faults) > MAX_FAULTY_SHARE * total:
         first = ", ".join(f"{fault.file} ({fault.kind})" for fault in faults[:3])
-        remedy = listing.hint or f"`t2i-train data check {listing.folder}` names all"
+        remedy = listing.hint or f"`t2i-train data check {listing.place}` names all"
         raise DataError(
-            f"{listing.folder}: {len(faults)} of {total} files are faulty, more than "
+            f"{listing.place}: {len(faults)} of {total} files are faulty, more than "
             f"{MAX_FAULTY_SHARE:.0%}, such as {first}; {remedy}"
         )
     if usable < min_pictures:
         raise DataError(
-            f"{listing.folder}: only {usable} pictures can be used; give {min_pictures} or more"
+            f"{listing.place}: only {usable} pictures can be used; give {min_pictures} or more"
         )
 
 
-def _range(decoded: DecodedFolder, split: str, path: Path) -> tuple[int, int]:
+def _range(decoded: DecodedFolder, split: str, listing: Listing) -> tuple[int, int]:
     if split == "all":
         return 0, len(decoded.splits)
     begin = decoded.splits.index(split) if split in decoded.splits else 0
     members = decoded.splits.count(split)
     if not members:
         names = ", ".join(sorted(set(decoded.splits)))
-        raise DataError(f"{path}: has no picture in the split {split!r}; it has {names}")
+        said = "".join(f" ({remark})" for remark in listing.remarks)
+        raise DataError(
+            f"{listing.place}: has no picture in the split {split!r}; it has {names}{said}"
+        )
     return begin, begin + members
 
 
@@ -160,11 +166,12 @@ def _picture_data(
         names,
         None if labels is None else labels.tolist(),
     ]
-    path = listing.folder.resolve()
-    # Folders that share the caption file of their parent are called "64" or "128".
-    name = f"{path.parent.name}/{path.name}" if listing.layout.startswith("../") else path.name
+    attributes = None
+    if listing.attribute_sizes:
+        attributes = np.array([entry.attributes for entry in chosen], np.int8)
+        content.append([listing.attribute_sizes, attributes.tolist()])
     return PictureData(
-        name=name if split == "train" else f"{name} ({split})",
+        name=listing.name if split == "train" else f"{listing.name} ({split})",
         fingerprint=hashlib.sha256(json.dumps(content).encode()).hexdigest(),
         pictures=pictures[begin:end],
         captions=captions,
@@ -172,4 +179,6 @@ def _picture_data(
         label_names=tuple(names),
         files=decoded.files[begin:end],
         skipped=faults,
+        attributes=attributes,
+        attribute_sizes=listing.attribute_sizes,
     )

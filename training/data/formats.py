@@ -121,22 +121,40 @@ def _cifar(rows: Pictures) -> Pictures:
     return np.ascontiguousarray(rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
 
 
-def read_svhn(content: bytes, shown: str) -> tuple[Pictures, Labels]:
-    """Read an SVHN file of cropped digits (format 2); its label 10 is the digit 0.
+def read_mat(content: bytes, shown: str, *fields: str) -> list[NDArray[Any]]:
+    """Read arrays of a MATLAB file.
+
+    Args:
+        content: of the file.
+        shown: what to call it in errors.
+        fields: names of the arrays.
 
     Raises:
-        DataError: it is no such file, or scipy, which reads it, is not installed.
+        DataError: it is no such file, lacks an array, or scipy, which reads it, is not installed.
     """
     try:
         from scipy.io import loadmat
     except ImportError as error:
         raise DataError(f"{shown}: MATLAB files are read by scipy; pip install scipy") from error
     try:
-        fields = loadmat(io.BytesIO(content))
-        pictures = np.asarray(fields["X"])
-        labels = np.asarray(fields["y"], np.int64).reshape(-1)
+        found = loadmat(io.BytesIO(content))
+        return [np.asarray(found[field]) for field in fields]
     except Exception as error:
+        # Damaged files raise nearly anything.
         raise _damaged(shown, f"{type(error).__name__}: {error}") from error
+
+
+def read_svhn(content: bytes, shown: str) -> tuple[Pictures, Labels]:
+    """Read an SVHN file of cropped digits (format 2); its label 10 is the digit 0.
+
+    Raises:
+        DataError: it is no such file, or scipy, which reads it, is not installed.
+    """
+    pictures, y = read_mat(content, shown, "X", "y")
+    try:
+        labels = np.asarray(y, np.int64).reshape(-1)
+    except (TypeError, ValueError) as error:
+        raise _damaged(shown, f"y: {error}") from error
     if pictures.ndim != 4 or pictures.dtype != np.uint8 or pictures.shape[2:] != (3, labels.size):
         raise _damaged(shown, f"X {pictures.shape} does not fit {labels.size} labels")
     labels[labels == 10] = 0

@@ -18,6 +18,7 @@ from training.data.parallel import parallel_text
 from training.data.pictures import PictureData
 from training.data.samples import SampleData
 from training.data.sets import STACKED, Filter, picture_set, stacked_mnist
+from training.data.shards import is_pattern
 
 BIRDS = "birds"
 DEFAULT_BIRDS = 20_000
@@ -48,8 +49,9 @@ def load_data(
     """Load a data set by name, folder or archive.
 
     Args:
-        source: one of `NAMES`, or a folder of pictures, or a folder or archive of MNIST, CIFAR-10
-            or SVHN in its own format. "birds:COUNT" (also ring8, grid25, mixture1d, gaussians)
+        source: one of `NAMES`, or a folder of pictures (or a .tar or .zip of it, or WebDataset
+            shards by path or address), or a folder or archive of MNIST, CIFAR-10 or SVHN in its
+            own format. "birds:COUNT" (also ring8, grid25, mixture1d, gaussians)
             says how many to draw, "mnist:PATH" (also stacked-mnist, cifar10, svhn) where the files
             are. A folder that is called like a data set is meant by "./birds" or a Path.
         resolution: side of the square pictures in pixels; None for the set's own, or
@@ -79,7 +81,8 @@ def load_data(
     """
     name, rest = named(source)
     if name is None:
-        known = recognise(Path(source).expanduser())
+        shards = isinstance(source, str) and is_pattern(source)
+        known = None if shards else recognise(Path(source).expanduser())
         if known is not None:
             name, root = known.name, Path(source).expanduser()
     elif rest is not None and name in _COUNTED:
@@ -170,7 +173,9 @@ def named(source: str | Path) -> tuple[str | None, str | None]:
     return (name, rest if colon else None) if name in NAMES else (None, None)
 
 
-def _existing(source: str | Path) -> Path:
+def _existing(source: str | Path) -> str | Path:
+    if isinstance(source, str) and is_pattern(source):
+        return source
     path = Path(source).expanduser()
     plain = isinstance(source, str) and "/" not in source
     if plain and not path.exists():

@@ -1,4 +1,4 @@
-"""Opens every picture of a folder once."""
+"""Opens every picture of a place once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
-from pathlib import Path
 
 from rich.console import Console
 from rich.progress import (
@@ -20,8 +19,10 @@ from rich.progress import (
 )
 
 from training.data.decode import Decoded, decode
-from training.data.layouts import Entry
+from training.data.listing import Entry
 from training.data.pictures import Fault
+from training.data.places import Place
+from training.data.trees import Load
 
 # Pillow and hashlib work outside Python's lock, so threads keep the processors busy, and unlike
 # processes they need neither a second start of Python nor a guard in the caller's script.
@@ -30,50 +31,50 @@ _AHEAD = 64
 
 
 def scan(
-    folder: Path,
-    entries: list[Entry],
+    place: Place,
     resolution: int,
     min_side: int,
     *,
     progress: bool = True,
 ) -> Iterator[tuple[Entry, Decoded | Fault]]:
-    """Decode the pictures of a folder, several at a time.
+    """Decode the pictures of a place, several at a time.
 
     Args:
-        folder: where the files lie.
-        entries: which files.
+        place: where the files lie.
         resolution: side of the squares in pixels.
         min_side: see `decode`.
         progress: show a bar on standard error, if that is a terminal.
 
     Yields:
-        Each entry with its picture or its fault, in the order given.
+        Each entry with its picture or its fault, in the order of the place.
+
+    Raises:
+        DataError: an archive or shard is damaged or out of reach.
     """
+    total = None if place.streamed else len(place.listing.entries)
     with (
-        _progress(f"reading {folder.name}", len(entries), progress) as advance,
+        _progress(f"reading {place.listing.name}", total, progress) as advance,
         ThreadPoolExecutor(_WORKERS) as workers,
     ):
 
-        def submit(entry: Entry) -> tuple[Entry, Future[Decoded | Fault]]:
-            return entry, workers.submit(
-                decode, folder / entry.file, entry.file, resolution, min_side
-            )
+        def submit(entry: Entry, load: Load) -> tuple[Entry, Future[Decoded | Fault]]:
+            return entry, workers.submit(decode, load, entry.file, resolution, min_side, entry.box)
 
-        remaining = iter(entries)
-        running = deque(submit(entry) for entry in islice(remaining, _AHEAD))
+        remaining = place.pictures()
+        running = deque(submit(*one) for one in islice(remaining, _AHEAD))
         try:
             while running:
                 entry, future = running.popleft()
                 yield entry, future.result()
                 advance()
-                running.extend(submit(entry) for entry in islice(remaining, 1))
+                running.extend(submit(*one) for one in islice(remaining, 1))
         finally:
             for _, future in running:
                 future.cancel()
 
 
 @contextmanager
-def _progress(title: str, total: int, shown: bool) -> Iterator[Callable[[], None]]:
+def _progress(title: str, total: int | None, shown: bool) -> Iterator[Callable[[], None]]:
     console = Console(stderr=True)
     with Progress(
         TextColumn("{task.description}"),

@@ -1,4 +1,4 @@
-"""The commands `t2i-train eval` and `t2i-train classifier`.
+"""The command `t2i-train eval`.
 
 Everything heavy is imported where it is used, so that `--help` and a wrong option answer at once.
 """
@@ -23,15 +23,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from t2i.pipeline import Pipeline
-    from training.metrics.progress import Steps
 
 FEATURES = ("lite0", "inception", "classifier")
-
-_cache_option = click.option(
-    "--cache",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Where drawn or decoded pictures are kept [default: ~/.cache/t2i].",
-)
 
 
 @click.command("eval", context_settings={"show_default": True})
@@ -47,7 +40,7 @@ _cache_option = click.option(
     "--seeds",
     default=3,
     type=click.IntRange(1, 100),
-    help="Draws of every caption, from seed 0; of other data than birds always one.",
+    help="Draws of everything that is asked for, from seed 0; ± is over them.",
 )
 @click.option(
     "--split",
@@ -55,7 +48,8 @@ _cache_option = click.option(
     multiple=True,
     default=("val", "unseen"),
     type=click.Choice(["val", "unseen"]),
-    help="Birds; val: combinations that training showed; unseen: those held out. Repeat for both.",
+    help="val: classes or combinations that training showed; unseen: those held out, where the "
+    "data have such. Repeat for both.",
 )
 @click.option(
     "--data-seed",
@@ -100,6 +94,18 @@ _cache_option = click.option(
     "labels for other data.",
 )
 @click.option(
+    "--matcher",
+    "matcher_folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Matcher to judge with how pictures agree with captions; see t2i-train matcher.",
+)
+@click.option(
+    "--neighbours",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Other data than birds: write the drawn pictures that come nearest to training pictures, "
+    "beside these, to this picture.",
+)
+@click.option(
     "--grid",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write a sheet of what was asked for, and some seeds, to this picture, such as grid.png.",
@@ -115,21 +121,26 @@ _cache_option = click.option(
     help="Run that left the bundle: its scores.jsonl gets these scores, for t2i-train compare.",
 )
 @click.option("--quiet", is_flag=True, help="Show no progress bars (none are shown in a pipe).")
-@_cache_option
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where drawn or decoded pictures are kept [default: ~/.cache/t2i].",
+)
 def evaluate(bundle: str, data: str, as_json: bool, out: Path | None, **options: Any) -> None:
     """Measure BUNDLE (a folder, or a name such as default) on pictures that it never saw.
 
     Birds: prints, for combinations that training showed and for those it did not, whether the
     pictures show what the captions state, how near they come to real ones, and how much the
     pictures of one caption differ. Other data: FID, KID, precision and recall, copies of training
-    pictures, variety, and with --classifier how often the label asked for is seen. Beside each
-    figure stands what real pictures score.
+    pictures, variety, and with --classifier how often the label asked for is seen. With --matcher,
+    how well pictures agree with their captions. Beside each figure stands what real pictures score.
 
     \b
         t2i-train eval default
         t2i-train eval runs/birds/bundle --count 200 --seeds 1 --grid look.png
         t2i-train eval default --json > scores.json
         t2i-train eval runs/flowers/bundle --data flowers/ --grid look.png
+        t2i-train eval runs/flowers/bundle --data flowers/ --matcher flower-matcher
         t2i-train eval runs/digits/bundle --data mnist --classifier digit-judge
 
     Exit codes: 0 measured, 1 failed (such as a damaged bundle, or a classifier of other
@@ -170,10 +181,12 @@ def _eval_birds(pipeline: Pipeline, options: Mapping[str, Any]) -> _Measured:
     from training.metrics.birds_judge import SHIPPED
     from training.metrics.evaluate_birds import EvaluationSettings, PipelinePainter, measure
     from training.metrics.grid import write_grid
+    from training.metrics.picture_matcher import PictureMatcher
     from training.metrics.reference import load_reference
     from training.metrics.report import report, tables
 
-    for name, usual in (("features", "lite0"), ("weights", None), ("run", None)):
+    usuals = {"features": "lite0", "weights": None, "run": None, "neighbours": None}
+    for name, usual in usuals.items():
         if options[name] != usual:
             raise click.UsageError(f"--{name} is for other data than birds")
     started, count, progress = time.monotonic(), options["count"], not options["quiet"]
@@ -190,8 +203,17 @@ def _eval_birds(pipeline: Pipeline, options: Mapping[str, Any]) -> _Measured:
     )
     folder = options["classifier_folder"] or SHIPPED
     judge = AttributeClassifier.load(folder)
+    matcher_folder = options["matcher_folder"]
+    matcher = None if matcher_folder is None else PictureMatcher.load(matcher_folder)
     painter = PipelinePainter(pipeline)
-    scores = measure(painter, judge, settings, cache_dir=options["cache"], show_progress=progress)
+    scores = measure(
+        painter,
+        judge,
+        settings,
+        matcher=matcher,
+        cache_dir=options["cache"],
+        show_progress=progress,
+    )
     if options["grid"] is not None:
         references = [
             load_reference(
@@ -213,6 +235,7 @@ def _eval_birds(pipeline: Pipeline, options: Mapping[str, Any]) -> _Measured:
             "path": "shipped" if folder == SHIPPED else str(folder),
             "sha256": hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest(),
         },
+        matcher=matcher,
         command=shlex.join(["t2i-train", *sys.argv[1:]]),
         seconds=time.monotonic() - started,
     )
@@ -220,23 +243,23 @@ def _eval_birds(pipeline: Pipeline, options: Mapping[str, Any]) -> _Measured:
 
 
 def _eval_pictures(pipeline: Pipeline, data: str, options: Mapping[str, Any]) -> _Measured:
-    from training.metrics.compare import record_scores
-    from training.metrics.evaluate_pictures import (
-        PictureSettings,
-        ask,
-        draw,
-        load_sources,
-        measure_pictures,
-        words_of,
-    )
-    from training.metrics.grid import write_rows
+    import numpy as np
+
+    from training.data.errors import DataError
+    from training.metrics.asking import ask, draw, words_of
+    from training.metrics.evaluate_pictures import PictureSettings, measure_pictures
+    from training.metrics.grid import check_grid_path, write_rows
     from training.metrics.picture_classifier import PictureClassifier
-    from training.metrics.report import picture_report, picture_tables
+    from training.metrics.picture_matcher import PictureMatcher
+    from training.metrics.report_pictures import picture_report, picture_tables
+    from training.metrics.runs import record_scores
+    from training.metrics.sources import ASKED_SPLITS, load_sources
 
     started, progress = time.monotonic(), not options["quiet"]
     features = options["features"]
     settings = PictureSettings(
         count=options["count"],
+        seeds=tuple(range(options["seeds"])),
         features=features,
         resize=options["resize"] or (128 if features == "lite0" else None),
         weights=options["weights"],
@@ -245,24 +268,56 @@ def _eval_pictures(pipeline: Pipeline, data: str, options: Mapping[str, Any]) ->
         variety_conditions=options["variety_captions"],
         variety_pictures=options["variety_pictures"],
     )
-    folder = options["classifier_folder"]
+    if options["neighbours"] is not None:
+        check_grid_path(options["neighbours"])
+    folder, matcher_folder = options["classifier_folder"], options["matcher_folder"]
     judge = None if folder is None else PictureClassifier.load(folder)
-    sources = load_sources(
-        data,
-        resolution=max(pipeline.info.resolutions),
-        count=settings.count,
-        cache_dir=options["cache"],
-        progress=progress,
-    )
-    scores = measure_pictures(pipeline, sources, settings, judge=judge, show_progress=progress)
+    matcher = None if matcher_folder is None else PictureMatcher.load(matcher_folder)
+    sources = []
+    for split in (name for name in ASKED_SPLITS if name in options["splits"]):
+        try:
+            sources.append(
+                load_sources(
+                    data,
+                    resolution=max(pipeline.info.resolutions),
+                    count=settings.count,
+                    split=split,
+                    data_seed=options["data_seed"],
+                    cache_dir=options["cache"],
+                    progress=progress,
+                )
+            )
+        except DataError:
+            # Few data name unseen pictures; only who asks for nothing else is told.
+            if not sources:
+                raise
+    measured = [
+        measure_pictures(
+            pipeline,
+            each,
+            settings,
+            judge=judge,
+            matcher=matcher,
+            search=options["neighbours"] is not None,
+            show_progress=progress,
+        )
+        for each in sources
+    ]
+    scores = [score for each in measured for score in each.scores]
+    if options["neighbours"] is not None and measured[0].nearest is not None:
+        measured[0].nearest.write(options["neighbours"])
     if options["grid"] is not None:
-        rows = sources.real[:12]
-        asked = ask(pipeline.info, sources.held, rows)
+        rows = [each.real[: 12 // len(sources)] for each in sources]
+        asked = [
+            condition
+            for each, some in zip(sources, rows, strict=True)
+            for condition in ask(pipeline.info, each.held, some).conditions
+        ]
         write_rows(
             options["grid"],
-            [words_of(condition) for condition in asked.conditions],
-            sources.held.pictures[rows],
-            lambda seed: draw(pipeline, asked.conditions, [seed] * len(rows)),
+            [words_of(condition) for condition in asked],
+            np.concatenate([s.held.pictures[some] for s, some in zip(sources, rows, strict=True)]),
+            lambda seed: draw(pipeline, asked, [seed] * len(asked)),
             seeds=range(6),
         )
     if options["run"] is not None:
@@ -273,144 +328,8 @@ def _eval_pictures(pipeline: Pipeline, data: str, options: Mapping[str, Any]) ->
         settings,
         info=pipeline.info,
         sources=sources,
+        matcher=matcher,
         command=shlex.join(["t2i-train", *sys.argv[1:]]),
         seconds=time.monotonic() - started,
     )
     return _Measured(result, picture_tables(result))
-
-
-@click.command("classifier", context_settings={"show_default": True})
-@click.argument("data", metavar="birds|DATA")
-@click.option(
-    "--out",
-    required=True,
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for weights, configuration and card.",
-)
-@click.option(
-    "--count",
-    type=click.IntRange(2),
-    help="Pictures to learn from  [default: 24000 birds, else all but those of the test].",
-)
-@click.option(
-    "--test-count",
-    type=click.IntRange(2),
-    help="Pictures to be tested on  [default: 4000 birds, else a tenth].",
-)
-@click.option(
-    "--kimg", type=float, help="Thousands of pictures shown  [default: 64 for birds, else 60]."
-)
-@click.option(
-    "--resolution", default=32, type=click.IntRange(8, 512), help="Side of DATA's pictures."
-)
-@click.option("--mirror", is_flag=True, help="Mirror DATA at random: right for things, not digits.")
-@click.option("--seed", default=0, type=click.IntRange(0), help="Seed of weights and order.")
-@_cache_option
-def classifier(
-    data: str,
-    out: Path,
-    count: int | None,
-    test_count: int | None,
-    kimg: float | None,
-    resolution: int,
-    mirror: bool,
-    seed: int,
-    cache: Path | None,
-) -> None:
-    """Train a classifier on DATA and print its accuracy on pictures that it did not learn from.
-
-    For birds it reads all attributes; the project ships one, train another when the drawings have
-    changed. For other data, a folder with labels, it tells the labels apart, and serves class
-    accuracy, Inception Score and, as a feature network, FID and KID.
-
-    \b
-        t2i-train classifier birds --out my-judge
-        t2i-train eval default --classifier my-judge
-        t2i-train classifier digits/ --resolution 28 --out digit-judge
-    """  # noqa: D301 - \b keeps click from filling the examples
-    from training.metrics.progress import Steps
-
-    with Steps() as steps:
-        if data == "birds":
-            lines = _fit_birds(out, count or 24_000, test_count or 4_000, kimg, seed, cache, steps)
-        else:
-            lines = _fit_labels(
-                data, out, count, test_count, kimg, resolution, mirror, seed, cache, steps
-            )
-    for line in lines:
-        click.echo(line)
-    click.echo(f"wrote {out}")
-
-
-def _fit_birds(
-    out: Path,
-    count: int,
-    test_count: int,
-    kimg: float | None,
-    seed: int,
-    cache: Path | None,
-    steps: Steps,
-) -> list[str]:
-    from training.metrics.birds_judge import make_birds_classifier, save_with_card
-    from training.metrics.train_classifier import ClassifierTraining
-
-    training = ClassifierTraining(kimg=64.0 if kimg is None else kimg, seed=seed)
-    made, measured = make_birds_classifier(
-        training,
-        count=count,
-        test_count=test_count,
-        cache_dir=cache,
-        progress=steps.start("training the classifier", training.steps * training.batch),
-    )
-    save_with_card(made, out)
-    shares = [*zip(made.attributes, measured.each, strict=True), ("mean", measured.mean)]
-    return [f"{name:14s} {share:.4f}" for name, share in shares]
-
-
-def _fit_labels(
-    data: str,
-    out: Path,
-    count: int | None,
-    test_count: int | None,
-    kimg: float | None,
-    resolution: int,
-    mirror: bool,
-    seed: int,
-    cache: Path | None,
-    steps: Steps,
-) -> list[str]:
-    import numpy as np
-
-    from training.data.load import load_pictures
-    from training.metrics.errors import MetricsError
-    from training.metrics.picture_classifier import FitSettings, fit
-
-    loaded = load_pictures(data, resolution=resolution, cache_dir=cache, progress=False)
-    labels = loaded.labels
-    if labels is None or not (labels >= 0).any():
-        raise MetricsError(
-            "data", data, f"{data} has no labels", "give a folder of one folder for each class"
-        )
-    rows = np.random.default_rng(seed).permutation(np.flatnonzero(labels >= 0))
-    spare = test_count or max(2, len(rows) // 10)
-    if len(rows) < spare + (count or 2):
-        raise MetricsError(
-            "count",
-            count,
-            f"and {spare} to be tested on are more than the {len(rows)} labelled pictures",
-            "use fewer",
-        )
-    learnt = rows[spare:][:count]
-    settings = FitSettings(kimg=60.0 if kimg is None else kimg, mirror=mirror, seed=seed)
-    made = fit(
-        loaded.pictures[learnt],
-        labels[learnt],
-        loaded.pictures[rows[:spare]],
-        labels[rows[:spare]],
-        title=loaded.name,
-        label_names=loaded.label_names,
-        settings=settings,
-        progress=steps.start("training the classifier", settings.steps * settings.batch),
-    )
-    made.save(out)
-    return [made.name, f"{'accuracy':14s} {made.accuracy:.4f} on {made.held_out} held-out pictures"]

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training.data.birds import ATTRIBUTES, SPLITS, Split
+from training.data.birds import ATTRIBUTES, SPLITS, BirdTruth, Split
 from training.data.birds.dataset import MAX_SIZE, MIN_SIZE
+from training.metrics.agreement import AgreementTest, Matcher, questions
 from training.metrics.attributes import Accuracy, AttributeClassifier, accuracy
 from training.metrics.birds_judge import drawing_fingerprint
 from training.metrics.errors import MetricsError
@@ -20,6 +21,7 @@ from training.metrics.features import FeatureNetwork, extract, load_features
 from training.metrics.fidelity import Distance, kid
 from training.metrics.progress import Steps
 from training.metrics.reference import Reference, load_reference, real_groups
+from training.metrics.score import Score, averaged
 from training.metrics.variety import mean_variety
 
 if TYPE_CHECKING:
@@ -131,7 +133,10 @@ class VarietyScore:
 
 @dataclass(frozen=True, slots=True)
 class SplitScores:
-    """All that is measured on one split; tuples hold one entry a seed."""
+    """All that is measured on one split; tuples hold one entry a seed.
+
+    `matched` alone holds means over the seeds: R-precision and matching score, with a matcher.
+    """
 
     split: Split
     fingerprint: str
@@ -142,6 +147,7 @@ class SplitScores:
     kid_floor: Distance
     feature_variety: VarietyScore
     pixel_variety: VarietyScore
+    matched: tuple[Score, ...] = ()
 
     @property
     def attribute_accuracy(self) -> NDArray[np.float64]:
@@ -154,6 +160,7 @@ def measure(
     classifier: AttributeClassifier,
     settings: EvaluationSettings | None = None,
     *,
+    matcher: Matcher | None = None,
     cache_dir: Path | None = None,
     show_progress: bool = True,
 ) -> tuple[SplitScores, ...]:
@@ -163,6 +170,7 @@ def measure(
         painter: the model.
         classifier: reads attributes off pictures; must fit the drawings.
         settings: what is measured, and on how much.
+        matcher: judges how pictures agree with captions, see `t2i-train matcher`; may be left out.
         cache_dir: where drawn birds are kept.
         show_progress: show bars on standard error, if that is a terminal.
 
@@ -191,7 +199,9 @@ def measure(
             progress=show_progress,
         )
         with Steps(show=show_progress) as steps:
-            results.append(_measure_split(painter, classifier, network, reference, chosen, steps))
+            results.append(
+                _measure_split(painter, classifier, network, reference, chosen, matcher, steps)
+            )
     return tuple(results)
 
 
@@ -201,6 +211,7 @@ def _measure_split(
     network: FeatureNetwork,
     reference: Reference,
     settings: EvaluationSettings,
+    matcher: Matcher | None,
     steps: Steps,
 ) -> SplitScores:
     split, count = reference.split, settings.count
@@ -212,14 +223,19 @@ def _measure_split(
     other = extract(network, reference.floor, progress=bar)
     floor = kid(real, other, subsets=settings.subsets, subset_size=subset)
 
+    test = None if matcher is None else _agreement_test(matcher, reference, steps)
+    matched: dict[str, dict[int, Score]] = {}
     agreement, distances = [], []
     for seed in settings.seeds:
-        bar = steps.start(f"{split}: {count} captions, seed {seed}", 3 * count)
+        total = (3 if test is None else 4) * count
+        bar = steps.start(f"{split}: {count} captions, seed {seed}", total)
         draws = [seed * _SEED_STRIDE + row for row in range(count)]
         pictures = _painted(painter, reference.captions, draws, bar)
         agreement.append(accuracy(classifier.predict(pictures, progress=bar), reference.claims))
         features = extract(network, pictures, progress=bar)
         distances.append(kid(real, features, subsets=settings.subsets, subset_size=subset))
+        for score in () if test is None else test.ask(pictures, progress=bar):
+            matched.setdefault(score.name, {})[seed] = score
 
     feature, pixel = _variety(painter, network, reference, settings, steps)
     return SplitScores(
@@ -232,7 +248,17 @@ def _measure_split(
         kid_floor=floor,
         feature_variety=feature,
         pixel_variety=pixel,
+        matched=tuple(averaged(each) for each in matched.values()),
     )
+
+
+def _agreement_test(matcher: Matcher, reference: Reference, steps: Steps) -> AgreementTest:
+    rows = np.arange(len(reference.captions))
+    truth = BirdTruth(reference.attributes, reference.claims)
+    right = truth.agreement(rows, rows) >= 1.0
+    bar = steps.start(f"{reference.split}: real pictures, matched", len(rows))
+    asked = questions(reference.captions, right)
+    return AgreementTest(matcher, asked, reference.pictures, rows, progress=bar)
 
 
 def _variety(

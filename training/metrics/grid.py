@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from training.metrics.reference import Reference
 CELL = 96
 _TEXT_WIDTH = 232
 _GAP = 4
+_BETWEEN = 12
 _HEADER = 20
 _FORMATS = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
@@ -73,21 +74,55 @@ def write_rows(
     Raises:
         MetricsError: see `check_grid_path`.
     """
+    return write_groups(path, titles, real, {"": draw}, seeds=seeds)
+
+
+def write_groups(
+    path: Path,
+    titles: Sequence[str],
+    real: NDArray[np.uint8],
+    draws: Mapping[str, Callable[[int], NDArray[np.uint8]]],
+    *,
+    seeds: Sequence[int],
+) -> Path:
+    """Write a row a title: a real picture, then a group of columns a model; return `path`.
+
+    Args:
+        path: ends in .png, .webp, .jpg or .jpeg.
+        titles: what was asked for.
+        real: (n, r, r, 1 or 3) uint8, one for each title.
+        draws: name of a model -> a function that returns its picture for each title,
+            (n, r, r, 3) uint8, of a seed. The name stands above its columns.
+        seeds: columns of each group, the same seed down the column.
+
+    Raises:
+        MetricsError: see `check_grid_path`.
+    """
     check_grid_path(path)
-    columns = [np.broadcast_to(real, (*real.shape[:3], 3)), *(draw(seed) for seed in seeds)]
-    size = _TEXT_WIDTH + len(columns) * (CELL + _GAP), _HEADER + len(titles) * (CELL + _GAP)
-    sheet = Image.new("RGB", size, "white")
+    step = CELL + _GAP
+    top = _HEADER * (2 if any(draws) else 1)
+    width = _TEXT_WIDTH + step + len(draws) * (len(seeds) * step + _BETWEEN) - _BETWEEN
+    sheet = Image.new("RGB", (width, top + len(titles) * step), "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
-    for column, heading in enumerate(("real", *(f"seed {seed}" for seed in seeds))):
-        pen.text((_TEXT_WIDTH + column * (CELL + _GAP), 4), heading, fill="black", font=font)
-    for row, title in enumerate(titles):
-        top = _HEADER + row * (CELL + _GAP)
-        words = "\n".join(textwrap.wrap(title, 36))
-        pen.multiline_text((4, top + 4), words, fill="black", font=font)
-        for column, pictures in enumerate(columns):
-            picture = Image.fromarray(np.ascontiguousarray(pictures[row]))
+
+    def column(left: int, heading: str, pictures: NDArray[np.uint8]) -> None:
+        pen.text((left, top - _HEADER + 4), heading, fill="black", font=font)
+        for row, array in enumerate(pictures):
+            picture = Image.fromarray(np.ascontiguousarray(array))
             cell = picture.resize((CELL, CELL), Image.Resampling.BICUBIC)
-            sheet.paste(cell, (_TEXT_WIDTH + column * (CELL + _GAP), top))
+            sheet.paste(cell, (left, top + row * step))
+
+    for row, title in enumerate(titles):
+        words = "\n".join(textwrap.wrap(title, 36))
+        pen.multiline_text((4, top + row * step + 4), words, fill="black", font=font)
+    column(_TEXT_WIDTH, "real", np.broadcast_to(real, (*real.shape[:3], 3)))
+    left = _TEXT_WIDTH + step
+    for name, draw in draws.items():
+        pen.text((left, 4), name if top > _HEADER else "", fill="black", font=font)
+        for seed in seeds:
+            column(left, f"seed {seed}", draw(seed))
+            left += step
+        left += _BETWEEN
     buffer = io.BytesIO()
     sheet.save(buffer, picture_format(path))
     return write_atomically(path, buffer.getvalue())

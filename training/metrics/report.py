@@ -1,36 +1,37 @@
-"""Puts measured scores into words: JSON for programs, tables for people, a grid to look at."""
+"""Puts what was measured on illustrated birds into words: JSON for programs, tables for people."""
 
 from __future__ import annotations
 
-import os
-import platform
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from rich import box
 from rich.console import Group
-from rich.table import Table
 
 from t2i.pipeline import PipelineInfo
 from training.data.birds import ATTRIBUTE_NAMES
 from training.data.birds.dataset import DRAWING_VERSION
 from training.metrics.evaluate_birds import EvaluationSettings, SplitScores, VarietyScore
-from training.metrics.evaluate_pictures import PictureSettings, Sources
+from training.metrics.picture_matcher import PictureMatcher
+from training.metrics.report_parts import (
+    FORMAT,
+    Json,
+    blank_table,
+    bundle_of,
+    made_in,
+    made_with,
+    matcher_lines,
+    matcher_of,
+    short,
+)
 from training.metrics.score import Score
 
-FORMAT = 1
 HEAD = ATTRIBUTE_NAMES.index("crown")
 """Captions call the crown the head, and the head is drawn in its colour."""
 
 _SPLIT_NAMES = {"train": "training birds", "val": "seen", "unseen": "unseen"}
-
-Json = dict[str, Any]
 
 
 def report(
@@ -39,6 +40,7 @@ def report(
     *,
     info: PipelineInfo,
     classifier: Mapping[str, object],
+    matcher: PictureMatcher | None = None,
     command: str,
     seconds: float,
 ) -> Json:
@@ -49,12 +51,13 @@ def report(
         settings: what was measured, and on how much.
         info: of the measured model.
         classifier: what names the judge.
+        matcher: what judged how pictures agree with whole captions.
         command: what was run.
         seconds: how long it took.
     """
     return {
         "format": FORMAT,
-        "bundle": _bundle(info),
+        "bundle": bundle_of(info),
         "data": {"name": "birds", "drawing_version": DRAWING_VERSION, "seed": settings.data_seed},
         "settings": {
             **asdict(settings),
@@ -62,94 +65,10 @@ def report(
             "splits": list(settings.splits),
         },
         "classifier": dict(classifier),
+        "matcher": None if matcher is None else matcher_of(matcher),
         "splits": {_SPLIT_NAMES[each.split]: _split(each, settings) for each in scores},
-        "made_with": _made_with(command, seconds),
+        "made_with": made_with(command, seconds),
     }
-
-
-def picture_report(
-    scores: Sequence[Score],
-    settings: PictureSettings,
-    *,
-    info: PipelineInfo,
-    sources: Sources,
-    command: str,
-    seconds: float,
-) -> Json:
-    """Return what was measured on pictures of any kind, as JSON values.
-
-    Args:
-        scores: what was measured.
-        settings: on how much.
-        info: of the measured model.
-        sources: real pictures that it was compared with.
-        command: what was run.
-        seconds: how long it took.
-    """
-    weights = None if settings.weights is None else settings.weights.name
-    return {
-        "format": FORMAT,
-        "bundle": _bundle(info),
-        "data": {
-            "name": sources.held.name,
-            "fingerprint": sources.held.fingerprint,
-            "held_out": sources.held_out,
-        },
-        "settings": {**asdict(settings), "weights": weights},
-        "scores": [score.as_json() for score in scores],
-        "made_with": _made_with(command, seconds),
-    }
-
-
-def picture_tables(result: Json) -> Group:
-    """Return such a report as a table for a terminal of 80 columns or more."""
-    table = _table(f"{result['bundle']['name']} on {result['data']['name']}", "measure")
-    for heading in ("drawn", "real", "aim"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    aims = {"lower": "low", "higher": "high", "neither": "as real"}
-    scores = [Score.from_json(each) for each in result["scores"]]
-    for score in scores:
-        spread = f" ± {score.spread:.2g}" if score.spread else ""
-        floor = "–" if score.floor is None else f"{score.floor:.4g}"
-        table.add_row(score.name, f"{score.value:.4g}{spread}", floor, aims[score.better])
-    bundle, made = result["bundle"], result["made_with"]
-    seen = "" if result["data"]["held_out"] else " The model may have learned from these pictures."
-    first = scores[0]
-    return Group(
-        table,
-        f"{first.count} drawn against {first.real} real, {first.floor_count} spare; features "
-        f"{first.network}, resize {first.resize}; ± over subsets.{seen}",
-        f"Bundle {bundle['name']} {bundle['version']}, {bundle['checksum'][:16]}.",
-        _made_in(made),
-    )
-
-
-def _bundle(info: PipelineInfo) -> Json:
-    return {
-        "name": info.name,
-        "version": info.version,
-        "checksum": info.checksum,
-        "encoder": info.encoder,
-        "resolution": max(info.resolutions),
-    }
-
-
-def _made_with(command: str, seconds: float) -> Json:
-    return {
-        "command": command,
-        "commit": _commit(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "seconds": round(seconds, 1),
-    }
-
-
-def _made_in(made: Json) -> str:
-    return (
-        f"{made['command']} (commit {made['commit']}, {made['machine']}, torch {made['torch']}, "
-        f"{made['seconds']:.0f} s)"
-    )
 
 
 def _split(scores: SplitScores, settings: EvaluationSettings) -> Json:
@@ -193,6 +112,7 @@ def _split(scores: SplitScores, settings: EvaluationSettings) -> Json:
             f"{scores.features}-distance": _variety(scores.feature_variety),
             "1-MS-SSIM": _variety(scores.pixel_variety),
         },
+        "matching": [score.as_json() for score in scores.matched],
     }
 
 
@@ -218,28 +138,12 @@ def _number(value: float | np.floating[Any]) -> float | None:
     return round(float(value), 6) if np.isfinite(value) else None
 
 
-def _commit() -> str | None:
-    """Return the commit of the source tree this runs from, None when it is no source tree."""
-    here = Path(__file__).parent
-    try:
-        top = subprocess.run(
-            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return top.stdout.strip() or None
-
-
 def tables(result: Json) -> Group:
     """Return a report as tables for a terminal of 80 columns or more."""
     splits: Json = result["splits"]
     bundle, settings, made = result["bundle"], result["settings"], result["made_with"]
     seeds = ", ".join(map(str, settings["seeds"]))
-    agreement = _table(f"Attribute accuracy of {bundle['name']} (seeds {seeds})", "attribute")
+    agreement = blank_table(f"Attribute accuracy of {bundle['name']} (seeds {seeds})", "attribute")
     for name in splits:
         for heading in (name, "asked", "judge"):
             agreement.add_column(heading, justify="right", no_wrap=True)
@@ -261,7 +165,7 @@ def tables(result: Json) -> Group:
         if name == ATTRIBUTE_NAMES[-1]:
             agreement.add_section()
 
-    distances = _table("Fidelity and variety", "measure", "split")
+    distances = blank_table("Fidelity and variety", "measure", "split")
     for heading in ("generated", "real", "ratio"):
         distances.add_column(heading, justify="right", no_wrap=True)
     for name, split in splits.items():
@@ -271,6 +175,10 @@ def tables(result: Json) -> Group:
             if isinstance(row, dict):
                 generated, data = _plain(row["generated"], 3), _plain(row["data"], 3)
                 distances.add_row(measure, name, generated, data, _fixed(row["ratio"], 2))
+        for score in map(Score.from_json, split["matching"]):
+            spread = f" ± {score.spread:.3f}" if score.spread else ""
+            beside = f"{short(score.floor)}, shuffled {short(score.shuffled)}"
+            distances.add_row(score.name, name, f"{score.value:.3f}{spread}", beside, "")
         distances.add_section()
 
     return Group(
@@ -284,15 +192,9 @@ def tables(result: Json) -> Group:
         f"Bundle {bundle['name']} {bundle['version']}, {bundle['checksum'][:16]}; birds, "
         f"drawings {result['data']['drawing_version']}, seed {result['data']['seed']}; judge "
         f"{result['classifier']['path']}, {result['classifier']['sha256'][:16]}.",
-        _made_in(made),
+        *_matcher_lines_of(result),
+        made_in(made),
     )
-
-
-def _table(title: str, *headings: str) -> Table:
-    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1), title_justify="left")
-    for heading in headings:
-        table.add_column(heading, no_wrap=True)
-    return table
 
 
 def _plain(row: Json, digits: int) -> str:
@@ -304,3 +206,10 @@ def _plain(row: Json, digits: int) -> str:
 
 def _fixed(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _matcher_lines_of(result: Json) -> list[str]:
+    if result["matcher"] is None:
+        return []
+    scores = [Score.from_json(s) for split in result["splits"].values() for s in split["matching"]]
+    return matcher_lines(result["matcher"], scores)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from training.metrics.errors import MetricsError
@@ -28,8 +28,10 @@ class Score:
         floor_count: real samples behind `floor`.
         network: name of the feature network or classifier; empty where none takes part.
         resize: side in pixels to which pictures are brought; 0 where no picture is.
-        spread: standard deviation over subsets or splits, 0 without any.
+        spread: standard deviation over seeds, or else over subsets or splits; 0 without any.
         better: which way is better; `neither` where the real figure is the aim.
+        shuffled: the same figure where each sample is given another's condition, which is what
+            comes of not heeding it; None where no condition takes part.
         detail: the other settings, by name.
         noted: what else was seen on the way, by name; does not decide what is comparable.
     """
@@ -44,6 +46,7 @@ class Score:
     resize: int = 0
     spread: float = 0.0
     better: Better = "lower"
+    shuffled: float | None = None
     detail: Mapping[str, float | int | str] = field(default_factory=dict)
     noted: Mapping[str, float] = field(default_factory=dict)
 
@@ -54,6 +57,8 @@ class Score:
         if self.floor is not None and self.floor_count:
             floor += f" from {self.floor_count}"
         parts = [floor, f"{self.count} samples"]
+        if self.shuffled is not None:
+            parts.insert(1, f"shuffled {self.shuffled:.4g}")
         if self.real:
             parts.append(f"{self.real} real")
         parts.append(self.network or "no network")
@@ -76,6 +81,7 @@ class Score:
             "network": self.network,
             "resize": self.resize,
             "better": self.better,
+            "shuffled": finite_or_none(self.shuffled),
             "detail": dict(self.detail),
             "noted": dict(self.noted),
         }
@@ -89,6 +95,8 @@ class Score:
         """
         try:
             value, floor = values["value"], values["floor"]
+            # Scores of earlier versions do not have it.
+            shuffled = values.get("shuffled")
             if values["better"] not in ("lower", "higher", "neither"):
                 raise ValueError(f"better is {values['better']!r}")
             return cls(
@@ -102,6 +110,7 @@ class Score:
                 resize=int(values["resize"]),
                 spread=float(values["spread"] or 0.0),
                 better=values["better"],
+                shuffled=None if shuffled is None else float(shuffled),
                 detail=dict(values["detail"]),
                 noted=dict(values["noted"]),
             )
@@ -109,6 +118,50 @@ class Score:
             raise MetricsError(
                 "score", dict(values), f"is no score ({error!r})", "give what Score.as_json wrote"
             ) from error
+
+
+def averaged(scores: Mapping[int, Score]) -> Score:
+    """Return one score of several seeds: means, with the spread over the seeds.
+
+    The count stays that of one seed, and each seed's own figure is noted. A single seed's score is
+    returned as it is, with its spread over subsets, if it has one.
+
+    Args:
+        scores: seed -> the same figure of that seed's samples.
+
+    Raises:
+        MetricsError: there is none, or they differ in more than their figures.
+    """
+    if not scores:
+        raise MetricsError("seeds", 0, "give no score", "measure one seed or more")
+    first = next(iter(scores.values()))
+    kinds = {
+        (each.name, each.network, each.resize, each.count, each.real, tuple(each.detail.items()))
+        for each in scores.values()
+    }
+    if len(kinds) > 1:
+        raise MetricsError("scores", first.name, "differ in how they were made", "measure alike")
+    if len(scores) == 1:
+        return first
+
+    def mean(values: Iterable[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return sum(known) / len(known) if known else None
+
+    values = [each.value for each in scores.values()]
+    middle = sum(values) / len(values)
+    noted = {name: mean(each.noted[name] for each in scores.values()) for name in first.noted}
+    return replace(
+        first,
+        value=middle,
+        spread=math.sqrt(sum((value - middle) ** 2 for value in values) / len(values)),
+        floor=mean(each.floor for each in scores.values()),
+        shuffled=mean(each.shuffled for each in scores.values()),
+        noted={
+            **{name: value for name, value in noted.items() if value is not None},
+            **{f"seed {seed}": each.value for seed, each in scores.items()},
+        },
+    )
 
 
 def finite_or_none(value: float | None) -> float | None:

@@ -13,6 +13,7 @@ from t2i.networks import StageDiscriminator, StageGenerator, StageOutput, StageS
 from training.ema import Ema
 from training.errors import TrainingError
 from training.matcher import Matcher
+from training.networks import fits
 from training.objectives import conditioning_kl, hinge, matching_loss, mode_seeking_loss
 from training.recipe import Adam, Batch, Losses, Networks, Phase, Recipe
 from training.registry import Spec, register
@@ -112,13 +113,14 @@ def t2i(
         width=width,
         max_channels=max_channels,
     )
-    discriminator = StageDiscriminator(
-        condition_dim=spec.condition_dim,
-        resolutions=stages,
-        width=discriminator_width,
-        max_channels=max_channels,
-        features=spec.matcher.pictures.map_shapes(stages[-1]) if spec.matcher else (),
-    )
+    with fits():
+        discriminator = StageDiscriminator(
+            condition_dim=spec.condition_dim,
+            resolutions=stages,
+            width=discriminator_width,
+            max_channels=max_channels,
+            features=spec.matcher.pictures.map_shapes(stages[-1]) if spec.matcher else (),
+        )
     frozen = {} if spec.matcher is None else {"matcher": spec.matcher}
 
     def look(players: Networks, pictures: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:

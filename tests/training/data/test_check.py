@@ -164,11 +164,11 @@ def test_names_that_are_not_utf8_are_reported(tmp_path: Path) -> None:
 
 def test_a_folder_whose_captions_belong_below_gets_a_hint(tmp_path: Path) -> None:
     for index in range(3):
-        save(tmp_path / "set" / "64" / f"{index}.png", index)
+        save(tmp_path / "set" / "small" / f"{index}.png", index)
     write_rows(
         tmp_path / "set" / "metadata.jsonl",
         [{"file_name": f"{index}.png", "text": "x"} for index in range(3)],
     )
     result = run(tmp_path / "set")
     assert result.exit_code == 1
-    assert "hint: the files are in 64" in result.output.replace("\n", " ")
+    assert "hint: the files are in small" in result.output.replace("\n", " ")

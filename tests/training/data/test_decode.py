@@ -11,19 +11,20 @@ from PIL import Image
 
 from tests.training.data.folders import draw, save
 from training.data.decode import Decoded, decode
+from training.data.listing import Box
 from training.data.pictures import Fault, FaultKind
 
 
 def read(path: Path, resolution: int = 16) -> Decoded:
     """Decode a file that must be fine."""
-    found = decode(path, path.name, resolution, resolution // 2)
+    found = decode(path.read_bytes, path.name, resolution, resolution // 2)
     assert isinstance(found, Decoded), found
     return found
 
 
 def fault(path: Path) -> Fault:
     """Decode a file that must not be fine."""
-    found = decode(path, path.name, 16, 8)
+    found = decode(path.read_bytes, path.name, 16, 8)
     assert isinstance(found, Fault)
     return found
 
@@ -142,7 +143,7 @@ def test_no_damage_gets_past_the_fault(tmp_path: Path) -> None:
             for position in rng.integers(0, len(content), size=8):
                 damaged[position] = rng.integers(256)
             (tmp_path / name).write_bytes(damaged[: rng.integers(1, len(content))])
-            found = decode(tmp_path / name, name, 16, 8)
+            found = decode((tmp_path / name).read_bytes, name, 16, 8)
             assert isinstance(found, Fault) or found.pixels.shape == (16, 16, 3)
 
 
@@ -155,3 +156,55 @@ def test_a_picture_of_less_than_half_the_resolution_is_too_small(tmp_path: Path)
 
 def test_a_missing_file_is_a_fault(tmp_path: Path) -> None:
     assert fault(tmp_path / "gone.png").kind == FaultKind.UNREADABLE
+
+
+def boxed(path: Path, box: Box, resolution: int = 16) -> Decoded:
+    found = decode(path.read_bytes, path.name, resolution, resolution // 2, box)
+    assert isinstance(found, Decoded), found
+    return found
+
+
+@pytest.mark.parametrize(
+    ("box", "square"),
+    [
+        # One and a half times as large as the longer side, around the middle of the box.
+        ((80, 60, 40, 20), (70, 40, 130, 100)),
+        ((95, 50, 10, 40), (70, 40, 130, 100)),
+        # Moved where it would leave the picture on the left, the right, the top, the bottom.
+        ((0, 60, 40, 20), (0, 40, 60, 100)),
+        ((170, 60, 40, 20), (140, 40, 200, 100)),
+        ((80, 0, 40, 20), (70, 0, 130, 60)),
+        ((80, 130, 40, 20), (70, 90, 130, 150)),
+        # Made smaller where the picture is.
+        ((20, 10, 160, 130), (25, 0, 175, 150)),
+        # Of tiny boxes, as much as the resolution needs.
+        ((99, 69, 2, 2), (96, 66, 104, 74)),
+    ],
+)
+def test_the_square_is_cut_out_around_the_box(
+    tmp_path: Path, box: Box, square: tuple[int, int, int, int]
+) -> None:
+    picture = draw(3, 200, 150)
+    picture.save(tmp_path / "whole.png")
+    picture.crop(square).save(tmp_path / "cut.png")
+    found = boxed(tmp_path / "whole.png", box)
+    assert np.array_equal(found.pixels, read(tmp_path / "cut.png").pixels)
+    assert (found.width, found.height, found.side) == (200, 150, square[2] - square[0])
+
+
+def test_the_box_is_found_in_a_picture_that_is_decoded_smaller(tmp_path: Path) -> None:
+    picture = draw(3, 2000, 1500)
+    picture.save(tmp_path / "a.jpg", quality=95)
+    picture.crop((700, 400, 1300, 1000)).save(tmp_path / "cut.png")
+    found = boxed(tmp_path / "a.jpg", (800, 600, 400, 200))
+    assert levels(found.pixels, read(tmp_path / "cut.png").pixels) < 2
+
+
+def test_a_box_is_of_the_picture_as_it_is_shown(tmp_path: Path) -> None:
+    upright = draw(0, 48, 40)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright.rotate(90, expand=True).save(tmp_path / "a.png", exif=exif)
+    upright.save(tmp_path / "b.png")
+    turned, plain = (boxed(tmp_path / name, (30, 2, 10, 8)) for name in ("a.png", "b.png"))
+    assert np.array_equal(turned.pixels, plain.pixels)

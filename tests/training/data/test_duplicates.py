@@ -18,7 +18,7 @@ def looks(pictures: list[Image.Image], folder: Path, quality: int = 95) -> list[
     for index, picture in enumerate(pictures):
         path = folder / f"{index}.jpg"
         picture.save(path, quality=quality)
-        decoded = decode(path, path.name, 32, 8)
+        decoded = decode(path.read_bytes, path.name, 32, 8)
         assert isinstance(decoded, Decoded)
         found.append(decoded)
     return found

@@ -191,15 +191,16 @@ def test_too_few_pictures_are_refused(tmp_path: Path, cache: Path) -> None:
 
 def test_captions_of_another_folder_are_hinted_at(tmp_path: Path, cache: Path) -> None:
     for index in range(20):
-        save(tmp_path / "set" / "64" / f"{index}.png", index)
+        save(tmp_path / "set" / "small" / f"{index}.png", index)
     write_rows(
         tmp_path / "set" / "metadata.jsonl",
         [{"file_name": f"{index}.png", "text": str(index)} for index in range(20)],
     )
-    with pytest.raises(DataError, match=f"the files are in 64: give {tmp_path / 'set' / '64'}"):
+    below = tmp_path / "set" / "small"
+    with pytest.raises(DataError, match=f"the files are in small: give {below}"):
         load(tmp_path / "set", cache)
-    data = load(tmp_path / "set" / "64", cache, split="all")
-    assert data.name == "set/64 (all)" and len(data) == 20
+    data = load(below, cache, split="all")
+    assert data.name == "set/small (all)" and len(data) == 20
 
 
 def test_splits_named_by_the_folder_are_kept(tmp_path: Path, cache: Path) -> None:

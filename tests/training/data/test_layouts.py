@@ -8,7 +8,8 @@ import pytest
 
 from tests.training.data.folders import captioned, save, write_rows
 from training.data.errors import DataError
-from training.data.layouts import Listing, list_folder
+from training.data.layouts import list_folder
+from training.data.listing import Listing
 from training.data.pictures import FaultKind
 
 
@@ -117,8 +118,39 @@ def test_one_caption_file_serves_the_same_pictures_at_several_sizes(tmp_path: Pa
     listing = list_folder(tmp_path / "64")
     assert said(listing) == {"a.png": ("one",)}
     assert listing.layout == "../metadata.jsonl"
-    above = list_folder(tmp_path)
-    assert above.hint is not None and str(tmp_path / "32") in above.hint
+
+
+@pytest.mark.parametrize(
+    ("resolution", "size"), [(16, 32), (32, 32), (40, 64), (64, 64), (128, 64), (None, 64)]
+)
+def test_of_several_sizes_the_smallest_that_is_large_enough_is_read(
+    tmp_path: Path, resolution: int | None, size: int
+) -> None:
+    rows = []
+    for name in ("a", "b", "c"):
+        for side in (32, 64):
+            save(tmp_path / str(side) / f"{name}.png", 0, side, side)
+        rows.append({"file_name": f"{name}.png", "text": name})
+    # Too few to be one of the sizes.
+    save(tmp_path / "48" / "a.png", 0)
+    write_rows(tmp_path / "metadata.jsonl", rows)
+    listing = list_folder(tmp_path, resolution)
+    assert list(said(listing)) == [f"{size}/{name}.png" for name in ("a", "b", "c")]
+    assert not listing.faults
+    assert listing.layout == f"metadata.jsonl, pictures in {size}"
+    assert listing.name == f"{tmp_path.name}/{size}"
+
+
+def test_folders_that_are_called_by_numbers_but_hold_few_pictures_are_no_sizes(
+    tmp_path: Path,
+) -> None:
+    rows = []
+    for number in range(10, 14):
+        save(tmp_path / str(number) / f"{number}.png", number)
+        rows.append({"file_name": f"{number}.png", "text": "x"})
+    write_rows(tmp_path / "metadata.jsonl", rows)
+    listing = list_folder(tmp_path, 16)
+    assert not listing.entries and len(listing.faults) == 8
 
 
 def test_a_caption_file_silences_texts_and_says_so(tmp_path: Path) -> None:

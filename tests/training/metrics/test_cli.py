@@ -80,6 +80,8 @@ def test_the_same_command_prints_the_same_figures(untrained: Path, bird_cache: P
         (["--resize", "100"], 1, "resize"),
         (["--grid", "grid.txt"], 1, "grid"),
         (["--classifier", "nowhere"], 1, "t2i-train classifier birds"),
+        (["--matcher", "nowhere"], 1, "t2i-train matcher"),
+        (["--neighbours", "near.png"], 2, "--neighbours"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_at_once_in_one_line(
@@ -91,6 +93,28 @@ def test_what_cannot_be_measured_is_refused_at_once_in_one_line(
     assert "Traceback" not in run.stderr
     assert run.stdout == ""
     assert not list(tmp_path.iterdir())
+
+
+def test_birds_are_also_judged_by_a_matcher(
+    untrained: Path, bird_cache: Path, tmp_path: Path
+) -> None:
+    made = _run(
+        "matcher", "--data", "birds:24", "--out", tmp_path / "judge", "--test-count", "8",
+        "--kimg", "0.2", "--cache", bird_cache,
+    )  # fmt: skip
+    assert made.exit_code == 0, made.output
+    out = tmp_path / "scores.json"
+    run = _run(
+        "eval", untrained, *QUICK, "--split", "unseen", "--matcher", tmp_path / "judge",
+        "--cache", bird_cache, "--out", out,
+    )  # fmt: skip
+    assert run.exit_code == 0, run.output
+    result = json.loads(out.read_text())
+    precision, matching = result["splits"]["unseen"]["matching"]
+    assert (precision["name"], matching["name"]) == ("R-precision", "matching score")
+    assert precision["count"] == 12 and {"seed 0", "seed 1"} <= set(precision["noted"])
+    assert result["matcher"]["learned"]["data_seed"] == 2
+    assert "R-precision" in run.stdout and "shuffled" in run.stdout
 
 
 def test_a_bundle_that_does_not_exist_is_refused(tmp_path: Path) -> None:

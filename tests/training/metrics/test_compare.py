@@ -1,14 +1,19 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from tests.t2i.small_bundle import save_small
+from tests.training.data.folders import captioned
 from training.cli import main
-from training.metrics.compare import as_json, columns, read_run, read_runs, record_scores
+from training.metrics.compare import as_json, columns
 from training.metrics.errors import MetricsError
+from training.metrics.runs import read_run, read_runs, record_scores
 from training.metrics.score import Score
+from training.metrics.sources import load_sources
 
 
 def _score(value: float, *, name: str = "FID", count: int = 100, floor: float = 1.0) -> Score:
@@ -134,3 +139,51 @@ def test_a_folder_that_is_no_run_and_a_damaged_line_are_refused(tmp_path: Path) 
     with pytest.raises(MetricsError, match="line 1"):
         read_run(damaged)
     assert _compare(tmp_path / "nowhere").exit_code == 2
+
+
+def test_a_sheet_asks_every_run_the_same_beside_a_real_picture(tmp_path: Path) -> None:
+    photos = captioned(tmp_path / "photos", 40)
+    runs = [_run(tmp_path / name, data=str(photos)) for name in ("small", "other")]
+    for run in runs:
+        save_small(run / "bundle")
+    sheet = tmp_path / "sheet.png"
+    options = ("--sheet-captions", "3", "--sheet-seeds", "2", "--cache", tmp_path / "cache")
+    shown = _compare(*runs, "--no-plot", "--sheet", sheet, *options)
+    assert shown.exit_code == 0, shown.output
+    assert "sheet:" in shown.stderr
+    with Image.open(sheet) as image:
+        pixels = np.asarray(image)
+    # Captions, the real picture, two groups of two seeds; headings of models and of seeds.
+    assert pixels.shape == (40 + 3 * 100, 232 + 100 + 2 * 200 + 12, 3)
+    first, second = pixels[40:, 332:528], pixels[40:, 332 + 212 : 528 + 212]
+    assert np.array_equal(first, second)
+    assert not np.array_equal(first[:96, :96], first[:96, 100:196])
+    data = load_sources(
+        str(photos), resolution=32, count=3, cache_dir=tmp_path / "cache", progress=False
+    )
+    real = Image.fromarray(data.held.pictures[data.real[0]])
+    cell = np.asarray(real.resize((96, 96), Image.Resampling.BICUBIC))
+    assert np.array_equal(pixels[40:136, 232:328], cell)
+
+
+def test_a_sheet_of_runs_of_different_data_must_be_told_what_to_ask(tmp_path: Path) -> None:
+    runs = [_run(tmp_path / name, data=name) for name in ("photos", "birds")]
+    shown = _compare(*runs, "--no-plot", "--sheet", tmp_path / "sheet.png")
+    assert shown.exit_code == 1
+    assert "photos, birds" in shown.stderr and "--data" in shown.stderr
+
+
+def test_agreement_in_a_report_of_birds_gets_columns_a_split(tmp_path: Path) -> None:
+    folder = _run(tmp_path / "a")
+    matched = Score("R-precision", 0.4, 0.6, 50, network="matcher of birds", shuffled=0.01)
+    kid = {
+        "name": "Lite0-KID", "value": 0.2, "spread": 0.01, "floor": 0.001, "generated": 40,
+        "real": 40, "floor_real": 40, "subsets": 10, "subset_size": 20, "resize": 64,
+    }  # fmt: skip
+    split = {
+        "pictures": 80, "mean": {"value": 0.9, "spread": 0.0}, "classifier_mean": 0.99,
+        "classifier_pictures": 80, "kid": kid, "matching": [matched.as_json()],
+    }  # fmt: skip
+    (folder / "scores.json").write_text(json.dumps({"splits": {"seen": split}}))
+    score = read_run(folder).measured[-1].score
+    assert (score.name, score.value, score.shuffled) == ("R-precision, seen", 0.4, 0.01)

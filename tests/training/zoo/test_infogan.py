@@ -12,7 +12,7 @@ from tests.training.conftest import squares
 from tests.training.zoo.moves import batch_of, losses_of
 from tests.training.zoo.samples import build_recipe, ring, spec_of
 from tests.training.zoo.told import Told
-from training.codes import LatentCode
+from training.codes import LatentCode, ReadCode, ShowCode
 from training.errors import TrainingError
 from training.export_samples import export_pictures
 from training.recipe import Recipe
@@ -138,3 +138,10 @@ def test_a_bundle_is_asked_with_the_code_and_sweeps_each_part(tmp_path: Path) ->
 def test_a_code_that_says_nothing_is_refused(categories: tuple[int, ...], continuous: int) -> None:
     with pytest.raises(TrainingError, match="give"):
         LatentCode(categories, continuous)
+
+
+@pytest.mark.parametrize("term", [ReadCode, ShowCode])
+def test_terms_of_a_code_are_by_default_those_of_mnist(term: type[ReadCode]) -> None:
+    made = term(1.0)
+    assert (made.code, made.continuous_weight) == (LatentCode((10,), 2), 0.1)
+    assert made.reads_classes

@@ -4,6 +4,7 @@ from torch.nn import functional as F
 
 from tests.training.conftest import embeddings_of, squares
 from tests.training.zoo.moves import losses_of
+from training.errors import TrainingError
 from training.matcher import Matcher
 from training.recipe import Batch, Recipe
 from training.registry import Spec
@@ -102,3 +103,12 @@ def losses_of_generator(matcher: Matcher | None) -> dict[str, torch.Tensor]:
     recipe = small(matcher)
     phase = next(phase for phase in recipe.phases if phase.name == "generator")
     return dict(phase.loss(recipe.networks, batch()).parts)
+
+
+def test_pictures_too_small_to_be_judged_by_what_the_matcher_sees_are_refused() -> None:
+    with pytest.raises(TrainingError, match=r"feature maps of 2 pixels .* higher resolution"):
+        t2i(
+            Spec(resolution=16, condition_dim=CAPTION, matcher=matcher_of()),
+            stages=(8, 16),
+            stage_start=(0.0, 0.0),
+        )
