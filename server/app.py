@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import json
 import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
+from wsgiref.simple_server import WSGIServer
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from server.backends import Backend
+from server.backends.process import ProcessBackend
 from server.backends.thread import ThreadBackend
+from server.calibration import examples
 from server.engine import Engine
 from server.guard import Guard
+from server.lag import LagProbe
 from server.models import Models
 from server.refusals import not_ready
-from server.security import load_credentials
+from server.replays import Replays
+from server.security import Certificates
 from server.service import ImageService, ModelService
-from server.settings import Settings
+from server.settings import BackendName, Settings
+from server.telemetry import Metrics
+from server.tokens import Tokens
 from t2i.errors import InvalidInput
 from t2i.files import write_atomically
 from t2i.protocol.v1 import (
@@ -43,10 +54,16 @@ _MODELS: str = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].ful
 _HEALTH_NAMES = ("", _IMAGES, _MODELS)
 _PACKERS = 2
 _START_SECONDS = 2.0
+_SWITCH_SECONDS = 0.0005
 # Ends health watchers, which never end by themselves, once our own calls are done.
 _LAST_BYTES_SECONDS = 1.0
 # A message over our own limit is refused with a reason; over this, gRPC refuses it without one.
 _GRPC_LIMIT_FACTOR = 16
+_METADATA_BYTES = 16 * 1024
+_HANDSHAKE_MS = 10_000
+_IDLE_MS = 15 * 60 * 1000
+_KEEPALIVE_MS, _KEEPALIVE_ANSWER_MS = 60_000, 20_000
+_PING_MS = 10_000
 
 
 class Server:
@@ -54,31 +71,45 @@ class Server:
 
     Args:
         settings: how to serve.
-        backend: where pictures are drawn; by default in threads of this process.
+        backend: where pictures are drawn; by default what the settings name.
     """
 
     def __init__(self, settings: Settings, backend: Backend | None = None) -> None:
         self._settings = settings
-        self._backend = backend or ThreadBackend(workers=settings.workers, device=settings.device)
+        self._backend = backend or _backend(settings)
         self._engine = Engine(
-            self._backend, max_batch=settings.max_batch, queue_limit=settings.queue_limit
+            self._backend,
+            max_batch=settings.max_batch,
+            queue_limit=settings.queue_limit,
+            queue_bytes=settings.queue_bytes,
         )
+        replays = Replays(most_bytes=settings.replay_bytes, seconds=settings.replay_seconds)
         self._packers = ThreadPoolExecutor(_PACKERS, thread_name_prefix="pack")
+        self._lag = LagProbe()
+        self._replays = replays
         self._health = health.aio.HealthServicer()
-        self._guard = Guard(max_request_bytes=settings.max_request_bytes, token=settings.token)
+        tokens = _tokens(settings)
+        self._serving = False
+        self._metrics = Metrics(self._engine, replays, self._lag, lambda: self._serving)
+        self._guard = Guard(
+            max_request_bytes=settings.max_request_bytes, tokens=tokens, done=self._metrics.done
+        )
         self._models: Models | None = None
+        self._metrics_server: WSGIServer | None = None
+        self.metrics_port: int | None = None
+        self._tellings: set[asyncio.Task[None]] = set()
         self._server = grpc.aio.server(
             interceptors=[self._guard],
-            options=[
-                # Two servers on one port would share its calls at random.
-                ("grpc.so_reuseport", 0),
-                (
-                    "grpc.max_receive_message_length",
-                    settings.max_request_bytes * _GRPC_LIMIT_FACTOR,
-                ),
-            ],
+            options=_options(settings),
         )
-        images = ImageService(self._engine, self._loaded, self._packers)
+        images = ImageService(
+            self._engine,
+            self._loaded,
+            self._packers,
+            replays,
+            tokens=tokens,
+            answered=self._metrics.answered,
+        )
         image_service_pb2_grpc.add_ImageServiceServicer_to_server(images, self._server)
         models = ModelService(self._loaded)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, self._server)
@@ -98,6 +129,19 @@ class Server:
         """Pictures that wait for a worker."""
         return self._engine.waiting
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes that requests and their pictures hold until they are sent."""
+        return self._engine.held_bytes
+
+    def report(self) -> dict[str, object]:
+        """Return what the server did since it was ready, as JSON can hold it."""
+        return {
+            "engine": asdict(self._engine.counts),
+            "replayed": self._replays.replayed,
+            "event_loop": asdict(self._lag.lags()),
+        }
+
     def _loaded(self) -> Models:
         if self._models is None:
             raise not_ready(_START_SECONDS)
@@ -110,11 +154,12 @@ class Server:
             InvalidInput: the address cannot be bound, or the TLS files cannot be used.
         """
         settings = self._settings
-        for name in _HEALTH_NAMES:
-            await self._health.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self._tell_health(serving=False)
         try:
             if settings.tls_cert is not None and settings.tls_key is not None:
-                credentials = load_credentials(settings.tls_cert, settings.tls_key)
+                credentials = Certificates(
+                    settings.tls_cert, settings.tls_key, settings.tls_client_ca
+                ).credentials()
                 self.port = self._server.add_secure_port(settings.address, credentials)
             else:
                 self.port = self._server.add_insecure_port(settings.address)
@@ -125,6 +170,9 @@ class Server:
                 f"{settings.address} cannot be bound",
                 "choose a free port (0 finds one) and an address of this machine",
             ) from error
+        if settings.metrics is not None:
+            host, port = settings.metrics
+            self._metrics_server, self.metrics_port = self._metrics.serve(host, port)
         await self._server.start()
         if settings.port_file is not None:
             write_atomically(settings.port_file, f"{self.port}\n".encode())
@@ -135,10 +183,31 @@ class Server:
         Raises:
             T2IError: a model cannot be loaded.
         """
-        self._models = Models(await self._backend.load(self._settings.models))
+        models = Models(await self._backend.load(self._settings.models))
         self._engine.start()
+        for info in models.list():
+            for item in examples(info):
+                await self._engine.calibrate(info.name, item)
+        self._models = models
+        # Models, their libraries and the warm-up stay as long as the process: the collector need
+        # not go through a million objects again and again, and hold up every request meanwhile.
+        gc.collect()
+        gc.freeze()
+        self._lag.start()
+        await self._tell_health(serving=True)
+        self._backend.watch(self._can_draw)
+
+    def _can_draw(self, able: bool) -> None:
+        """Let health say whether there is a worker left."""
+        telling = asyncio.get_running_loop().create_task(self._tell_health(serving=able))
+        self._tellings.add(telling)
+        telling.add_done_callback(self._tellings.discard)
+
+    async def _tell_health(self, *, serving: bool) -> None:
+        self._serving = serving
+        status = health_pb2.HealthCheckResponse
         for name in _HEALTH_NAMES:
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+            await self._health.set(name, status.SERVING if serving else status.NOT_SERVING)
 
     async def stop(self, drain_seconds: float | None = None) -> None:
         """Tell health NOT_SERVING, let running calls finish, and end.
@@ -158,13 +227,60 @@ class Server:
         if drain_seconds > _LAST_BYTES_SECONDS and not stopping.done():
             await self._server.stop(_LAST_BYTES_SECONDS)
         await stopping
+        self._lag.stop()
         await self._engine.close()
         await self._backend.close()
         self._packers.shutdown()
+        if self._metrics_server is not None:
+            await asyncio.to_thread(self._metrics_server.shutdown)
+            self._metrics_server.server_close()
 
 
-async def serve(settings: Settings) -> bool:
+def _tokens(settings: Settings) -> Tokens | None:
+    if settings.tokens_file is not None:
+        return Tokens.from_file(settings.tokens_file)
+    return None if settings.token is None else Tokens.of_one(settings.token)
+
+
+def _options(settings: Settings) -> list[tuple[str, int]]:
+    """Return gRPC's own limits: what a connection may cost before a call is looked at."""
+    options = [
+        # Two servers on one port would share its calls at random.
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", settings.max_request_bytes * _GRPC_LIMIT_FACTOR),
+        ("grpc.max_metadata_size", _METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", 2 * _METADATA_BYTES),
+        ("grpc.max_concurrent_streams", settings.max_streams),
+        # Whoever connects and says nothing is let go.
+        ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
+        ("grpc.max_connection_idle_ms", _IDLE_MS),
+        # A caller that vanished without a word is noticed, and one that pings too much let go.
+        ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+        ("grpc.keepalive_timeout_ms", _KEEPALIVE_ANSWER_MS),
+        ("grpc.http2.min_ping_interval_without_data_ms", _PING_MS),
+    ]
+    if settings.connection_seconds:
+        options += [
+            ("grpc.max_connection_age_ms", int(settings.connection_seconds * 1e3)),
+            ("grpc.max_connection_age_grace_ms", int(settings.drain_seconds * 1e3)),
+        ]
+    return options
+
+
+def _backend(settings: Settings) -> Backend:
+    kinds: dict[BackendName, type[ThreadBackend] | type[ProcessBackend]] = {
+        "thread": ThreadBackend,
+        "process": ProcessBackend,
+    }
+    return kinds[settings.backend](workers=settings.workers, device=settings.device)
+
+
+async def serve(settings: Settings, backend: Backend | None = None) -> bool:
     """Serve until SIGTERM or SIGINT; a second signal ends without waiting for running calls.
+
+    Args:
+        settings: how to serve.
+        backend: where pictures are drawn; by default in threads of this process.
 
     Returns:
         Whether nothing is left behind. False when a model was still being loaded: nothing can
@@ -173,8 +289,11 @@ async def serve(settings: Settings) -> bool:
     Raises:
         T2IError: the address cannot be bound or a model cannot be loaded.
     """
+    # A thread that computes in Python keeps the interpreter for 5 ms unless told otherwise, and the
+    # event loop would wait that long for its turn.
+    sys.setswitchinterval(_SWITCH_SECONDS)
     signals = _Signals((signal.SIGTERM, signal.SIGINT))
-    server = Server(settings)
+    server = Server(settings, backend)
     await server.start()
     _log.info("listening on %s, loading %s", server.address, ", ".join(settings.models))
     loading = asyncio.create_task(server.load())
@@ -198,6 +317,8 @@ async def serve(settings: Settings) -> bool:
         await server.stop(0)
     await draining
     again.cancel()
+    if settings.report_file is not None:
+        write_atomically(settings.report_file, json.dumps(server.report(), indent=2).encode())
     _log.info("stopped")
     return was_loaded
 

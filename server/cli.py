@@ -11,13 +11,14 @@ import click
 
 import t2i
 from server.security import TOKEN_VARIABLE, read_token
-from server.settings import Settings
+from server.settings import BACKENDS, BackendName, Settings
 from t2i.errors import InvalidInput, T2IError
 from t2i.extras import needs_extra
 
 __all__ = ["main"]
 
 _DEFAULTS = Settings()
+_MB = 1024 * 1024
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -39,9 +40,17 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option("--device", help="Torch device, such as cpu or cuda:0.  [default: the best there is]")
 @click.option(
+    "--backend",
+    type=click.Choice(BACKENDS),
+    default=_DEFAULTS.backend,
+    help="Where pictures are drawn. thread: in this process. process: in workers of their own, "
+    "which are started again when they die; each takes the memory of all models.",
+)
+@click.option(
     "--workers",
-    default=_DEFAULTS.workers,
-    help="Batches that are drawn at the same time. One is best on a CPU: a batch uses all cores.",
+    type=int,
+    help="Batches that are drawn at the same time.  [default: one thread, whose batch uses all "
+    "cores, or one process a core]",
 )
 @click.option(
     "--max-batch",
@@ -56,6 +65,21 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     help="Pictures that may wait. Beyond it, requests are told when to come back.",
 )
 @click.option(
+    "--queue-mb",
+    default=_DEFAULTS.queue_bytes // _MB,
+    help="MiB of memory that requests and their pictures may hold until they are sent.",
+)
+@click.option(
+    "--replay-mb",
+    default=_DEFAULTS.replay_bytes // _MB,
+    help="MiB of answers to keep for requests with an id that are asked again; 0 keeps none.",
+)
+@click.option(
+    "--replay-seconds",
+    default=_DEFAULTS.replay_seconds,
+    help="How long such answers, and what each id asked for, are remembered.",
+)
+@click.option(
     "--drain-seconds",
     default=_DEFAULTS.drain_seconds,
     help="After SIGTERM or Ctrl-C, how long running requests may take to finish.",
@@ -63,12 +87,56 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--tls-cert", type=_FILE, help="PEM file with the certificate chain.")
 @click.option("--tls-key", type=_FILE, help="PEM file with the certificate's private key.")
 @click.option(
+    "--tls-client-ca",
+    type=_FILE,
+    help="PEM file with authorities: callers must show a certificate of theirs.",
+)
+@click.option(
     "--token-file",
     type=_FILE,
     help="File with the token that callers must send as 'authorization: Bearer TOKEN'.  [default: "
     f"the environment variable {TOKEN_VARIABLE}, or no token]",
 )
+@click.option(
+    "--tokens",
+    "tokens_file",
+    type=_FILE,
+    help="TOML file with several tokens: a table a caller with token, and if wanted "
+    "pictures_per_second and pictures_per_day. Read again when it changes.",
+)
+@click.option(
+    "--max-streams",
+    default=_DEFAULTS.max_streams,
+    help="Calls at the same time on one connection.",
+)
+@click.option(
+    "--connection-seconds",
+    default=_DEFAULTS.connection_seconds,
+    help="Age at which a connection is to be made anew; 0 for any.",
+)
 @click.option("--port-file", type=_FILE, help="File to write the port to once it is bound.")
+@click.option(
+    "--report-file",
+    type=_FILE,
+    help="File to write what was drawn, refused and given up to when the server ends, as JSON.",
+)
+@click.option(
+    "--metrics",
+    metavar="HOST:PORT",
+    help="Where Prometheus may fetch /metrics, such as 127.0.0.1:9090. Without it, nowhere.",
+)
+@click.option(
+    "--traces",
+    is_flag=True,
+    help="Send OpenTelemetry's spans of calls to a collector, by OTLP; OTEL_EXPORTER_OTLP_ENDPOINT "
+    "and OpenTelemetry's other variables say where. Needs the extra telemetry.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    help="Log lines for people, or a JSON object each.",
+)
 @click.option(
     "--log-level",
     default="info",
@@ -80,14 +148,26 @@ def main(
     address: str,
     models: tuple[str, ...],
     device: str | None,
-    workers: int,
+    backend: BackendName,
+    workers: int | None,
     max_batch: int | None,
     queue_limit: int,
+    queue_mb: int,
+    replay_mb: int,
+    replay_seconds: float,
     drain_seconds: float,
     tls_cert: Path | None,
     tls_key: Path | None,
+    tls_client_ca: Path | None,
     token_file: Path | None,
+    tokens_file: Path | None,
+    max_streams: int,
+    connection_seconds: float,
     port_file: Path | None,
+    report_file: Path | None,
+    metrics: str | None,
+    traces: bool,
+    log_format: str,
     log_level: str,
 ) -> None:
     """Draw pictures for programs that ask over gRPC.
@@ -110,21 +190,43 @@ def main(
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     logging.getLogger("t2i").setLevel(log_level.upper())
+    if log_format == "json":
+        # Imported late, like the server itself.
+        with needs_extra("server"):
+            from server.telemetry import JsonLines
+
+        logging.getLogger().handlers[0].setFormatter(JsonLines())
     try:
+        if traces:
+            with needs_extra("telemetry"):
+                from server.traces import send_traces
+
+            send_traces()
         host, port = _split(address)
         settings = Settings(
             models=models,
             host=host,
             port=port,
             port_file=port_file,
+            report_file=report_file,
             device=device,
+            backend=backend,
             workers=workers,
             max_batch=max_batch,
             queue_limit=queue_limit,
+            queue_bytes=queue_mb * _MB,
+            replay_bytes=replay_mb * _MB,
+            replay_seconds=replay_seconds,
             drain_seconds=drain_seconds,
             tls_cert=tls_cert,
             tls_key=tls_key,
-            token=read_token(token_file),
+            tls_client_ca=tls_client_ca,
+            # The variable is for callers as well; a file of tokens goes before it.
+            token=None if tokens_file and not token_file else read_token(token_file),
+            tokens_file=tokens_file,
+            max_streams=max_streams,
+            connection_seconds=connection_seconds,
+            metrics=None if metrics is None else _split(metrics),
         )
         # Imported late, so that --help and a wrong option answer at once.
         with needs_extra("server"):

@@ -8,13 +8,11 @@ inside, and the log holds the rest under the request's id.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import inspect
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from typing import Any, TypeAlias
 
@@ -22,12 +20,18 @@ import grpc
 from google.rpc import code_pb2
 from grpc_status import rpc_status
 
+from server.callers import Caller, caller_of
 from server.refusals import Refusal, internal, malformed, unauthenticated
 from server.requests import is_request_id
+from server.telemetry import Done
+from server.tokens import Grant, Tokens
+from t2i.tracing import Incoming
 
-__all__ = ["REQUEST_ID", "Guard"]
+__all__ = ["CALLER", "REQUEST_ID", "SPAN", "Guard"]
 
 REQUEST_ID: ContextVar[str] = ContextVar("request_id")
+CALLER: ContextVar[Caller] = ContextVar("caller")
+SPAN: ContextVar[Incoming | None] = ContextVar("span", default=None)
 
 # Probes of orchestrators carry no secret, and the answer holds none.
 _OPEN_TO_ALL = "/grpc.health.v1.Health/"
@@ -52,13 +56,21 @@ class Guard(grpc.aio.ServerInterceptor):
 
     Args:
         max_request_bytes: size of a request message.
-        token: what calls must carry as `authorization: Bearer TOKEN`; None for no check.
+        tokens: what calls must carry as `authorization: Bearer TOKEN`; None for no check.
+        done: told of every call of the project's own services that ended.
     """
 
-    def __init__(self, *, max_request_bytes: int, token: str | None) -> None:
+    def __init__(
+        self,
+        *,
+        max_request_bytes: int,
+        tokens: Tokens | None,
+        done: Callable[[Done], None] | None = None,
+    ) -> None:
         self._max_request_bytes = max_request_bytes
-        self._token_digest = None if token is None else _digest(f"Bearer {token}")
-        self._wrapped: dict[tuple[str, bool], _Handler] = {}
+        self._tokens = tokens
+        self._done = done
+        self._wrapped: dict[str, _Handler] = {}
         self._running = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -74,23 +86,28 @@ class Guard(grpc.aio.ServerInterceptor):
     ) -> _Handler | None:
         """Return the handler of a call, wrapped; None for a method that nobody serves."""
         method = handler_call_details.method
-        admitted = self._admits(method, handler_call_details.invocation_metadata)
-        key = (method, admitted)
-        if key not in self._wrapped:
+        if method not in self._wrapped:
             handler = await continuation(handler_call_details)
             if handler is None:
                 return None
-            self._wrapped[key] = self._wrap(method, handler, admitted)
-        return self._wrapped[key]
+            self._wrapped[method] = self._wrap(method, handler)
+        return self._wrapped[method]
 
-    def _admits(self, method: str, metadata: Any) -> bool:
-        if self._token_digest is None or method.startswith(_OPEN_TO_ALL):
-            return True
+    def grant(self, method: str, metadata: Iterable[tuple[str, str | bytes]]) -> Grant | None:
+        """Return what a call's token allows; None where none is asked for.
+
+        Raises:
+            Refusal: UNAUTHENTICATED, where it is missing or wrong.
+        """
+        if self._tokens is None or method.startswith(_OPEN_TO_ALL):
+            return None
         given = [value for key, value in metadata if key == "authorization"]
-        # Digests have one length, so that the comparison tells nothing of the token's.
-        return len(given) == 1 and hmac.compare_digest(_digest(given[0]), self._token_digest)
+        found = self._tokens.find(given[0] if len(given) == 1 else None)
+        if found is None:
+            raise unauthenticated()
+        return found
 
-    def _wrap(self, method: str, handler: _Handler, admitted: bool) -> _Handler:
+    def _wrap(self, method: str, handler: _Handler) -> _Handler:
         behavior: Any = (
             handler.unary_unary
             or handler.unary_stream
@@ -102,7 +119,7 @@ class Guard(grpc.aio.ServerInterceptor):
         async def answer(request: Any, context: _Context) -> Any:
             with _Call(self, method, request) as call:
                 try:
-                    call.check(admitted)
+                    call.check(context)
                     return await behavior(_checked(request), context)
                 except Exception as error:
                     await call.refuse(error, context)
@@ -110,7 +127,7 @@ class Guard(grpc.aio.ServerInterceptor):
         async def stream(request: Any, context: _Context) -> AsyncIterator[Any]:
             with _Call(self, method, request) as call:
                 try:
-                    call.check(admitted)
+                    call.check(context)
                     async for message in behavior(_checked(request), context):
                         yield message
                 except Exception as error:
@@ -148,6 +165,11 @@ class Guard(grpc.aio.ServerInterceptor):
             self._running += 1
             self._idle.clear()
 
+    def tell(self, call: Done) -> None:
+        """Pass on that a call ended."""
+        if self._done is not None and call.method.startswith(_OURS):
+            self._done(call)
+
     def leave(self, method: str) -> None:
         """Count a call that ended."""
         if method.startswith(_OURS):
@@ -162,7 +184,8 @@ class _Call:
     def __init__(self, guard: Guard, method: str, request: Any) -> None:
         self._guard, self._method, self._request = guard, method, request
         self._began = time.perf_counter()
-        self._outcome = "OK"
+        self._code, self._reason = "OK", ""
+        self._span: Incoming | None = None
         given = getattr(request, "request_id", "")
         self._id = given if is_request_id(given) else str(uuid.uuid4())
 
@@ -174,32 +197,55 @@ class _Call:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._guard.leave(self._method)
         if kind is not None and not issubclass(kind, Exception):
-            self._outcome = "CANCELLED"
+            self._code = "CANCELLED"
+        seconds = time.perf_counter() - self._began
+        self._guard.tell(Done(self._method, self._code, self._reason, seconds, self._id))
+        if self._span is not None:
+            self._span.end(self._code, self._reason, self._id)
         level = logging.INFO if self._method.startswith(_OURS) else logging.DEBUG
         if _log.isEnabledFor(level):
-            spent = (time.perf_counter() - self._began) * 1e3
+            outcome = f"{self._code} ({self._reason})" if self._reason else self._code
             _log.log(
-                level, "%s %s %.1f ms request_id=%s", self._method, self._outcome, spent, self._id
+                level,
+                "%s %s %.1f ms request_id=%s",
+                self._method,
+                outcome,
+                seconds * 1e3,
+                self._id,
+                extra={
+                    "method": self._method,
+                    "code": self._code,
+                    "reason": self._reason,
+                    "milliseconds": round(seconds * 1e3, 3),
+                    "request_id": self._id,
+                },
             )
 
-    def check(self, admitted: bool) -> None:
+    def check(self, context: _Context) -> None:
         """Refuse a call without the token, and a message that could not be read."""
-        if not admitted:
-            raise unauthenticated()
+        metadata = context.invocation_metadata() or ()
+        if self._method.startswith(_OURS):
+            self._span = Incoming(self._method, metadata)
+            SPAN.set(self._span)
+        grant = self._guard.grant(self._method, metadata)
+        CALLER.set(caller_of(context.peer(), metadata, grant))
         if isinstance(self._request, _Malformed):
             raise malformed(self._request.description)
 
     async def refuse(self, error: Exception, context: _Context) -> None:
         """End the call with the status of what went wrong."""
         if isinstance(error, grpc.aio.AbortError):
-            self._outcome = "ABORTED"
+            self._code = "ABORTED"
             raise error
         if isinstance(error, Refusal):
             refusal = error
         else:
             refusal = internal()
-            _log.error("%s failed request_id=%s", self._method, self._id, exc_info=error)
-        self._outcome = f"{code_pb2.Code.Name(refusal.code)} ({refusal.reason})"
+            known = {"method": self._method, "request_id": self._id}
+            _log.error(
+                "%s failed request_id=%s", self._method, self._id, exc_info=error, extra=known
+            )
+        self._code, self._reason = code_pb2.Code.Name(refusal.code), refusal.reason
         await context.abort_with_status(rpc_status.to_status(refusal.status(self._id)))
 
 
@@ -213,7 +259,3 @@ async def _refusing(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         if isinstance(request, _Malformed):
             raise malformed(request.description)
         yield request
-
-
-def _digest(text: str | bytes) -> bytes:
-    return hashlib.sha256(text if isinstance(text, bytes) else text.encode()).digest()

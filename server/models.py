@@ -100,6 +100,9 @@ def describe(info: PipelineInfo, *, is_default: bool) -> model_service_pb2.Model
             )
             for attribute in info.attributes
         ],
+        takes_fine=info.takes_fine,
+        has_scorer=info.has_scorer,
+        attention_words=info.attention_words,
     )
 
 

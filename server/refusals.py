@@ -6,6 +6,7 @@ the request's id; the rest of the details depends on the kind.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -16,17 +17,24 @@ __all__ = [
     "DOMAIN",
     "Refusal",
     "Violation",
+    "deadline_out_of_reach",
     "deadline_passed",
+    "deadline_too_short",
     "internal",
     "invalid",
     "malformed",
     "model_not_found",
     "not_ready",
+    "over_quota",
     "queue_full",
+    "request_id_reused",
     "unauthenticated",
+    "worker_lost",
 ]
 
 DOMAIN = "t2i"
+# When another worker has probably taken over, or the lost one is on its way back.
+_WORKER_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +136,64 @@ def not_ready(retry_seconds: float) -> Refusal:
     return Refusal(_Answer(code_pb2.UNAVAILABLE, "STARTING", text, (_retry(retry_seconds),)))
 
 
+def over_quota(limit: str, retry_seconds: float | None) -> Refusal:
+    """Refuse more pictures than the caller's token allows.
+
+    Args:
+        limit: which limit of the token it is.
+        retry_seconds: when there is room; None when the request alone is over the limit.
+    """
+    text = f"the token allows fewer {limit.replace('_', ' ')}"
+    text += "; ask for fewer" if retry_seconds is None else f"; come back in {retry_seconds:.1f} s"
+    failure = error_details_pb2.QuotaFailure(
+        violations=[error_details_pb2.QuotaFailure.Violation(subject=limit, description=text)]
+    )
+    details = (failure,) if retry_seconds is None else (failure, _retry(retry_seconds))
+    return Refusal(_Answer(code_pb2.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED", text, details))
+
+
+def worker_lost() -> Refusal:
+    """Refuse a request whose worker died; another one can take it."""
+    text = "the worker that drew it ended; ask again"
+    return Refusal(_Answer(code_pb2.UNAVAILABLE, "WORKER_LOST", text, (_retry(_WORKER_SECONDS),)))
+
+
+def deadline_out_of_reach(retry_seconds: float) -> Refusal:
+    """Refuse a request that could not be done in time after what waits already."""
+    text = (
+        "with what waits already, the pictures could not be there in time; give more time, or come "
+        f"back in {retry_seconds:.1f} s"
+    )
+    return Refusal(
+        _Answer(
+            code_pb2.RESOURCE_EXHAUSTED, "DEADLINE_OUT_OF_REACH", text, (_retry(retry_seconds),)
+        )
+    )
+
+
+def deadline_too_short(needed_seconds: float) -> Refusal:
+    """Refuse a request that could not be done in time even if nothing else waited."""
+    milliseconds = math.ceil(needed_seconds * 1e3)
+    text = f"the pictures take about {milliseconds} ms, more than the deadline allows"
+    return Refusal(
+        _Answer(
+            code_pb2.DEADLINE_EXCEEDED,
+            "DEADLINE_TOO_SHORT",
+            text,
+            metadata={"needed_ms": str(milliseconds)},
+        )
+    )
+
+
+def request_id_reused() -> Refusal:
+    """Refuse a request whose id was another request's."""
+    text = "request_id: it was another request's; give each request an id of its own"
+    return Refusal(_Answer(code_pb2.ALREADY_EXISTS, "REQUEST_ID_REUSED", text))
+
+
 def deadline_passed() -> Refusal:
-    """Refuse a request whose deadline passed while it waited."""
-    text = "the deadline passed while the request waited for a worker"
+    """Refuse a request that waited and could no longer be done in time."""
+    text = "the request waited for a worker until it could no longer be done in time"
     return Refusal(_Answer(code_pb2.DEADLINE_EXCEEDED, "DEADLINE_PASSED_IN_QUEUE", text))
 
 

@@ -6,9 +6,9 @@ import hashlib
 import math
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from server.backends import Item
+from server.backends import Fine, Item, Towards
 from server.conditions import read_condition
 from server.models import Models
 from server.refusals import Violation, invalid
@@ -17,7 +17,8 @@ from t2i.conditions import MAX_NAME_CHARACTERS, Condition
 from t2i.errors import InvalidInput
 from t2i.protocol.v1 import conditions_pb2 as pb
 from t2i.protocol.v1 import image_service_pb2
-from t2i.takes import refusal
+from t2i.seeds import candidate_seeds
+from t2i.takes import check_attention, check_best_of, fine_stage, refusal
 
 if TYPE_CHECKING:
     from t2i.pictures import ImageFormat
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Ask", "is_request_id", "read_request", "violation"]
 
 MAX_SEED = 2**63 - 1
+MAX_CANDIDATES = 64
 FORMATS: dict[pb.ImageFormat.ValueType, ImageFormat] = {
     pb.IMAGE_FORMAT_PNG: "png",
     pb.IMAGE_FORMAT_JPEG: "jpeg",
@@ -34,6 +36,7 @@ FORMATS: dict[pb.ImageFormat.ValueType, ImageFormat] = {
 }
 # A picture in a lossless format can be a little larger than its pixels, and carries its fields.
 _BYTES_BESIDE_PIXELS = 1024
+_Request: TypeAlias = image_service_pb2.GenerateRequest | image_service_pb2.GenerateImagesRequest
 _UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.I)
 
 
@@ -47,6 +50,7 @@ class Ask:
         format: PNG, JPEG, WEBP or RAW.
         quality: 1 to 100, or None for the format's own.
         previews: whether pictures of earlier stages are wanted.
+        best_of: how many items in a row are candidates for one picture.
     """
 
     model: PipelineInfo
@@ -54,6 +58,12 @@ class Ask:
     format: pb.ImageFormat.ValueType
     quality: int | None
     previews: bool
+    best_of: int = 1
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seed of each picture: that of its first candidate."""
+        return tuple(item.seed for item in self.items[:: self.best_of])
 
 
 def is_request_id(text: str) -> bool:
@@ -61,15 +71,15 @@ def is_request_id(text: str) -> bool:
     return _UUID4.fullmatch(text) is not None
 
 
-def violation(error: InvalidInput) -> Violation:
+def violation(error: InvalidInput, place: str = "condition") -> Violation:
     """Return the fault of a condition as the wrong field of the request that carried it."""
     # Library errors name fields from the condition on: "text", "label.id", "" for the whole.
-    field = f"condition.{error.field}" if error.field else "condition"
+    field = f"{place}.{error.field}" if error.field else place
     return Violation(field, f"{error.problem}; {error.remedy}")
 
 
 def read_request(
-    request: image_service_pb2.GenerateRequest | image_service_pb2.GenerateImagesRequest,
+    request: _Request,
     request_id: str,
     models: Models,
 ) -> Ask:
@@ -89,21 +99,39 @@ def read_request(
         faults.add("request_id", "is not a UUID of version 4; leave it empty or give one")
     if len(request.model) > MAX_NAME_CHARACTERS:
         faults.add("model", f"has {len(request.model)} characters; give {MAX_NAME_CHARACTERS}")
-    condition = _read_condition(request, models, faults)
+    condition = _read_condition("condition", request.condition, request, models, faults)
     seeds = _read_seeds(request, request_id, faults)
+    ways = _read_interpolation(request, condition, seeds, models, faults)
+    fine = _read_fine(request, models, faults)
+    best_of = _read_best_of(request, len(seeds), models, faults)
+    _check_attention(request, condition, models, faults)
     truncation, conditioning_truncation = _read_truncations(request.options, faults)
     image_format, quality = _read_format(request.options, faults)
     faults.refuse_if_any()
     model = models.find(request.model)
     if isinstance(request, image_service_pb2.GenerateImagesRequest):
         previews = False
-        _check_response_size(len(seeds), model, faults)
+        _check_response_size(len(seeds), model, faults, attention=request.attention)
     else:
         previews = request.previews if request.HasField("previews") else True
     faults.refuse_if_any()
-    first = Item(condition, seeds[0], truncation, conditioning_truncation)
-    items = tuple(replace(first, seed=seed) for seed in seeds)
-    return Ask(model, items, image_format, quality, previews)
+    first = Item(
+        condition,
+        seeds[0],
+        truncation,
+        conditioning_truncation,
+        fine=fine,
+        attention=request.attention,
+    )
+    if ways:
+        items = tuple(replace(first, towards=way) for way in ways)
+    else:
+        items = tuple(
+            replace(first, seed=candidate, scored=best_of > 1)
+            for seed in seeds
+            for candidate in candidate_seeds(seed, best_of)
+        )
+    return Ask(model, items, image_format, quality, previews, best_of)
 
 
 class _Faults:
@@ -124,30 +152,109 @@ class _Faults:
 
 
 def _read_condition(
-    request: image_service_pb2.GenerateRequest | image_service_pb2.GenerateImagesRequest,
-    models: Models,
-    faults: _Faults,
+    place: str, message: pb.Condition, request: _Request, models: Models, faults: _Faults
 ) -> Condition | None:
+    """Return the condition of a message; `place` is the message's in the request."""
     try:
-        condition = read_condition(request.condition)
+        condition = read_condition(message)
     except InvalidInput as error:
-        faults.refuse(violation(error))
+        faults.refuse(violation(error, place))
         return None
     # Whether it fits a model that is not there is no question; the model is refused later.
     if request.model in models:
         refused = refusal(models.find(request.model), condition)
         if refused is not None:
-            field = "condition" if condition is None else f"condition.{condition.kind}"
+            field = place if condition is None else f"{place}.{condition.kind}"
             faults.add(field, "; ".join(refused))
     return condition
 
 
-def _read_seeds(
-    request: image_service_pb2.GenerateRequest | image_service_pb2.GenerateImagesRequest,
-    request_id: str,
+def _read_interpolation(
+    request: _Request,
+    condition: Condition | None,
+    seeds: tuple[int, ...],
+    models: Models,
     faults: _Faults,
-) -> tuple[int, ...]:
+) -> tuple[Towards, ...]:
+    """Return what each picture is on the way to, or nothing where no way is asked for."""
+    if not request.HasField("interpolation"):
+        return ()
+    if request.HasField("fine"):
+        faults.add("fine", "does not go with interpolation; leave out one of the two")
+    way = request.interpolation
+    if not way.places or (request.HasField("count") and request.count != len(way.places)):
+        wanted = request.count if request.HasField("count") else f"1 to {MAX_IMAGES}"
+        faults.add("interpolation.places", f"has {len(way.places)} places; give {wanted}")
+    for index, place in enumerate(way.places):
+        if not (math.isfinite(place) and 0 <= place <= 1):
+            faults.add(f"interpolation.places[{index}]", f"{place} is out of range; give 0 to 1")
+    end = condition
+    if way.HasField("condition"):
+        name = "interpolation.condition"
+        end = _read_condition(name, way.condition, request, models, faults)
+    seed = way.seed if way.HasField("seed") else (seeds[0] if seeds else 0)
+    if seed > MAX_SEED:
+        faults.add("interpolation.seed", f"{seed} is out of range; give 0 to {MAX_SEED}")
+    return tuple(Towards(end, seed, place) for place in way.places)
+
+
+def _read_fine(request: _Request, models: Models, faults: _Faults) -> Fine | None:
+    if not request.HasField("fine"):
+        return None
+    name = "fine.condition"
+    condition = _read_condition(name, request.fine.condition, request, models, faults)
+    if request.model not in models:
+        return None
+    if condition is None:
+        # Said already where the model takes a condition.
+        if not models.find(request.model).conditions:
+            faults.add("fine", "the model takes no condition; leave it out")
+        return None
+    try:
+        stage = fine_stage(models.find(request.model), condition, request.fine.resolution or None)
+    except InvalidInput as error:
+        field = "fine.resolution" if error.field == "fine_from" else "fine"
+        faults.add(field, f"{error.problem}; {error.remedy}")
+        return None
+    return Fine(condition, stage)
+
+
+def _read_best_of(request: _Request, count: int, models: Models, faults: _Faults) -> int:
+    if not request.HasField("best_of"):
+        return 1
+    if request.model not in models:
+        return 1
+    alone = not request.HasField("fine") and not request.HasField("interpolation")
+    try:
+        check_best_of(models.find(request.model), request.best_of, alone=alone)
+    except InvalidInput as error:
+        faults.add("best_of", f"{error.problem}; {error.remedy}")
+        return 1
+    if count * request.best_of > MAX_CANDIDATES:
+        faults.add(
+            "best_of",
+            f"{request.best_of} for each of {count} pictures are more than {MAX_CANDIDATES}; ask "
+            "for fewer pictures at once",
+        )
+    return request.best_of
+
+
+def _check_attention(
+    request: _Request, condition: Condition | None, models: Models, faults: _Faults
+) -> None:
+    if request.model not in models:
+        return
+    alone = not request.HasField("fine") and not request.HasField("interpolation")
+    try:
+        check_attention(models.find(request.model), request.attention, condition, alone=alone)
+    except InvalidInput as error:
+        faults.add("attention", f"{error.problem}; {error.remedy}")
+
+
+def _read_seeds(request: _Request, request_id: str, faults: _Faults) -> tuple[int, ...]:
     seeds = tuple(request.seeds)
+    if request.HasField("interpolation"):
+        return _read_way_seeds(request, request_id, faults)
     count = request.count if request.HasField("count") else len(seeds) or 1
     if not 1 <= count <= MAX_IMAGES:
         field = "count" if request.HasField("count") else "seeds"
@@ -159,6 +266,20 @@ def _read_seeds(
         if seed > MAX_SEED:
             faults.add(f"seeds[{index}]", f"{seed} is out of range; give 0 to {MAX_SEED}")
     return seeds or tuple(_seed(request_id, index) for index in range(count))
+
+
+def _read_way_seeds(request: _Request, request_id: str, faults: _Faults) -> tuple[int, ...]:
+    """Return the seed of a way's beginning once for each picture."""
+    count = len(request.interpolation.places)
+    if count > MAX_IMAGES:
+        faults.add("interpolation.places", f"has {count} places; give 1 to {MAX_IMAGES}")
+        return ()
+    if len(request.seeds) > 1:
+        faults.add("seeds", f"has {len(request.seeds)} seeds for one way; give one or none")
+    seed = request.seeds[0] if request.seeds else _seed(request_id, 0)
+    if seed > MAX_SEED:
+        faults.add("seeds[0]", f"{seed} is out of range; give 0 to {MAX_SEED}")
+    return (seed,) * max(1, count)
 
 
 def _seed(request_id: str, index: int) -> int:
@@ -192,9 +313,13 @@ def _read_format(
     return image_format, options.quality
 
 
-def _check_response_size(count: int, model: PipelineInfo, faults: _Faults) -> None:
+def _check_response_size(
+    count: int, model: PipelineInfo, faults: _Faults, *, attention: bool
+) -> None:
     side = model.resolutions[-1]
-    most = max(1, MAX_RESPONSE_BYTES // (side * side * 3 + _BYTES_BESIDE_PIXELS))
+    # Each word has a map of the side of the stage before the last, and its own letters.
+    maps = model.attention_words * (model.resolutions[-2:][0] ** 2 + 64) if attention else 0
+    most = max(1, MAX_RESPONSE_BYTES // (side * side * 3 + _BYTES_BESIDE_PIXELS + maps))
     if count > most:
         faults.add(
             "count",

@@ -2,36 +2,87 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import ssl
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
 
 from t2i.errors import InvalidInput
 
-__all__ = ["TOKEN_VARIABLE", "load_credentials", "read_token"]
+__all__ = ["TOKEN_VARIABLE", "Certificates", "read_token"]
 
 TOKEN_VARIABLE = "T2I_TOKEN"
 
+_log = logging.getLogger("t2i.server")
 
-def load_credentials(cert: Path, key: Path) -> grpc.ServerCredentials:
-    """Return the credentials of a TLS server from two PEM files.
 
-    Raises:
-        InvalidInput: a file is not PEM, or the key is not the certificate's.
+@dataclass
+class Certificates:
+    """The PEM files of a TLS server. Written anew, they hold from the next handshake on.
+
+    Connections that stand keep what they were made with. Files that do not fit each other, as
+    between the writing of one and of the other, change nothing.
+
+    Args:
+        cert: the certificate chain.
+        key: its private key.
+        client_ca: the authorities whose certificates callers must show; None asks for none.
     """
-    try:
-        # gRPC would accept anything here and fail at every handshake.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")
-    except (ssl.SSLError, OSError) as error:
-        raise InvalidInput(
-            "tls",
-            str(cert),
-            f"{cert} and {key} cannot be used ({getattr(error, 'reason', None) or error})",
-            "give a PEM certificate and its private key without a passphrase",
-        ) from error
-    return grpc.ssl_server_credentials([(key.read_bytes(), cert.read_bytes())])
+
+    cert: Path
+    key: Path
+    client_ca: Path | None = None
+    _seen: tuple[object, ...] = field(default=(), init=False)
+    _now: grpc.ServerCertificateConfiguration = field(init=False)
+
+    def credentials(self) -> grpc.ServerCredentials:
+        """Return the credentials of a server that asks for the files at each handshake.
+
+        Raises:
+            InvalidInput: a file is not PEM, or the key is not the certificate's.
+        """
+        self._seen, self._now = self._state(), self._read()
+        return grpc.dynamic_ssl_server_credentials(
+            self._now, self._fetch, require_client_authentication=self.client_ca is not None
+        )
+
+    def _read(self) -> grpc.ServerCertificateConfiguration:
+        try:
+            # gRPC would accept anything here and fail at every handshake.
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(self.cert, self.key, password="")
+            if self.client_ca is not None:
+                context.load_verify_locations(self.client_ca)
+            roots = None if self.client_ca is None else self.client_ca.read_bytes()
+            pair = (self.key.read_bytes(), self.cert.read_bytes())
+        except (ssl.SSLError, OSError) as error:
+            files = " and ".join(str(f) for f in (self.cert, self.key, self.client_ca) if f)
+            raise InvalidInput(
+                "tls",
+                str(self.cert),
+                f"{files} cannot be used ({getattr(error, 'reason', None) or error})",
+                "give a PEM certificate and its private key without a passphrase",
+            ) from error
+        return grpc.ssl_server_certificate_configuration([pair], root_certificates=roots)
+
+    def _fetch(self) -> grpc.ServerCertificateConfiguration:
+        """Return what holds; called at each handshake, by gRPC's threads."""
+        try:
+            state = self._state()
+            if state != self._seen:
+                self._now = self._read()
+                self._seen = state
+                _log.info("certificate read anew")
+        except (OSError, InvalidInput) as error:
+            _log.error("the certificate stays as it was: %s", error)
+        return self._now
+
+    def _state(self) -> tuple[object, ...]:
+        files = [file for file in (self.cert, self.key, self.client_ca) if file is not None]
+        return tuple((s.st_mtime_ns, s.st_size, s.st_ino) for s in map(Path.stat, files))
 
 
 def read_token(file: Path | None) -> str | None:

@@ -6,16 +6,37 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import grpc
 
-from server.backends import Drawn
-from server.engine import BackendFailed, DeadlinePassed, Engine, Part, QueueFull, Ticket
-from server.guard import REQUEST_ID
+from server.backends import Drawn, WorkerLost
+from server.callers import priority_of
+from server.engine import (
+    BackendFailed,
+    DeadlineOutOfReach,
+    DeadlinePassed,
+    DeadlineTooShort,
+    Engine,
+    Part,
+    QueueFull,
+    Ticket,
+)
+from server.guard import CALLER, REQUEST_ID, SPAN
 from server.models import Models, describe, version
-from server.refusals import deadline_passed, invalid, queue_full
+from server.refusals import (
+    Refusal,
+    deadline_out_of_reach,
+    deadline_passed,
+    deadline_too_short,
+    invalid,
+    over_quota,
+    queue_full,
+    worker_lost,
+)
+from server.replays import Replays
 from server.requests import FORMATS, Ask, read_request, violation
+from server.tokens import OverQuota, Tokens
 from t2i.errors import InvalidInput
 from t2i.pictures import encode_picture
 from t2i.protocol.v1 import (
@@ -27,6 +48,7 @@ from t2i.protocol.v1 import (
 )
 
 if TYPE_CHECKING:
+    from t2i.attention import WordMap
     from t2i.pipeline import GenerationWarning
 
 __all__ = ["ImageService", "ModelService"]
@@ -41,82 +63,142 @@ class ImageService(image_service_pb2_grpc.ImageServiceServicer):
         engine: runs the requests.
         models: returns the loaded models, or refuses while there are none.
         packers: threads that turn pictures into files.
+        replays: the answers to requests that may be asked again.
+        tokens: what callers may have; None where nobody needs a token.
+        answered: told of every answered request: model, pictures, where the time went.
     """
 
     def __init__(
-        self, engine: Engine, models: Callable[[], Models], packers: ThreadPoolExecutor
+        self,
+        engine: Engine,
+        models: Callable[[], Models],
+        packers: ThreadPoolExecutor,
+        replays: Replays,
+        *,
+        tokens: Tokens | None = None,
+        answered: Callable[[str, int, conditions_pb2.Timings], None] | None = None,
     ) -> None:
         self._engine = engine
         self._models = models
         self._packers = packers
+        self._replays = replays
+        self._tokens = tokens
+        self._answered = answered
 
     async def Generate(
         self, request: image_service_pb2.GenerateRequest, context: _Context
     ) -> AsyncIterator[image_service_pb2.GenerateEvent]:
         """Draw pictures and send each as soon as it is there."""
-        tally, request_id = _Tally(), REQUEST_ID.get()
-        ask = read_request(request, request_id, self._models())
-        ticket = self._submit(ask, context)
-        accepted = image_service_pb2.GenerateAccepted(
-            request_id=request_id,
-            model=version(ask.model),
-            seeds=[item.seed for item in ask.items],
-            resolutions=ask.model.resolutions,
-        )
-        yield image_service_pb2.GenerateEvent(accepted=accepted)
-        stages = range(len(ask.model.resolutions))
-        async for part in _parts(ticket):
-            tally.add(part)
-            for offset, drawn in enumerate(part.drawn):
-                wanted = stages if ask.previews else stages[-1:]
-                images = await self._pack(tally, ask, part.start + offset, [drawn], wanted)
-                for image in images:
-                    yield _event(image, is_final=image.stage == stages[-1])
-        finished = image_service_pb2.GenerateFinished(
-            request_id=request_id,
-            count=len(ask.items),
-            warnings=tally.warnings(),
-            timings=tally.timings(),
-        )
-        yield image_service_pb2.GenerateEvent(finished=finished)
+        owner = CALLER.get().owner
+        async for event in self._replays.events(
+            request, owner, lambda: self._events(request, context)
+        ):
+            yield event
 
     async def GenerateImages(
         self, request: image_service_pb2.GenerateImagesRequest, context: _Context
     ) -> image_service_pb2.GenerateImagesResponse:
         """Draw pictures and send all of them in one answer."""
+        owner = CALLER.get().owner
+        return await self._replays.answer(request, owner, lambda: self._answer(request, context))
+
+    async def _events(
+        self, request: image_service_pb2.GenerateRequest, context: _Context
+    ) -> AsyncIterator[image_service_pb2.GenerateEvent]:
         tally, request_id = _Tally(), REQUEST_ID.get()
         ask = read_request(request, request_id, self._models())
-        ticket = self._submit(ask, context)
-        final = [len(ask.model.resolutions) - 1]
-        images: list[conditions_pb2.GeneratedImage] = []
+        ticket = self._submit(ask, request.ByteSize(), context)
+        accepted = image_service_pb2.GenerateAccepted(
+            request_id=request_id,
+            model=version(ask.model),
+            seeds=ask.seeds,
+            resolutions=ask.model.resolutions,
+        )
+        yield image_service_pb2.GenerateEvent(accepted=accepted)
+        stages = range(len(ask.model.resolutions))
+        choice = _Choice(ask.best_of)
         async for part in _parts(ticket):
             tally.add(part)
-            images += await self._pack(tally, ask, part.start, part.drawn, final)
+            for chosen in choice.add(part):
+                wanted = stages if ask.previews else stages[-1:]
+                images = await self._pack(tally, ask, [chosen], wanted)
+                for image in images:
+                    yield _event(image, is_final=image.stage == stages[-1])
+        finished = image_service_pb2.GenerateFinished(
+            request_id=request_id,
+            count=len(ask.seeds),
+            warnings=tally.warnings(),
+            timings=self._end(ask, tally),
+        )
+        yield image_service_pb2.GenerateEvent(finished=finished)
+
+    async def _answer(
+        self, request: image_service_pb2.GenerateImagesRequest, context: _Context
+    ) -> image_service_pb2.GenerateImagesResponse:
+        tally, request_id = _Tally(), REQUEST_ID.get()
+        ask = read_request(request, request_id, self._models())
+        ticket = self._submit(ask, request.ByteSize(), context)
+        final = [len(ask.model.resolutions) - 1]
+        images: list[conditions_pb2.GeneratedImage] = []
+        choice = _Choice(ask.best_of)
+        async for part in _parts(ticket):
+            tally.add(part)
+            images += await self._pack(tally, ask, choice.add(part), final)
         return image_service_pb2.GenerateImagesResponse(
             request_id=request_id,
             model=version(ask.model),
             images=sorted(images, key=lambda image: image.index),
             warnings=tally.warnings(),
-            timings=tally.timings(),
+            timings=self._end(ask, tally),
         )
 
-    def _submit(self, ask: Ask, context: _Context) -> Ticket:
+    def _end(self, ask: Ask, tally: _Tally) -> conditions_pb2.Timings:
+        """Count an answered request; return where its time went."""
+        timings = tally.timings()
+        span = SPAN.get()
+        if span is not None:
+            stages = ("queue_ms", "encode_ms", "generate_ms", "pack_ms")
+            span.tell({stage: getattr(timings, stage) for stage in stages})
+            span.tell({"model": ask.model.name, "pictures": len(ask.items)})
+        if self._answered is not None:
+            self._answered(ask.model.name, len(ask.items), timings)
+        return timings
+
+    def _submit(self, ask: Ask, request_bytes: int, context: _Context) -> Ticket:
         remaining: float | None = context.time_remaining()
         deadline = None if remaining is None else asyncio.get_running_loop().time() + remaining
+        grant = CALLER.get().grant
+        if self._tokens is not None and grant is not None:
+            try:
+                self._tokens.spend(grant, len(ask.items))
+            except OverQuota as over:
+                raise over_quota(over.limit, over.retry_seconds) from None
+        pixels = sum(side * side for side in ask.model.resolutions)
         try:
-            ticket = self._engine.submit(ask.model.name, ask.items, deadline=deadline)
-        except QueueFull as full:
-            raise queue_full(full.retry_seconds) from None
+            ticket = self._engine.submit(
+                ask.model.name,
+                ask.items,
+                deadline=deadline,
+                caller=CALLER.get().name,
+                priority=priority_of(context.invocation_metadata() or ()),
+                held=request_bytes + 3 * pixels * len(ask.items),
+            )
+        except tuple(_REFUSALS) as error:
+            raise _refusal(error) from None
         context.add_done_callback(lambda _: ticket.cancel())  # type: ignore[arg-type]
         return ticket
 
     async def _pack(
-        self, tally: _Tally, ask: Ask, start: int, drawn: Sequence[Drawn], stages: Sequence[int]
+        self, tally: _Tally, ask: Ask, chosen: Sequence[_Chosen], stages: Sequence[int]
     ) -> list[conditions_pb2.GeneratedImage]:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        images = await loop.run_in_executor(self._packers, _images, ask, start, drawn, stages)
+        if ask.format == conditions_pb2.IMAGE_FORMAT_RAW:
+            # Copying pixels takes less time than asking a thread to.
+            return _images(ask, chosen, stages)
+        images = await loop.run_in_executor(self._packers, _images, ask, chosen, stages)
         tally.pack_seconds += loop.time() - began
+        self._engine.packed(loop.time() - began)
         return images
 
 
@@ -149,6 +231,37 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         return model_service_pb2.GetModelResponse(model=model)
 
 
+class _Chosen(NamedTuple):
+    """A picture to send: the number of its item in the request, and what was drawn."""
+
+    item: int
+    drawn: Drawn
+
+
+class _Choice:
+    """Keeps the best of each picture's candidates, as soon as the last of them is there.
+
+    Args:
+        best_of: how many items in a row are candidates for one picture.
+    """
+
+    def __init__(self, best_of: int) -> None:
+        self._best_of = best_of
+        self._waiting: dict[int, list[_Chosen]] = {}
+
+    def add(self, part: Part) -> list[_Chosen]:
+        """Return the pictures that are decided by some more items."""
+        decided = []
+        for item, drawn in enumerate(part.drawn, part.start):
+            candidates = self._waiting.setdefault(item // self._best_of, [])
+            candidates.append(_Chosen(item, drawn))
+            if len(candidates) == self._best_of:
+                # Parts may overtake each other; of equal scores the first candidate wins.
+                decided.append(max(candidates, key=lambda one: (one.drawn.score or 0.0, -one.item)))
+                del self._waiting[item // self._best_of]
+        return decided
+
+
 @dataclass(slots=True)
 class _Tally:
     """Adds up where the time of one request goes, and its warnings."""
@@ -170,7 +283,12 @@ class _Tally:
 
     def warnings(self) -> list[conditions_pb2.Warning]:
         return [
-            conditions_pb2.Warning(reason=warning.reason, message=warning.message)
+            conditions_pb2.Warning(
+                reason=warning.reason,
+                message=warning.message,
+                distance=warning.distance,
+                threshold=warning.threshold,
+            )
             for warning in self.found
         ]
 
@@ -191,24 +309,43 @@ async def _parts(ticket: Ticket) -> AsyncIterator[Part]:
             yield part
     except InvalidInput as error:
         raise invalid([violation(error)]) from None
-    except DeadlinePassed:
-        raise deadline_passed() from None
+    except tuple(_REFUSALS) as error:
+        raise _refusal(error) from None
     except BackendFailed as failure:
+        if isinstance(failure.__cause__, WorkerLost):
+            raise worker_lost() from None
         raise failure.__cause__ or failure from None
 
 
+_REFUSALS: dict[type[Exception], Callable[[Any], Refusal]] = {
+    QueueFull: lambda full: queue_full(full.retry_seconds),
+    DeadlineOutOfReach: lambda late: deadline_out_of_reach(late.retry_seconds),
+    DeadlineTooShort: lambda short: deadline_too_short(short.needed_seconds),
+    DeadlinePassed: lambda _: deadline_passed(),
+}
+
+
+def _refusal(error: Exception) -> Refusal:
+    """Return the answer to a request that the engine would not do."""
+    return _REFUSALS[type(error)](error)
+
+
 def _images(
-    ask: Ask, start: int, drawn: Sequence[Drawn], stages: Sequence[int]
+    ask: Ask, chosen: Sequence[_Chosen], stages: Sequence[int]
 ) -> list[conditions_pb2.GeneratedImage]:
-    """Pack the wanted stages of consecutive pictures; runs in a thread."""
+    """Pack the wanted stages of pictures; runs in a thread."""
     images = []
-    for index, one in enumerate(drawn, start):
+    last = len(ask.model.resolutions) - 1
+    for one in chosen:
+        maps = [_map(each) for each in one.drawn.attention]
         for stage in stages:
-            picture = one.pictures[stage]
+            picture = one.drawn.pictures[stage]
             images.append(
                 conditions_pb2.GeneratedImage(
-                    index=index,
-                    seed=ask.items[index].seed,
+                    index=one.item // ask.best_of,
+                    seed=ask.items[one.item].seed,
+                    score=one.drawn.score,
+                    attention=maps if stage == last else (),
                     stage=stage,
                     width=picture.shape[1],
                     height=picture.shape[0],
@@ -217,6 +354,14 @@ def _images(
                 )
             )
     return images
+
+
+def _map(map: WordMap) -> conditions_pb2.WordMap:
+    largest = float(map.weights.max())
+    weights = (map.weights * (255.0 / (largest or 1.0))).round().astype("uint8")
+    return conditions_pb2.WordMap(
+        word=map.word, side=len(weights), weights=weights.tobytes(), largest=largest
+    )
 
 
 def _event(

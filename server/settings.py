@@ -5,15 +5,19 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args
 
+from server.tokens import check_token
 from t2i.errors import InvalidInput
 
-__all__ = ["MAX_IMAGES", "MAX_RESPONSE_BYTES", "Settings"]
+__all__ = ["BACKENDS", "MAX_IMAGES", "MAX_RESPONSE_BYTES", "BackendName", "Settings"]
 
 MAX_IMAGES = 16
 # gRPC clients refuse larger messages unless they are told otherwise.
 MAX_RESPONSE_BYTES = 4 * 1024 * 1024
-_TOKEN_CHARACTERS = 16
+BackendName = Literal["thread", "process"]
+BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
+_MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +29,28 @@ class Settings:
         host: address to listen on. Other than loopback it needs `tls_cert`, `tls_key` and `token`.
         port: TCP port, 0 to 65535; 0 takes a free one.
         port_file: file to write the chosen port to, for scripts that asked for port 0.
+        report_file: file to write what the server did to when it ends, as JSON.
         device: torch device, such as "cpu" or "cuda:0"; None lets the pipeline choose.
-        workers: batches that are drawn at the same time.
+        backend: where pictures are drawn: "thread", in this process, or "process", in workers of
+            their own.
+        workers: batches that are drawn at the same time; None lets the backend choose.
         max_batch: pictures in one batch, 1 or more; None lets the backend choose.
         queue_limit: pictures that may wait before requests are refused, `MAX_IMAGES` or more.
+        queue_bytes: what requests and their pictures may hold of memory until they are sent.
+        replay_bytes: what answers kept for requests that come again may hold; 0 keeps none.
+        replay_seconds: how long they and their request ids are kept.
         max_request_bytes: size of a request message.
         drain_seconds: how long a stopping server lets running requests finish.
         tls_cert: PEM file with the certificate chain.
         tls_key: PEM file with its private key.
+        tls_client_ca: PEM file with the authorities whose certificates callers must show.
         token: secret that every call must carry as `authorization: Bearer TOKEN`.
+        tokens_file: TOML file with several such secrets, by name; see `server.tokens.Tokens`.
+        metrics: host and port of `GET /metrics` for Prometheus, in the clear and without a token;
+            None serves none. Only numbers are there, but keep it inside.
+        max_streams: calls at the same time on one connection.
+        connection_seconds: age at which a connection is to be made anew, so that load spreads and
+            new certificates take hold; 0 for any.
 
     Raises:
         InvalidInput: a value is out of range, or a public address lacks TLS or token.
@@ -43,51 +60,78 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 50051
     port_file: Path | None = None
+    report_file: Path | None = None
     device: str | None = None
-    workers: int = 1
+    backend: BackendName = "thread"
+    workers: int | None = None
     max_batch: int | None = None
     queue_limit: int = 256
+    queue_bytes: int = 256 * _MIB
+    replay_bytes: int = 64 * _MIB
+    replay_seconds: float = 600.0
     max_request_bytes: int = 64 * 1024
     drain_seconds: float = 30.0
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    tls_client_ca: Path | None = None
     token: str | None = field(default=None, repr=False)
+    tokens_file: Path | None = None
+    metrics: tuple[str, int] | None = None
+    max_streams: int = 256
+    connection_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.models:
             raise InvalidInput("models", self.models, "is empty", "name at least one bundle")
         _check_range("port", self.port, 0, 65535)
-        _check_range("workers", self.workers, 1, 64)
+        if self.backend not in BACKENDS:
+            raise InvalidInput(
+                "backend", self.backend, "is unknown", f"give one of {', '.join(BACKENDS)}"
+            )
+        if self.workers is not None:
+            _check_range("workers", self.workers, 1, 64)
         if self.max_batch is not None:
             _check_range("max_batch", self.max_batch, 1, 1024)
         _check_range("queue_limit", self.queue_limit, MAX_IMAGES, 1_000_000)
+        _check_range("queue_bytes", self.queue_bytes, 16 * _MIB, 2**40)
+        _check_range("replay_bytes", self.replay_bytes, 0, 2**40)
+        _check_range("replay_seconds", self.replay_seconds, 0, 86400)
         _check_range("max_request_bytes", self.max_request_bytes, 1024, MAX_RESPONSE_BYTES)
         _check_range("drain_seconds", self.drain_seconds, 0, 3600)
+        if self.metrics is not None:
+            _check_range("metrics port", self.metrics[1], 0, 65535)
+        _check_range("max_streams", self.max_streams, 1, 100_000)
+        _check_range("connection_seconds", self.connection_seconds, 0, 30 * 86400)
         if (self.tls_cert is None) != (self.tls_key is None):
             given = "a certificate" if self.tls_key is None else "a key"
             raise InvalidInput(
                 "tls", given, f"only {given} is given", "give a certificate and its private key"
             )
-        for file in (self.tls_cert, self.tls_key):
+        for file in (self.tls_cert, self.tls_key, self.tls_client_ca):
             if file is not None and not file.is_file():
                 raise InvalidInput("tls", file, f"{file} is not a file", "give a PEM file")
-        if self.token is not None and (
-            len(self.token) < _TOKEN_CHARACTERS or not self.token.isascii() or " " in self.token
-        ):
-            # The value stays out of the message: messages end up in logs.
+        if self.tls_client_ca is not None and self.tls_cert is None:
             raise InvalidInput(
-                "token",
-                "(hidden)",
-                "is too short or not plain ASCII",
-                f"give at least {_TOKEN_CHARACTERS} letters and digits without spaces",
+                "tls_client_ca", self.tls_client_ca, "is given without a certificate", "give both"
             )
-        if not self.is_loopback and (self.tls_cert is None or self.token is None):
+        if self.token is not None:
+            check_token(self.token)
+        if self.token is not None and self.tokens_file is not None:
+            raise InvalidInput(
+                "tokens", self.tokens_file, "are given beside one token", "give one of the two"
+            )
+        if not self.is_loopback and (self.tls_cert is None or not self.has_tokens):
             raise InvalidInput(
                 "host",
                 self.host,
                 f"{self.host} can be reached from other machines",
                 "give a TLS certificate, its key and a token, or listen on 127.0.0.1",
             )
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether calls must carry a token."""
+        return self.token is not None or self.tokens_file is not None
 
     @property
     def is_loopback(self) -> bool:

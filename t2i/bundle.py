@@ -31,6 +31,7 @@ CARD = "MODEL_CARD.md"
 GENERATOR = "generator"
 ENCODER = "encoder"
 STATISTICS = "statistics"
+SCORER = "scorer"
 
 Precision = Literal["float32", "float16", "bfloat16"]
 
@@ -105,8 +106,9 @@ class Bundle:
             generator_state: the generator's state dict.
             card: the text of `MODEL_CARD.md`.
             extra_states: further tensors by file name without `.safetensors`: `"encoder"` for the
-                network that `config["encoder"]["network"]` describes, `"statistics"` for what
-                `t2i.encoders.caption_statistics` returned, or any other.
+                network that `config["encoder"]["network"]` describes, `"scorer"` for that of
+                `config["scorer"]`, `"statistics"` for what `t2i.encoders.caption_statistics`
+                returned, or any other.
             precision: how the weights of the networks are stored; they are computed with in
                 float32 in any case. Small tensors and statistics keep their own precision.
 
@@ -135,6 +137,7 @@ class Bundle:
             bundle = cls.load(temporary)
             bundle.generator()
             bundle.encoder_network()
+            bundle.scorer()
             _replace_folder(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -158,6 +161,16 @@ class Bundle:
         if encoder is None or encoder.network is None:
             return None
         return self._network(ENCODER, encoder.network, device)
+
+    def scorer(self, device: str | torch.device = "cpu") -> nn.Module | None:
+        """Return the network that tells how well pictures agree with embeddings, or None.
+
+        Raises:
+            BundleError: if its arguments or weights do not fit its class.
+        """
+        if self.config.scorer is None:
+            return None
+        return self._network(SCORER, self.config.scorer, device)
 
     def has_state(self, name: str) -> bool:
         """Tell whether the bundle holds `name.safetensors`."""
@@ -203,6 +216,8 @@ class Bundle:
         networks = [self.config.network]
         if self.config.encoder is not None and self.config.encoder.network is not None:
             networks.append(self.config.encoder.network)
+        if self.config.scorer is not None:
+            networks.append(self.config.scorer)
         for network in networks:
             if network.class_name not in NETWORKS:
                 raise BundleError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar, cast
 
 from t2i.attributes import Attribute, AttributeValue, check_schema
@@ -69,6 +69,7 @@ class BundleConfig:
         training: free notes on how it was made.
         code: the parts of its code, in the order of the embedding; empty when it takes none.
         attributes: its attributes, in the order of the embedding; empty when it takes none.
+        scorer: the network that tells the best of several candidates, or None without one.
     """
 
     name: str
@@ -82,6 +83,7 @@ class BundleConfig:
     training: Mapping[str, object] = field(default_factory=dict)
     code: tuple[CodePart, ...] = ()
     attributes: tuple[Attribute, ...] = ()
+    scorer: NetworkConfig | None = None
 
     @classmethod
     def from_json(cls, content: object) -> BundleConfig:
@@ -112,6 +114,9 @@ class BundleConfig:
                 "attributes", reader.take_if_there("attributes", list, "a list"), _attribute
             ),
         )
+        scorer = reader.take_if_there("scorer", dict, "an object with class and arguments")
+        if scorer is not None:
+            config = replace(config, scorer=_network("scorer", scorer))
         reader.refuse_the_rest()
         config._check()
         return config
@@ -137,6 +142,8 @@ class BundleConfig:
             "labels": list(self.labels),
             "training": dict(self.training),
         }
+        if self.scorer is not None:
+            content["scorer"] = self.scorer.to_json()
         if self.code:
             content["code"] = [
                 {

@@ -17,6 +17,7 @@ import click
 
 import t2i
 from t2i.cli_batch import batch
+from t2i.cli_interpolate import interpolate
 from t2i.errors import InvalidInput, T2IError
 from t2i.takes import SEED_ALONE
 
@@ -73,6 +74,8 @@ def main() -> None:
         t2i generate "small bird with red head" --out bird.png
     Draw four on one sheet, the same four every time:
         t2i generate "small bird with red head" --count 4 --seed 7 --out birds.png
+    Draw the way from one caption to another as a film:
+        t2i interpolate "a red bird" "a blue bird" --seed 7 --out way.gif
     Draw a file of captions into shards of pictures:
         t2i batch captions.jsonl --out birds
     See which models there are:
@@ -146,6 +149,30 @@ def main() -> None:
     help="The same for the noise added to the caption's embedding.",
 )
 @click.option(
+    "--best-of",
+    default=1,
+    type=click.IntRange(1, 16),
+    help="Draw so many candidates for each picture and keep the one that agrees best with CAPTION.",
+)
+@click.option(
+    "--attention",
+    is_flag=True,
+    help="Show where each picture looked at each word of CAPTION, with a model that attends to "
+    "words.",
+)
+@click.option(
+    "--fine",
+    metavar="CAPTION",
+    help="What the later stages follow, with a model of several: CAPTION gives the outline, this "
+    "the rest.",
+)
+@click.option(
+    "--fine-from",
+    metavar="PIXELS",
+    type=click.IntRange(1),
+    help="Resolution of the first stage that follows --fine.  [default: that of the second]",
+)
+@click.option(
     "--format",
     "file_format",
     default="png",
@@ -174,6 +201,10 @@ def generate(
     previews: bool,
     truncation: float,
     conditioning_truncation: float,
+    best_of: int,
+    attention: bool,
+    fine: str | None,
+    fine_from: int | None,
     file_format: str,
     scale: int,
     device: str | None,
@@ -193,6 +224,10 @@ def generate(
         t2i generate "small bird with red head" --server 127.0.0.1:50051 --out bird.png
     With a model of your own:
         t2i generate "a yellow flower" --model runs/flowers/bundle --out flower.png
+    The best of eight, in the eyes of the model's scorer:
+        t2i generate "small bird with red head" --best-of 8 --seed 7 --out bird.png
+    The outline of one caption with the details of another, by a model of stages such as stackgan:
+        t2i generate "a small bird" --fine "a red bird" --model runs/stackgan/bundle
     With a model of labels, of attributes, or of seeds alone:
         t2i generate --label 7 --model runs/digits/bundle --out seven.png
         t2i generate --attribute crown=red --attribute size=0.5 --model runs/birds/bundle
@@ -210,6 +245,16 @@ def generate(
         command.check_suffix(out)
     if code_sweep is not None and previews:
         raise click.UsageError("--previews does not go with --code-sweep: leave out one of the two")
+    if code_sweep is not None and fine is not None:
+        raise click.UsageError("--fine does not go with --code-sweep: leave out one of the two")
+    if best_of > 1 and (code_sweep is not None or fine is not None):
+        raise click.UsageError("--best-of chooses by one condition: leave out --fine, --code-sweep")
+    if attention and (code_sweep is not None or fine is not None or previews):
+        raise click.UsageError(
+            "--attention goes with one caption: leave out --fine, --code-sweep and --previews"
+        )
+    if fine is None and fine_from is not None:
+        raise click.UsageError("--fine-from is for --fine: leave it out, or give both")
     if code_sweep is None and steps is not None:
         raise click.UsageError("--steps is for --code-sweep: leave it out, or name a part to sweep")
     ask = command.Ask(
@@ -222,6 +267,10 @@ def generate(
         previews=previews,
         truncation=truncation,
         conditioning_truncation=conditioning_truncation,
+        fine=fine,
+        fine_from=fine_from,
+        best_of=best_of,
+        attention=attention,
     )
     if server is None:
         with _waiting("Loading the model") as tell:
@@ -296,6 +345,7 @@ def _models_there(server: str) -> list[dict[str, Any]]:
 
 
 main.add_command(batch)
+main.add_command(interpolate)
 
 
 @contextmanager

@@ -81,6 +81,12 @@ class _Stopped(click.ClickException):
     help="The same for the noise added to the caption's embedding.",
 )
 @click.option(
+    "--best-of",
+    default=1,
+    type=click.IntRange(1, 16),
+    help="Candidates for each picture of a row that does not tell; the best is kept.",
+)
+@click.option(
     "--model",
     metavar="NAME|FOLDER",
     help="The model: a name, or the folder of a bundle (with --server, a name that the service "
@@ -107,6 +113,7 @@ def batch(
     seed: int,
     truncation: float,
     conditioning_truncation: float,
+    best_of: int,
     model: str | None,
     server: str | None,
     device: str | None,
@@ -116,8 +123,8 @@ def batch(
     """Draw a picture or more for each row of INPUT; - is standard input.
 
     Columns, all optional but what the model takes: id, text, label, attributes, code (or condition
-    for any of the four), count, seed, truncation, conditioning_truncation. In plain text every line
-    is a condition.
+    for any of the four), count, seed, truncation, conditioning_truncation, best_of. In plain text
+    every line is a condition.
 
     \b
     A hundred thousand captions:
@@ -157,6 +164,7 @@ def batch(
                 seed=seed,
                 truncation=truncation,
                 conditioning_truncation=conditioning_truncation,
+                best_of=best_of,
                 restart=restart,
             )
             with _Progress() as progress:

@@ -11,7 +11,7 @@ from t2i.conditions import MAX_NAME_CHARACTERS, Attributes, Code, Condition, Lab
 from t2i.errors import InvalidInput, shown
 from t2i.takes import Takes, refusal
 
-__all__ = ["Words"]
+__all__ = ["Words", "in_words", "kind_of_words", "read_words"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +108,37 @@ class Words:
         if self.code is not None:
             return Code((), self.numbers)
         return Attributes(self.entries) if self.attributes else None
+
+
+def kind_of_words(model: Takes) -> str:
+    """Return the kind of condition that a model's words are of; of several it is text."""
+    kinds = [kind for kind in ("text", "label", "attributes", "code") if kind in model.conditions]
+    return kinds[0] if kinds else "text"
+
+
+def in_words(kind: str, value: str, model: Takes) -> Condition | None:
+    """Return a condition of a kind that stands in one text, such as `"crown=red;size=0.5"`.
+
+    Raises:
+        InvalidInput: if the model takes another kind, or the values are not the model's.
+    """
+    if kind == "text":
+        return Words(caption=value).condition(model)
+    if kind == "label":
+        return Words(label=value).condition(model)
+    if kind == "code":
+        return Words(code=value).condition(model)
+    entries = tuple(entry for entry in value.split(";") if entry.strip())
+    return Words(attributes=entries or (value,)).condition(model)
+
+
+def read_words(typed: str | None, model: Takes) -> Condition | None:
+    """Return what a text means to a model; None for nothing.
+
+    Raises:
+        InvalidInput: as `in_words`.
+    """
+    return None if typed is None else in_words(kind_of_words(model), typed, model)
 
 
 def _label(typed: str, model: Takes) -> Label:

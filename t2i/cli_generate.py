@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from t2i.cli_conditions import Words
+from t2i.cli_conditions import Words, read_words
 from t2i.conditions import Condition, Text
 from t2i.errors import InvalidInput
 from t2i.extras import needs_extra
 from t2i.files import write_atomically
-from t2i.sheets import contact_sheet, in_rows
+from t2i.seeds import LARGEST_SEED
+from t2i.sheets import contact_sheet, in_rows, labelled, looked_at
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from t2i.client import Client
 
 __all__ = [
@@ -34,9 +38,9 @@ __all__ = [
 ]
 
 SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
-LARGEST_SEED = 2**63 - 1
 # The service takes no more in a request; more pictures are more requests.
 _MOST_AT_ONCE = 16
+_MOST_CANDIDATES = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +57,10 @@ class Ask:
         previews: whether to keep the pictures of the earlier stages.
         truncation: scale of the noise, 0 to 1.
         conditioning_truncation: scale of the noise of the conditioning, 0 to 1.
+        fine: what the later stages follow, in words; None for the condition.
+        fine_from: resolution of the first stage that follows it; None for the second stage.
+        best_of: candidates for each picture.
+        attention: whether to show where each picture looked at each word.
     """
 
     words: Words
@@ -64,6 +72,10 @@ class Ask:
     previews: bool = False
     truncation: float = 1.0
     conditioning_truncation: float = 1.0
+    fine: str | None = None
+    fine_from: int | None = None
+    best_of: int = 1
+    attention: bool = False
 
     def seeds(self, first: int, count: int) -> list[int] | None:
         """Return the seeds of `count` pictures from number `first` on, or None for new ones."""
@@ -81,6 +93,8 @@ class Drawing:
         model: name of the model.
         stages: for each picture its stages, from coarse to fine; only the last without previews.
         seeds: the seed of each picture.
+        scores: the score of each picture, or none where each was the only candidate.
+        attention: for each picture the words and where it looked at them, or nothing.
         warnings: sentences for people, each once.
         columns: pictures in a row of the sheet; None to make it nearly square.
     """
@@ -88,6 +102,8 @@ class Drawing:
     model: str = ""
     stages: list[list[Image.Image]] = field(default_factory=list)
     seeds: list[int] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    attention: list[list[tuple[str, Image.Image]]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     columns: int | None = None
 
@@ -100,10 +116,15 @@ class Drawing:
         count, final = len(self.stages), self.stages[0][-1]
         different = list(dict.fromkeys(self.seeds)) if self.columns else self.seeds
         seeds = ", ".join(map(str, different[:16])) + (", …" if len(different) > 16 else "")
-        return (
+        told = (
             f"{count} picture{'s' * (count > 1)} of {final.width}×{final.height} px by "
             f"{self.model}, seed{'s' * (len(different) > 1)} {seeds}"
         )
+        if self.scores:
+            scores = ", ".join(f"{score:.2f}" for score in self.scores[:16])
+            told += f", score{'s' * (len(self.scores) > 1)} {scores}"
+            told += ", …" if len(self.scores) > 16 else ""
+        return told
 
 
 def draw_here(ask: Ask, device: str | None, tell: Callable[[str], None]) -> Drawing:
@@ -146,10 +167,17 @@ def draw_here(ask: Ask, device: str | None, tell: Callable[[str], None]) -> Draw
             truncation=ask.truncation,
             conditioning_truncation=ask.conditioning_truncation,
             stages="all" if ask.previews else "final",
+            fine=read_words(ask.fine, pipeline.info),
+            fine_from=ask.fine_from,
+            best_of=ask.best_of,
+            attention=ask.attention,
         )
         for image, previews in zip(generation.images, generation.previews, strict=True):
             drawing.stages.append([stage.pil() for stage in (*previews, image)])
+            maps = [(map.word, _grey(map.weights)) for map in image.attention]
+            drawing.attention.append(maps)
         drawing.seeds += [seed for seed in generation.seeds if seed is not None]
+        drawing.scores += [score for score in generation.scores if score is not None]
         drawing.warn(warning.message for warning in generation.warnings)
     return drawing
 
@@ -180,8 +208,10 @@ def draw_there(ask: Ask, server: str, tell: Callable[[str], None]) -> Drawing:
                 drawing.model = swept.model.name
                 _add_row(drawing, [image.pil() for image in swept], swept.seed)
             return drawing
-        condition = _condition(ask, client)
+        condition, fine = _conditions(ask, client)
         drawing.stages = [[] for _ in range(ask.count)]
+        drawing.attention = [[] for _ in range(ask.count)]
+        scores: dict[int, float] = {}
         for first, count in _portions(ask, tell):
             for event in client.generate(
                 condition,
@@ -191,6 +221,10 @@ def draw_there(ask: Ask, server: str, tell: Callable[[str], None]) -> Drawing:
                 previews=ask.previews,
                 truncation=ask.truncation,
                 conditioning_truncation=ask.conditioning_truncation,
+                fine=fine,
+                fine_from=ask.fine_from,
+                best_of=ask.best_of if ask.best_of > 1 else None,
+                attention=ask.attention,
             ):
                 match event:
                     case Accepted():
@@ -198,19 +232,28 @@ def draw_there(ask: Ask, server: str, tell: Callable[[str], None]) -> Drawing:
                         drawing.seeds += event.seeds
                     case Preview(image) | Completed(image):
                         drawing.stages[first + image.index].append(image.pil())
+                        # The best of several has a seed and a score of its own.
+                        drawing.seeds[first + image.index] = image.seed
+                        if image.score is not None:
+                            scores[first + image.index] = image.score
+                        if image.attention:
+                            maps = [(map.word, map.pil()) for map in image.attention]
+                            drawing.attention[first + image.index] = maps
                     case Finished():
                         drawing.warn(warning.message for warning in event.warnings)
+    drawing.scores = [scores[index] for index in sorted(scores)]
     for stages in drawing.stages:
         stages.sort(key=lambda picture: picture.height)
     return drawing
 
 
-def _condition(ask: Ask, client: Client) -> Condition | None:
+def _conditions(ask: Ask, client: Client) -> tuple[Condition | None, Condition | None]:
     """Return what to ask a service with; only what depends on the model needs to know it."""
     words = ask.words
     if words.caption is not None:
-        return Text(words.caption)
-    return words.condition(client.get_model(ask.model))
+        return Text(words.caption), None if ask.fine is None else Text(ask.fine)
+    model = client.get_model(ask.model)
+    return words.condition(model), read_words(ask.fine, model)
 
 
 def _rows(ask: Ask, tell: Callable[[str], None]) -> Iterator[int | None]:
@@ -229,9 +272,10 @@ def _add_row(drawing: Drawing, pictures: list[Image.Image], seed: int) -> None:
 
 def _portions(ask: Ask, tell: Callable[[str], None]) -> Iterator[tuple[int, int]]:
     """Return how many pictures to draw at once, as (first, count), and tell how far it is."""
-    for first in range(0, ask.count, _MOST_AT_ONCE):
+    most = min(_MOST_AT_ONCE, _MOST_CANDIDATES // ask.best_of)
+    for first in range(0, ask.count, most):
         tell(f"Drawing {ask.count} pictures, {first} done" if ask.count > 1 else "Drawing")
-        yield first, min(_MOST_AT_ONCE, ask.count - first)
+        yield first, min(most, ask.count - first)
 
 
 def is_folder(path: Path) -> bool:
@@ -267,12 +311,17 @@ def save(drawing: Drawing, out: Path, *, suffix: str = ".png", scale: int = 1) -
     """
     if is_folder(out):
         out.mkdir(parents=True, exist_ok=True)
-        return [
+        paths = [
             _write(_scaled(picture, scale), out / name)
             for number, stages in enumerate(drawing.stages)
             for name, picture in _names(stages, f"{number:03d}-seed{drawing.seeds[number]}", suffix)
         ]
+        if any(drawing.attention):
+            paths.append(_write(_looks(drawing, scale), out / f"attention{suffix}"))
+        return paths
     check_suffix(out)
+    if any(drawing.attention):
+        return [_write(_looks(drawing, scale), out)]
     if all(len(stages) == 1 for stages in drawing.stages):
         pictures = [_scaled(stages[0], scale) for stages in drawing.stages]
         rows = in_rows(pictures, drawing.columns)
@@ -293,6 +342,23 @@ def _names(stages: list[Image.Image], stem: str, suffix: str) -> Iterable[tuple[
     for picture in earlier:
         yield f"{stem}-{picture.height}px{suffix}", picture
     yield f"{stem}{suffix}", final
+
+
+def _grey(weights: NDArray[np.float32]) -> Image.Image:
+    """Return a map as the service sends it: white where the weight is largest."""
+    largest = float(weights.max()) or 1.0
+    pixels = (weights * (255.0 / largest)).round().astype("uint8")
+    return Image.frombytes("L", (pixels.shape[1], pixels.shape[0]), pixels.tobytes())
+
+
+def _looks(drawing: Drawing, scale: int) -> Image.Image:
+    """Return a sheet with a row for each picture: the picture, then a map for each word."""
+    rows = []
+    for stages, maps in zip(drawing.stages, drawing.attention, strict=True):
+        picture = _scaled(stages[-1], scale)
+        looks = (labelled(looked_at(picture, map), word) for word, map in maps)
+        rows.append([labelled(picture, ""), *looks])
+    return contact_sheet(rows, gap=2 * scale)
 
 
 def _scaled(picture: Image.Image, scale: int) -> Image.Image:

@@ -16,20 +16,34 @@ from typing import TypeVar
 
 import torch
 
-__all__ = ["core_count", "run_apart"]
+__all__ = ["core_count", "limit_cores", "run_apart"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 _lock = threading.Lock()
 _pool: ThreadPoolExecutor | None = None
+_limit: int | None = None
 
 
 def core_count() -> int:
     """Return how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        count = len(os.sched_getaffinity(0))
+    else:
+        count = os.cpu_count() or 1
+    return count if _limit is None else min(count, _limit)
+
+
+def limit_cores(count: int) -> None:
+    """Keep no more than `count` cores busy from now on; call it before anything is computed.
+
+    Args:
+        count: 1 or more.
+    """
+    global _limit
+    _limit = count
+    torch.set_num_threads(core_count())
 
 
 def run_apart(function: Callable[[T], R], items: Iterable[T]) -> list[R]:

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -59,9 +59,9 @@ class Generator(Protocol):
     resolutions: tuple[int, ...]
 
     def __call__(
-        self, embedding: Tensor, noise: Tensor, conditioning_noise: Tensor | None, /
+        self, embedding: Tensor, noise: Tensor, conditioning_noise: Tensor | None, /, **fine: Any
     ) -> Output:
-        """Draw."""
+        """Draw; a generator that has `takes_fine` also takes `fine` and `fine_from`."""
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """The network's parameters."""
@@ -69,11 +69,26 @@ class Generator(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inputs:
-    """What one picture is drawn from: three vectors on the CPU."""
+    """What one picture is drawn from: vectors on the CPU.
+
+    Attributes:
+        embedding: of what it is asked with.
+        noise: of the picture.
+        conditioning_noise: of the conditioning augmentation.
+        fine: embedding that the stages from number `fine_from` on follow; None for the same.
+        fine_from: 1 or more.
+    """
 
     embedding: Tensor
     noise: Tensor
     conditioning_noise: Tensor
+    fine: Tensor | None = None
+    fine_from: int = 1
+
+    @property
+    def kind(self) -> int:
+        """Pictures of one kind can run together: the first stage of `fine`, 0 without."""
+        return 0 if self.fine is None else self.fine_from
 
 
 def draw_pictures(
@@ -106,11 +121,16 @@ def draw_pictures(
 
     if device.type == "cpu":
         return run_apart(alone, inputs)
-    drawn: list[tuple[NDArray[np.uint8], ...]] = []
+    drawn: dict[int, tuple[NDArray[np.uint8], ...]] = {}
     with torch.inference_mode(), torch.autocast(device.type, enabled=False), _deterministic():
-        for start in range(0, len(inputs), tile):
-            drawn += _run(generator, inputs[start : start + tile], tile, device, value_range)
-    return drawn
+        for kind in dict.fromkeys(picture.kind for picture in inputs):
+            alike = [place for place, picture in enumerate(inputs) if picture.kind == kind]
+            for start in range(0, len(alike), tile):
+                some = alike[start : start + tile]
+                rows = [inputs[place] for place in some]
+                results = _run(generator, rows, tile, device, value_range)
+                drawn.update(zip(some, results, strict=True))
+    return [drawn[place] for place in range(len(inputs))]
 
 
 def _run(
@@ -120,7 +140,7 @@ def _run(
     device: torch.device,
     value_range: tuple[float, float],
 ) -> list[tuple[NDArray[np.uint8], ...]]:
-    """Run one tile; places without a picture are zero and are not returned."""
+    """Run one tile of one kind; places without a picture are zero and are not returned."""
 
     def stacked(rows: list[Tensor]) -> Tensor:
         # New memory for each tile: kernels may differ with the alignment of what they read.
@@ -129,10 +149,12 @@ def _run(
             block[place] = row
         return block.to(device)
 
+    fine = [picture.fine for picture in inputs if picture.fine is not None]
     output = generator(
         stacked([picture.embedding for picture in inputs]),
         stacked([picture.noise for picture in inputs]),
         stacked([picture.conditioning_noise for picture in inputs]),
+        **({"fine": stacked(fine), "fine_from": inputs[0].fine_from} if fine else {}),
     )
     low, high = value_range
     stages = [

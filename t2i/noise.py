@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import math
-import secrets
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from t2i.errors import InvalidInput, shown
-
-__all__ = ["LARGEST_SEED", "check_seed", "draw_noise", "random_seed", "slerp"]
-
-LARGEST_SEED = 2**63 - 1
+__all__ = ["draw_noise", "slerp"]
 
 # Changing how noise is drawn changes every picture of every seed: never, within format 1.
 
@@ -30,26 +25,6 @@ def draw_noise(seed: int, noise_dim: int, conditioning_dim: int) -> tuple[Tensor
     # Into torch's own memory: its alignment is always the same, and with it the kernel that reads.
     values = torch.tensor(both)
     return values[:noise_dim].clone(), values[noise_dim:].clone()
-
-
-def random_seed() -> int:
-    """Return a new seed, from the operating system."""
-    return secrets.randbelow(LARGEST_SEED + 1)
-
-
-def check_seed(field: str, seed: object) -> int:
-    """Return the seed.
-
-    Raises:
-        InvalidInput: if it is not a whole number from 0 to 2**63 - 1.
-    """
-    if not isinstance(seed, int | np.integer) or isinstance(seed, bool):
-        raise InvalidInput(
-            field, seed, f"{shown(seed)} is not a whole number", "give 0 to 2**63 - 1"
-        )
-    if not 0 <= seed <= LARGEST_SEED:
-        raise InvalidInput(field, seed, f"{shown(seed)} is out of range", "give 0 to 2**63 - 1")
-    return int(seed)
 
 
 def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:

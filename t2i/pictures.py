@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from PIL import Image
 
+from t2i.attention import WordMap
 from t2i.errors import InvalidInput, shown
 from t2i.files import write_atomically
 
@@ -101,10 +102,15 @@ class GeneratedImage:
         array: `(height, width, 3)` uint8, R, G, B.
         seed: the seed that it was drawn with; the same seed draws it again. None between two
             seeds (see `Pipeline.interpolate`).
+        score: how well it agrees with its condition, -1 to 1, higher is better; None where it is
+            not the best of several candidates.
+        attention: where it looked at each word of the caption; empty unless asked for.
     """
 
     array: NDArray[np.uint8]
     seed: int | None
+    score: float | None = None
+    attention: tuple[WordMap, ...] = ()
 
     @property
     def resolution(self) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -11,24 +13,56 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from t2i.attention import WordMap, maps_of_words
 from t2i.bundle import Bundle
 from t2i.codes import check_steps, sweep_codes
-from t2i.compute import core_count
-from t2i.conditions import Code, Condition, as_condition
+from t2i.compute import core_count, run_apart
+from t2i.conditions import Code, Condition, Text, as_condition
 from t2i.drawing import Generator, Inputs, draw_pictures
 from t2i.encoders.bundled import BundleEncoders
 from t2i.errors import BundleError, InvalidInput, shown
-from t2i.generation import Draw, Generation, GenerationWarning, PipelineInfo, Stages
-from t2i.interpolation import between, read_ends
-from t2i.noise import check_seed, draw_noise, random_seed
+from t2i.generation import (
+    Best,
+    Draw,
+    Fine,
+    Generation,
+    GenerationWarning,
+    PipelineInfo,
+    Stages,
+    Towards,
+)
+from t2i.interpolation import between
+from t2i.noise import draw_noise
 from t2i.pictures import GeneratedImage
+from t2i.scoring import Scorer, score_pictures
+from t2i.seeds import (
+    MAX_BEST_OF,
+    candidate_seeds,
+    check_seed,
+    places,
+    random_seed,
+    read_ends,
+)
+from t2i.takes import check_attention, check_best_of, fine_stage
 
 if TYPE_CHECKING:
     from t2i.encoders.text import TextEncoder
+    from t2i.networks import AttentionGenerator
 
-__all__ = ["MAX_COUNT", "Draw", "Generation", "GenerationWarning", "Pipeline", "PipelineInfo"]
+__all__ = [
+    "MAX_COUNT",
+    "Best",
+    "Draw",
+    "Fine",
+    "Generation",
+    "GenerationWarning",
+    "Pipeline",
+    "PipelineInfo",
+    "Towards",
+]
 
 MAX_COUNT = 1024
+_CANDIDATES_AT_ONCE = 64
 
 
 class Pipeline:
@@ -78,6 +112,11 @@ class Pipeline:
             parameters=sum(p.numel() for p in self._generator.parameters()),
             code=config.code,
             attributes=config.attributes,
+            takes_fine=bool(config.conditions)
+            and len(config.resolutions) > 1
+            and bool(getattr(self._generator, "takes_fine", False)),
+            has_scorer=bool(config.conditions) and config.scorer is not None,
+            attention_words=self._attention_words(),
         )
 
     @classmethod
@@ -100,6 +139,10 @@ class Pipeline:
         truncation: float = 1.0,
         conditioning_truncation: float = 1.0,
         stages: Stages = "final",
+        fine: Condition | str | None = None,
+        fine_from: int | None = None,
+        best_of: int = 1,
+        attention: bool = False,
     ) -> Generation:
         """Draw pictures of one condition.
 
@@ -113,21 +156,60 @@ class Pipeline:
                 usually cleaner pictures; 0 one picture for each condition.
             conditioning_truncation: the same for the noise of the conditioning augmentation.
             stages: `"final"`, `"all"`, or the resolutions to return, each of the bundle's.
+            fine: what the later stages follow; None for the condition. Only with a bundle whose
+                `info.takes_fine` is true.
+            fine_from: resolution of the first stage that follows `fine`, one of the bundle's but
+                the first; None for the second.
+            best_of: candidates for each picture, 1 to 16: the one that agrees best with the
+                condition is kept, with its own seed and its score. The first candidate has the
+                picture's seed, the others seeds that follow from it. Only with a bundle whose
+                `info.has_scorer` is true, and not together with `fine`.
+            attention: tell of each picture where it looked at each word of the caption, in
+                `image.attention`. Only with a bundle whose `info.attention_words` is above 0, and
+                not together with `fine`.
 
         Raises:
             InvalidInput: if an argument is not valid; names it.
         """
-        asked = _condition(condition)
+        asked, later = _condition(condition), _condition(fine)
         chosen = self._seeds(count, seeds)
-        places = self._stages(stages)
+        wanted = self._stages(stages)
         check_scale("truncation", truncation)
         check_scale("conditioning_truncation", conditioning_truncation)
         embedding = self.encode([asked])[0]
-        drawn = self.draw(
-            [Draw(embedding, seed, truncation, conditioning_truncation) for seed in chosen]
+        followed: Fine | None = None
+        if later is not None or fine_from is not None:
+            stage = fine_stage(self.info, later, fine_from)
+            followed = Fine(self.encode([later])[0], stage)
+        check_best_of(self.info, best_of, alone=followed is None)
+        check_attention(self.info, attention, asked, alone=followed is None)
+        found = self.draw_best(
+            [
+                Draw(embedding, seed, truncation, conditioning_truncation, fine=followed)
+                for seed in chosen
+            ],
+            best_of,
         )
-        asks = [asked] * len(chosen)
-        return self._generation(drawn, asks, chosen, places, self.warnings(asked))
+        generation = self._generation(
+            [best.pictures for best in found],
+            [asked] * len(found),
+            [best.seed for best in found],
+            wanted,
+            self._warnings(asked, later),
+        )
+        if best_of == 1 and not attention:
+            return generation
+        told = zip(generation.images, found, strict=True)
+        images = tuple(replace(image, score=best.score) for image, best in told)
+        if attention:
+            draws = [
+                Draw(embedding, best.seed, truncation, conditioning_truncation) for best in found
+            ]
+            maps = self.attention([asked] * len(draws), draws)
+            images = tuple(
+                replace(image, attention=each) for image, each in zip(images, maps, strict=True)
+            )
+        return replace(generation, images=images)
 
     def interpolate(
         self,
@@ -161,16 +243,16 @@ class Pipeline:
         check_scale("conditioning_truncation", conditioning_truncation)
         first, last = _condition(a), _condition(a if b is None else b)
         one, other = read_ends(seed)
-        start, stop = (
-            Inputs(embedding, *self._noise(end, truncation, conditioning_truncation))
-            for embedding, end in zip(self.encode([first, last]), (one, other), strict=True)
+        start, stop = self.encode([first, last])
+        drawn = self.draw(
+            [
+                Draw(start, one, truncation, conditioning_truncation, Towards(stop, other, place))
+                for place in places(steps)
+            ]
         )
-        inputs = between(start, stop, steps)
-        drawn = draw_pictures(self._generator, inputs, self.device, self._value_range)
         asks = [first, *[first if first == last else None] * (steps - 2), last]
         seeds = [one, *[one if one == other else None] * (steps - 2), other]
-        warnings = self.warnings(first)
-        warnings += tuple(w for w in self.warnings(last) if w not in warnings)
+        warnings = self._warnings(first, last)
         return self._generation(drawn, asks, seeds, self._stages("final"), warnings)
 
     def sweep(
@@ -239,19 +321,125 @@ class Pipeline:
         inputs: list[Inputs] = []
         for index, draw in enumerate(draws):
             field = f"draws[{index}]"
-            if draw.embedding.shape != (self.info.embedding_size,):
-                raise InvalidInput(
-                    f"{field}.embedding",
-                    tuple(draw.embedding.shape),
-                    f"has shape {tuple(draw.embedding.shape)}",
-                    f"give ({self.info.embedding_size},)",
-                )
-            check_seed(f"{field}.seed", draw.seed)
             check_scale(f"{field}.truncation", draw.truncation)
             check_scale(f"{field}.conditioning_truncation", draw.conditioning_truncation)
-            noise = self._noise(draw.seed, draw.truncation, draw.conditioning_truncation)
-            inputs.append(Inputs(draw.embedding, *noise))
+            one = self._inputs(draw, field, draw.embedding, draw.seed)
+            if draw.towards is not None:
+                end, field = draw.towards, f"{field}.towards"
+                check_scale(f"{field}.place", end.place)
+                last = self._inputs(draw, field, end.embedding, end.seed)
+                one = between(one, last, end.place)
+            elif draw.fine is not None:
+                fine = draw.fine
+                self._check_embedding(f"{field}.fine", fine.embedding)
+                if not self.info.takes_fine or not 1 <= fine.stage < len(self.info.resolutions):
+                    raise InvalidInput(
+                        f"{field}.fine.stage",
+                        fine.stage,
+                        f"{self.info.name} has no stage {fine.stage} that can follow it",
+                        "give 1 or the number of a later stage, where info.takes_fine is true",
+                    )
+                one = replace(one, fine=fine.embedding, fine_from=fine.stage)
+            inputs.append(one)
         return draw_pictures(self._generator, inputs, self.device, self._value_range)
+
+    def draw_best(self, draws: Sequence[Draw], best_of: int) -> list[Best]:
+        """Draw several candidates for each draw and keep the one that scores best.
+
+        Args:
+            draws: what to draw; with more than one candidate neither on a way nor with `fine`.
+            best_of: candidates for each, 1 to 16; with 1 nothing is scored.
+
+        Raises:
+            InvalidInput: if a draw is not valid, or there is no scorer; names it.
+        """
+        check_best_of(
+            self.info, best_of, alone=all(not draw.towards and not draw.fine for draw in draws)
+        )
+        if best_of == 1:
+            drawn = self.draw(draws)
+            return [Best(each, draw.seed) for each, draw in zip(drawn, draws, strict=True)]
+        best: list[Best] = []
+        # Candidates of a few pictures at a time: all of them would fill the memory.
+        at_once = max(1, _CANDIDATES_AT_ONCE // best_of)
+        for start in range(0, len(draws), at_once):
+            candidates = [
+                replace(draw, seed=seed)
+                for draw in draws[start : start + at_once]
+                for seed in candidate_seeds(check_seed("seed", draw.seed), best_of)
+            ]
+            drawn = self.draw(candidates)
+            scores = self.score(
+                [stages[-1] for stages in drawn], [draw.embedding for draw in candidates]
+            )
+            for first in range(0, len(candidates), best_of):
+                place = max(range(first, first + best_of), key=scores.__getitem__)
+                best.append(Best(drawn[place], candidates[place].seed, scores[place]))
+        return best
+
+    def score(
+        self,
+        pictures: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
+        embeddings: Sequence[Tensor],
+    ) -> list[float]:
+        """Return how well pictures agree with conditions in the eyes of the bundle's scorer.
+
+        Args:
+            pictures: `(r, r, 3)` uint8 each.
+            embeddings: `(dim,)` each, of what the picture should show, from `encode`.
+
+        Returns:
+            For each picture -1 to 1, higher is better. Only the scores of pictures of one condition
+            can be compared. They do not depend on the other pictures.
+
+        Raises:
+            InvalidInput: if the bundle has no scorer.
+        """
+        check_best_of(self.info, MAX_BEST_OF)
+        return score_pictures(self._scorer, zip(pictures, embeddings, strict=True))
+
+    def attention(
+        self, conditions: Sequence[Condition | str | None], draws: Sequence[Draw]
+    ) -> list[tuple[WordMap, ...]]:
+        """Return where pictures look at each word, at the last stage that attends to words.
+
+        Args:
+            conditions: the captions.
+            draws: what is drawn of each, on no way and without `fine`; their embeddings are those
+                of the captions.
+
+        Raises:
+            InvalidInput: if the bundle reads captions as a whole, a condition is no caption, or a
+                draw is not valid.
+        """
+        network, text = cast("AttentionGenerator", self._generator), self._encoders.text
+        inputs = []
+        for index, (condition, draw) in enumerate(zip(conditions, draws, strict=True)):
+            alone = draw.towards is None and draw.fine is None
+            check_attention(self.info, True, _condition(condition), alone=alone)
+            inputs.append(self._inputs(draw, f"draws[{index}]", draw.embedding, draw.seed))
+        assert text is not None
+
+        def looked(one: Inputs) -> NDArray[np.float32]:
+            vectors = (one.embedding, one.noise, one.conditioning_noise)
+            rows = (vector.clone()[None].to(self.device) for vector in vectors)
+            maps: NDArray[np.float32] = network.attention_maps(*rows)[-1][0].cpu().numpy()
+            return maps
+
+        tokens = [text.tokens(_text(condition)) for condition in conditions]
+        maps = run_apart(looked, inputs)
+        return [maps_of_words(*pair) for pair in zip(tokens, maps, strict=True)]
+
+    def _attention_words(self) -> int:
+        encoder = self.bundle.config.encoder
+        if encoder is None or not hasattr(self._generator, "attention_maps"):
+            return 0
+        return encoder.words
+
+    @cached_property
+    def _scorer(self) -> Scorer:
+        # Loaded when it is first needed: most pipelines never choose between pictures.
+        return cast("Scorer", self.bundle.scorer())
 
     def warnings(self, condition: Condition | str | None) -> tuple[GenerationWarning, ...]:
         """Return what to know about a condition before drawing it.
@@ -273,13 +461,33 @@ class Pipeline:
     def _value_range(self) -> tuple[float, float]:
         return self.bundle.config.value_range
 
-    def _noise(
-        self, seed: int, truncation: float, conditioning_truncation: float
-    ) -> tuple[Tensor, Tensor]:
+    def _inputs(self, draw: Draw, field: str, embedding: Tensor, seed: int) -> Inputs:
+        """Return what an embedding and a seed are drawn from with the options of a draw."""
+        self._check_embedding(field, embedding)
         noise, conditioning_noise = draw_noise(
-            seed, self._generator.noise_dim, self._generator.conditioning_dim
+            check_seed(f"{field}.seed", seed),
+            self._generator.noise_dim,
+            self._generator.conditioning_dim,
         )
-        return noise * truncation, conditioning_noise * conditioning_truncation
+        return Inputs(
+            embedding,
+            noise * draw.truncation,
+            conditioning_noise * draw.conditioning_truncation,
+        )
+
+    def _check_embedding(self, field: str, embedding: Tensor) -> None:
+        if embedding.shape != (self.info.embedding_size,):
+            raise InvalidInput(
+                f"{field}.embedding",
+                tuple(embedding.shape),
+                f"has shape {tuple(embedding.shape)}",
+                f"give ({self.info.embedding_size},)",
+            )
+
+    def _warnings(self, *conditions: Condition | None) -> tuple[GenerationWarning, ...]:
+        """Return what to know about some conditions, each warning once."""
+        found = (warning for each in dict.fromkeys(conditions) for warning in self.warnings(each))
+        return tuple(dict.fromkeys(found))
 
     def _seeds(self, count: int, seeds: Sequence[int] | None) -> list[int]:
         if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MAX_COUNT:
@@ -315,11 +523,11 @@ class Pipeline:
         drawn: Sequence[tuple[NDArray[np.uint8], ...]],
         conditions: Sequence[Condition | None],
         seeds: Sequence[int | None],
-        places: tuple[int, ...],
+        wanted: tuple[int, ...],
         warnings: tuple[GenerationWarning, ...],
     ) -> Generation:
         images = [
-            tuple(GeneratedImage(pictures[place], seed) for place in places)
+            tuple(GeneratedImage(pictures[place], seed) for place in wanted)
             for pictures, seed in zip(drawn, seeds, strict=True)
         ]
         return Generation(
@@ -375,3 +583,9 @@ def _generator(bundle: Bundle, device: torch.device) -> Generator:
 
 def _condition(value: Condition | str | None) -> Condition | None:
     return None if value is None else as_condition(value)
+
+
+def _text(condition: Condition | str | None) -> str:
+    asked = _condition(condition)
+    assert isinstance(asked, Text)
+    return asked.text

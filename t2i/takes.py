@@ -7,9 +7,20 @@ from typing import Protocol
 
 from t2i.attributes import Attribute
 from t2i.codes import CodePart
-from t2i.conditions import Condition
+from t2i.conditions import Condition, Text
+from t2i.errors import InvalidInput, shown
+from t2i.seeds import MAX_BEST_OF
 
-__all__ = ["SEED_ALONE", "Takes", "refusal", "what_it_takes"]
+__all__ = [
+    "SEED_ALONE",
+    "Staged",
+    "Takes",
+    "check_attention",
+    "check_best_of",
+    "fine_stage",
+    "refusal",
+    "what_it_takes",
+]
 
 SEED_ALONE = "seed alone"
 
@@ -41,6 +52,144 @@ class Takes(Protocol):
     @property
     def attributes(self) -> Sequence[Attribute]:
         """Its attributes."""
+
+
+class Staged(Protocol):
+    """A model's stages, as the pipeline and the client describe them."""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+
+    @property
+    def resolutions(self) -> Sequence[int]:
+        """Side of each stage's picture in pixels, ascending."""
+
+    @property
+    def takes_fine(self) -> bool:
+        """Whether its later stages can follow another condition than the first."""
+
+
+class Scored(Protocol):
+    """Whether a model can choose, as the pipeline and the client describe it."""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+
+    @property
+    def has_scorer(self) -> bool:
+        """Whether it can tell the best of several candidates."""
+
+
+class Attentive(Protocol):
+    """Whether a model attends to words, as the pipeline and the client describe it."""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+
+    @property
+    def attention_words(self) -> int:
+        """How many tokens of a caption it attends to one by one."""
+
+
+def check_attention(
+    model: Attentive, attention: bool, condition: Condition | None, *, alone: bool = True
+) -> None:
+    """Check that a model can tell where it looks at each word, if that is asked for.
+
+    Args:
+        model: the model.
+        attention: whether it is asked for.
+        condition: what the picture is asked with.
+        alone: whether the picture follows one condition and is on no way.
+
+    Raises:
+        InvalidInput: if it cannot.
+    """
+    if not attention:
+        return
+    problem = remedy = ""
+    if not model.attention_words:
+        problem = f"{model.name} does not attend to words"
+        remedy = "leave it out, or use a model with word attention, such as one of attngan"
+    elif not isinstance(condition, Text):
+        problem, remedy = "is told of captions only", "ask with a caption, or leave it out"
+    elif not alone:
+        problem = "is told of pictures of one condition"
+        remedy = "leave out attention, or the other condition"
+    if problem:
+        raise InvalidInput("attention", attention, problem, remedy)
+
+
+def check_best_of(model: Scored, best_of: object, *, alone: bool = True) -> None:
+    """Check that a model can choose the best of so many candidates.
+
+    Args:
+        model: the model.
+        best_of: candidates for each picture; 1 chooses nothing, which every model can.
+        alone: whether the picture follows one condition and is on no way.
+
+    Raises:
+        InvalidInput: if it cannot.
+    """
+    if not isinstance(best_of, int) or best_of is True or not 1 <= best_of <= MAX_BEST_OF:
+        raise InvalidInput(
+            "best_of", best_of, f"{shown(best_of)} is out of range", f"give 1 to {MAX_BEST_OF}"
+        )
+    if best_of == 1:
+        return
+    if not model.has_scorer:
+        raise InvalidInput(
+            "best_of",
+            best_of,
+            f"{model.name} has no scorer to choose with",
+            "leave it out, or add a scorer to its bundle",
+        )
+    if not alone:
+        raise InvalidInput(
+            "best_of",
+            best_of,
+            "chooses by one condition",
+            "leave out best_of, or the other condition",
+        )
+
+
+def fine_stage(model: Staged, fine: Condition | None, resolution: int | None) -> int:
+    """Return the number of the first stage that follows a fine condition.
+
+    Args:
+        model: the model.
+        fine: what the later stages are to follow.
+        resolution: side of the first stage that follows it; None for the second stage.
+
+    Raises:
+        InvalidInput: if there is no fine condition, the model cannot follow two, or has no such
+            stage beyond its first.
+    """
+    if fine is None:
+        raise InvalidInput(
+            "fine_from", resolution, "is given without fine", "give fine as well, or leave it out"
+        )
+    if not model.takes_fine:
+        raise InvalidInput(
+            "fine",
+            fine,
+            f"all stages of {model.name} follow one condition",
+            "leave it out, or use a model whose later stages read it anew, as those of stackgan do",
+        )
+    later = list(model.resolutions[1:])
+    if resolution is None:
+        return 1
+    if resolution not in later:
+        raise InvalidInput(
+            "fine_from",
+            resolution,
+            f"{shown(resolution)} is no later stage of {model.name}",
+            f"give {' or '.join(map(str, later))}",
+        )
+    return 1 + later.index(resolution)
 
 
 def what_it_takes(model: Takes) -> str:

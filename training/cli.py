@@ -93,6 +93,7 @@ class _Recipes(click.Group):
             "Run the experiment that shows what a paper claims.",
         ),
         "zoo": ("training.reproduce.cli", "zoo", "List the recipes and what was measured."),
+        "scorer": ("training.scorer_cli", "scorer", "Add a scorer to a bundle, for best_of."),
         "classifier": (
             "training.metrics.judges_cli",
             "classifier",

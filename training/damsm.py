@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from t2i.networks.blocks import Standardize
+from t2i.networks.picture_reader import PictureNetwork
 from t2i.networks.words import Words
 from training.captions import standardizing
-from training.matcher import PictureNetwork
 from training.objectives import mutual_choice
 from training.optimizers import Adam
 from training.recipe import Batch, Losses, Networks, Phase, Recipe

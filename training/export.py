@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from t2i import __version__
-from t2i.bundle import Bundle
-from t2i.networks import PictureGenerator, StageGenerator
+from t2i.bundle import Bundle, Precision
+from t2i.networks import PictureGenerator, Scorer, StageGenerator
 from training.data.pictures import PictureData
 
 CARD = """\
@@ -38,6 +39,16 @@ where they come from and under which licence.
 
 ## Limits
 {limits}
+"""
+
+
+SCORER_HEADING = "## Scorer"
+SCORER = """\
+{heading}
+What `best_of` chooses by learned from {pictures:,} pictures with {captions:,} captions of {data}
+that the generator was not trained on (fingerprint `{fingerprint}`):
+
+    {command}
 """
 
 
@@ -127,3 +138,75 @@ def write_bundle(
         extra_states=extra_states or {},
         precision="float16",
     )
+
+
+def with_scorer(
+    bundle: Bundle, folder: Path, scorer: Scorer, *, data: PictureData, command: str
+) -> Bundle:
+    """Write a bundle with a scorer, and a section on it at the end of the card.
+
+    Args:
+        bundle: The bundle; what it holds stays as it is, but for an older scorer.
+        folder: Where to; an older bundle there is replaced.
+        scorer: The scorer.
+        data: What it was trained on.
+        command: What trained it.
+    """
+    card = bundle.card().partition(SCORER_HEADING)[0].rstrip()
+    return rewrite_bundle(
+        bundle,
+        folder,
+        config={"scorer": {"class": type(scorer).__name__, "arguments": scorer.config}},
+        states={"scorer": scorer.state_dict()},
+        card=card
+        + "\n\n"
+        + SCORER.format(
+            heading=SCORER_HEADING,
+            data=data.name,
+            pictures=len(data),
+            captions=len(data.flat_captions),
+            fingerprint=data.fingerprint,
+            command=command,
+        ),
+    )
+
+
+def rewrite_bundle(
+    bundle: Bundle,
+    folder: Path,
+    *,
+    config: Mapping[str, object] | None = None,
+    states: Mapping[str, Mapping[str, Tensor]] | None = None,
+    card: str | None = None,
+) -> Bundle:
+    """Write a bundle with some of its parts replaced; the weights of all others stay bit for bit.
+
+    Args:
+        bundle: The bundle.
+        folder: Where to; an older bundle there is replaced.
+        config: Entries of ``config.json`` to replace.
+        states: Tensors to replace, by file name without its ending.
+        card: The card; None for the bundle's own.
+    """
+    names = [path.stem for path in bundle.files() if path.suffix == ".safetensors"]
+    parts = {name: bundle.state(name) for name in names} | dict(states or {})
+    generator = parts.pop("generator")
+    return Bundle.save(
+        folder,
+        config={**bundle.config.to_json(), **(config or {})},
+        generator_state=generator,
+        card=bundle.card() if card is None else card,
+        extra_states=parts,
+        # Weights that were rounded once are not changed by being rounded again.
+        precision=_precision(generator),
+    )
+
+
+def _precision(state: Mapping[str, Tensor]) -> Precision:
+    """Return how a state is stored: small tensors always are in float32."""
+    largest = max(state.values(), key=lambda tensor: tensor.numel())
+    kinds: dict[torch.dtype, Precision] = {
+        torch.float16: "float16",
+        torch.bfloat16: "bfloat16",
+    }
+    return kinds.get(largest.dtype, "float32")

@@ -30,10 +30,11 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from t2i.networks.captions import CaptionNetwork
+from t2i.networks.picture_reader import PictureNetwork
 from training.data.pictures import PictureData
 from training.data.wrong_captions import WrongCaptions
 from training.errors import TrainingError
-from training.matcher import SHIFT, AttributeReader, Matcher, PictureNetwork, window
+from training.matcher import SHIFT, AttributeReader, Matcher, window
 from training.progress import progress_bar
 from training.tokens import TokenStates
 
@@ -107,7 +108,7 @@ def fit_caption_network(
         return network.eval()
     values, sizes = data.known
     reading = _Reading(network, sizes).to(device)
-    batches = _Batches(data, truth, batch_size, READ_CAPTIONS, READ_HARD, seed, device)
+    batches = MatchingBatches(data, truth, batch_size, READ_CAPTIONS, READ_HARD, seed, device)
 
     def loss() -> Tensor:
         chosen, captions, true = batches.draw()
@@ -124,7 +125,7 @@ def fit_caption_network(
             torch.from_numpy(values[data.caption_owners[captions]]).to(device),
         )
 
-    _optimize(reading, loss, steps, learning_rate, "Learning to read captions", progress)
+    optimize(reading, loss, steps, learning_rate, "Learning to read captions", progress)
     _save(network.cpu(), path)
     return network.eval()
 
@@ -173,7 +174,7 @@ def fit_matcher(
         return matcher.eval().requires_grad_(False)
     matcher.standardize.fit(torch.from_numpy(np.array(codes)))
     matcher.to(device)
-    batches = _Batches(data, truth, batch_size, SEEN_CAPTIONS, SEEN_HARD, seed, device)
+    batches = MatchingBatches(data, truth, batch_size, SEEN_CAPTIONS, SEEN_HARD, seed, device)
 
     def loss() -> Tensor:
         chosen, captions, true = batches.draw()
@@ -189,7 +190,7 @@ def fit_matcher(
         return matching + matcher.attribute_loss(seen, own, known)
 
     title = "Learning to see what captions say"
-    _optimize(matcher, loss, steps, learning_rate, title, progress)
+    optimize(matcher, loss, steps, learning_rate, title, progress)
     _save(matcher.cpu(), path)
     return matcher.eval().requires_grad_(False)
 
@@ -233,7 +234,7 @@ class _Reading(nn.Module):
         return matching + self.shown.loss(seen, shown) + self.said.loss(read, said)
 
 
-class _Batches:
+class MatchingBatches:
     """Pictures, some captions of each, then wrong captions that are almost true of them.
 
     Args:
@@ -285,7 +286,7 @@ class _Batches:
         return window(x, int(down), int(right)).contiguous(memory_format=torch.channels_last)
 
 
-def _optimize(
+def optimize(
     learner: nn.Module,
     loss: Callable[[], Tensor],
     steps: int,
@@ -293,6 +294,16 @@ def _optimize(
     title: str,
     progress: bool,
 ) -> None:
+    """Take steps of AdamW under a one-cycle schedule.
+
+    Args:
+        learner: What learns.
+        loss: Draws a batch and returns its loss, a scalar.
+        steps: Optimiser steps.
+        learning_rate: Peak of the schedule.
+        title: What the progress bar says.
+        progress: Show it.
+    """
     optimizer = torch.optim.AdamW(learner.parameters(), lr=learning_rate, weight_decay=1e-2)
     # Below this the schedule divides by zero; so few steps are only ever a trial.
     scheduled = max(steps, SHORTEST_SCHEDULE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,9 +13,42 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from t2i.attention import WordMap
     from t2i.pipeline import GenerationWarning, PipelineInfo
 
-__all__ = ["Backend", "Batch", "Drawn", "Item"]
+__all__ = ["Backend", "Batch", "Drawn", "Fine", "Item", "Towards", "WorkerLost"]
+
+
+class WorkerLost(Exception):
+    """A worker ended with the batch that it held. Drawing it again is worth trying."""
+
+
+@dataclass(frozen=True, slots=True)
+class Towards:
+    """What a picture is on the way to.
+
+    Attributes:
+        condition: of the end; None for a model that draws by seed alone.
+        seed: of the end.
+        place: of the picture, 0 for the beginning to 1 for the end.
+    """
+
+    condition: Condition | None
+    seed: int
+    place: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fine:
+    """What the later stages of a picture follow.
+
+    Attributes:
+        condition: what.
+        stage: number of the first stage that follows it, from 1.
+    """
+
+    condition: Condition
+    stage: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +60,26 @@ class Item:
         seed: 0 to 2**63 - 1.
         truncation: scale of the noise, 0 to 1.
         conditioning_truncation: scale of the conditioning augmentation's noise, 0 to 1.
+        towards: what it is on the way to; None for no way.
+        fine: what its later stages follow; None for the condition.
+        scored: whether to tell how well it agrees with its condition.
+        attention: whether to tell where it looks at each word.
     """
 
     condition: Condition | None
     seed: int
     truncation: float = 1.0
     conditioning_truncation: float = 1.0
+    towards: Towards | None = None
+    fine: Fine | None = None
+    scored: bool = False
+    attention: bool = False
+
+    @property
+    def conditions(self) -> tuple[Condition | None, ...]:
+        """All that it is asked with, its own condition first."""
+        further = (self.towards, self.fine)
+        return (self.condition, *(each.condition for each in further if each is not None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +89,14 @@ class Drawn:
     Attributes:
         pictures: one `(r, r, 3)` uint8 array a stage, coarse to fine.
         warnings: what the person who asked should know.
+        score: of the last stage; None where it was not asked for.
+        attention: where it looked at each word; empty where it was not asked for.
     """
 
     pictures: tuple[NDArray[np.uint8], ...]
     warnings: tuple[GenerationWarning, ...] = ()
+    score: float | None = None
+    attention: tuple[WordMap, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +104,23 @@ class Batch:
     """What became of some items that ran together.
 
     Attributes:
-        outcomes: for each item its pictures, or why this item alone could not be drawn.
+        outcomes: for each item its pictures, or why this item alone could not be drawn, or None
+            when it was not wanted any more.
         encode_seconds: from conditions to embeddings.
-        generate_seconds: from embeddings to pictures.
+        generate_seconds: what a worker took from embeddings to pictures.
     """
 
-    outcomes: Sequence[Drawn | T2IError]
+    outcomes: Sequence[Drawn | T2IError | None]
     encode_seconds: float
     generate_seconds: float
 
 
 class Backend(Protocol):
-    """Draws batches, `workers` of them at the same time."""
+    """Draws batches, `workers` of them at the same time.
+
+    One batch more than that may be asked for. It is to be got ready (its conditions encoded) while
+    the others are drawn, so that a worker starts on it as soon as it is free.
+    """
 
     @property
     def workers(self) -> int:
@@ -81,8 +137,27 @@ class Backend(Protocol):
             T2IError: a model cannot be loaded.
         """
 
-    async def run(self, model: str, items: Sequence[Item]) -> Batch:
-        """Draw items with a loaded model, by its `PipelineInfo.name`."""
+    async def run(
+        self, model: str, items: Sequence[Item], begin: Callable[[], Sequence[bool]]
+    ) -> Batch:
+        """Draw items with a loaded model.
+
+        Args:
+            model: its `PipelineInfo.name`.
+            items: what to draw.
+            begin: to be called once, from any thread, when a worker starts on them; tells for each
+                whether it is still wanted. What is not is not drawn.
+
+        Raises:
+            WorkerLost: the worker ended.
+        """
+
+    def watch(self, changed: Callable[[bool], None]) -> None:
+        """Have it told, on the event loop, when nothing can draw any more, and when it can again.
+
+        Args:
+            changed: called with whether anything can draw.
+        """
 
     async def close(self) -> None:
         """Release the workers; batches that run are waited for."""

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from server.backends import Batch, Drawn, Item
-from t2i.conditions import Condition
-from t2i.errors import T2IError
+from server.backends import Batch, Item
+from server.backends.drawing import Memory, draw, timed_encode
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from t2i.pipeline import GenerationWarning, Pipeline, PipelineInfo
+    from t2i.pipeline import Pipeline, PipelineInfo
 
 __all__ = ["ThreadBackend"]
 
@@ -26,16 +22,18 @@ class ThreadBackend:
     """Loads pipelines into this process and draws with them, off the event loop.
 
     Args:
-        workers: batches at the same time.
+        workers: batches at the same time; None for one.
         device: torch device; None lets the pipeline choose.
     """
 
-    def __init__(self, *, workers: int, device: str | None) -> None:
-        self._workers = workers
+    def __init__(self, *, workers: int | None, device: str | None) -> None:
+        self._workers = workers or 1
         self._device = device
         self._best_batch = _GPU_BATCH
         self._pipelines: dict[str, Pipeline] = {}
-        self._executor = ThreadPoolExecutor(workers, thread_name_prefix="draw")
+        self._executor = ThreadPoolExecutor(self._workers, thread_name_prefix="draw")
+        self._encoder = ThreadPoolExecutor(1, thread_name_prefix="encode")
+        self._memory = Memory()
 
     @property
     def workers(self) -> int:
@@ -57,13 +55,30 @@ class ThreadBackend:
         pipelines = await loop.run_in_executor(self._executor, self._load, models)
         return [pipeline.info for pipeline in pipelines]
 
-    async def run(self, model: str, items: Sequence[Item]) -> Batch:
-        """Draw items with a loaded model."""
+    async def run(
+        self, model: str, items: Sequence[Item], begin: Callable[[], Sequence[bool]]
+    ) -> Batch:
+        """Draw items with a loaded model; new conditions are encoded while others are drawn."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, _draw, self._pipelines[model], items)
+        pipeline = self._pipelines[model]
+        known, unknown = self._memory.look_up(pipeline, items)
+        encode_seconds = 0.0
+        if unknown:
+            new, encode_seconds = await loop.run_in_executor(
+                self._encoder, timed_encode, pipeline, unknown
+            )
+            known |= new
+            self._memory.keep(pipeline, new)
+        return await loop.run_in_executor(
+            self._executor, draw, pipeline, items, known, encode_seconds, begin
+        )
+
+    def watch(self, changed: Callable[[bool], None]) -> None:
+        """Do nothing: threads end with the process."""
 
     async def close(self) -> None:
         """Release the threads; a batch that runs is waited for, a model that loads is not."""
+        self._encoder.shutdown(wait=False, cancel_futures=True)
         if self._pipelines:
             await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)
         else:
@@ -81,50 +96,3 @@ class ThreadBackend:
             self._best_batch = core_count()
         self._pipelines = {pipeline.info.name: pipeline for pipeline in pipelines}
         return pipelines
-
-
-def _draw(pipeline: Pipeline, items: Sequence[Item]) -> Batch:
-    """Encode and draw; runs in a worker thread."""
-    from t2i.pipeline import Draw
-
-    began = time.perf_counter()
-    encoded = _encode(pipeline, list(dict.fromkeys(item.condition for item in items)))
-    middle = time.perf_counter()
-    draws: dict[int, Draw] = {}
-    outcomes: dict[int, Drawn | T2IError] = {}
-    for position, item in enumerate(items):
-        found = encoded[item.condition]
-        if isinstance(found, T2IError):
-            outcomes[position] = found
-        else:
-            draws[position] = Draw(
-                found.embedding, item.seed, item.truncation, item.conditioning_truncation
-            )
-    for position, pictures in zip(draws, pipeline.draw(list(draws.values())), strict=True):
-        found = encoded[items[position].condition]
-        assert isinstance(found, _Encoded)
-        outcomes[position] = Drawn(pictures, found.warnings)
-    ended = time.perf_counter()
-    return Batch([outcomes[n] for n in range(len(items))], middle - began, ended - middle)
-
-
-class _Encoded(NamedTuple):
-    embedding: Tensor
-    warnings: tuple[GenerationWarning, ...]
-
-
-def _encode(
-    pipeline: Pipeline, conditions: Sequence[Condition | None]
-) -> dict[Condition | None, _Encoded | T2IError]:
-    """Return the embedding of each condition, or why it has none."""
-    try:
-        embeddings = pipeline.encode(conditions)
-    except T2IError as error:
-        if len(conditions) == 1:
-            return {conditions[0]: error}
-        # One bad condition must not spoil the rest of the batch: find it.
-        return {c: e for condition in conditions for c, e in _encode(pipeline, [condition]).items()}
-    return {
-        condition: _Encoded(embedding, pipeline.warnings(condition))
-        for condition, embedding in zip(conditions, embeddings, strict=True)
-    }

@@ -27,6 +27,7 @@ _PIXELS_AT_ONCE = 1 << 22
 
 # What the service takes in a request, and how many requests of one shard are under way.
 _IN_A_REQUEST = 16
+_CANDIDATES_IN_A_REQUEST = 64
 _REQUESTS = 8
 # A job is patient: other callers of the service go first, and a service may be started again.
 _TIMEOUT_S = 600.0
@@ -95,21 +96,25 @@ class PipelineDrawer:
         order = sorted(conditions, key=_length, reverse=True)
         places = {condition: place for place, condition in enumerate(order)}
         embeddings = self._pipeline.encode(order)
-        drawn = self._pipeline.draw(
-            [
-                Draw(
-                    embeddings[places[ask.condition]],
-                    ask.seed,
-                    ask.truncation,
-                    ask.conditioning_truncation,
-                )
-                for ask in asks
+        results: list[_DrawnHere] = []
+        for best_of, alike in groupby(asks, lambda ask: ask.best_of):
+            drawn = self._pipeline.draw_best(
+                [
+                    Draw(
+                        embeddings[places[ask.condition]],
+                        ask.seed,
+                        ask.truncation,
+                        ask.conditioning_truncation,
+                    )
+                    for ask in alike
+                ],
+                best_of,
+            )
+            results += [
+                _DrawnHere(GeneratedImage(best.pictures[-1], best.seed, best.score))
+                for best in drawn
             ]
-        )
-        return [
-            _DrawnHere(GeneratedImage(stages[-1], ask.seed))
-            for stages, ask in zip(drawn, asks, strict=True)
-        ]
+        return results
 
     def close(self) -> None:
         """Do nothing: a batch of this process ends soon."""
@@ -129,7 +134,7 @@ class ServiceDrawer:
     def __init__(self, address: str, model: str | None = None) -> None:
         from t2i.client import Client
 
-        self._client = Client(address, timeout=_TIMEOUT_S, max_retries=_RETRIES)
+        self._client = Client(address, timeout=_TIMEOUT_S, max_retries=_RETRIES, priority="batch")
         try:
             # Patience is for a service that is full, not for one that is not there at all.
             with Client(address) as asking:
@@ -144,11 +149,10 @@ class ServiceDrawer:
     def draw(self, asks: Sequence[Ask]) -> list[_DrawnThere]:
         """Draw with several requests at once; the pictures of one condition share one."""
         requests: list[list[Ask]] = []
-        for _, alike in groupby(asks, lambda ask: (ask.condition, *_scales(ask))):
+        for _, alike in groupby(asks, lambda ask: (ask.condition, *_scales(ask), ask.best_of)):
             same = list(alike)
-            requests += [
-                same[start : start + _IN_A_REQUEST] for start in range(0, len(same), _IN_A_REQUEST)
-            ]
+            most = min(_IN_A_REQUEST, _CANDIDATES_IN_A_REQUEST // same[0].best_of)
+            requests += [same[start : start + most] for start in range(0, len(same), most)]
         return [
             _DrawnThere(image)
             for result in self._threads.map(self._request, requests)
@@ -168,6 +172,7 @@ class ServiceDrawer:
             model=self._info.name,
             truncation=truncation,
             conditioning_truncation=conditioning_truncation,
+            best_of=asks[0].best_of if asks[0].best_of > 1 else None,
         )
         if result.model.checksum != self._info.checksum:
             raise BatchError(
@@ -182,6 +187,14 @@ class _DrawnHere:
     def __init__(self, image: GeneratedImage) -> None:
         self._image = image
 
+    @property
+    def seed(self) -> int | None:
+        return self._image.seed
+
+    @property
+    def score(self) -> float | None:
+        return self._image.score
+
     def png(self) -> bytes:
         return self._image.encode("png")
 
@@ -189,6 +202,14 @@ class _DrawnHere:
 class _DrawnThere:
     def __init__(self, image: ServedImage) -> None:
         self._image = image
+
+    @property
+    def seed(self) -> int:
+        return self._image.seed
+
+    @property
+    def score(self) -> float | None:
+        return self._image.score
 
     def png(self) -> bytes:
         return self._image.data

@@ -42,6 +42,7 @@ class Job:
         seed: see there.
         truncation: see there.
         conditioning_truncation: see there.
+        best_of: see there.
         restart: whether to remove what an earlier job left in the folder.
     """
 
@@ -54,6 +55,7 @@ class Job:
     seed: int = 0
     truncation: float = 1.0
     conditioning_truncation: float = 1.0
+    best_of: int = 1
     restart: bool = False
 
 
@@ -184,6 +186,7 @@ def _run(
         seed=job.seed,
         truncation=job.truncation,
         conditioning_truncation=job.conditioning_truncation,
+        best_of=job.best_of,
     )
     before = source.stat()
     # The first row before the first note: an input that cannot be read leaves no job behind.

@@ -162,6 +162,7 @@ def _described(pa: Any) -> list[tuple[str, Any]]:
         ("conditioning_truncation", pa.float64()),
         ("model", pa.string()),
         ("checksum", pa.string()),
+        ("score", pa.float64()),
     ]
 
 

@@ -9,7 +9,7 @@ from typing import Literal, Protocol, get_args
 
 from t2i.batch.records import INPUT_FORMATS, InputFormat, Record
 from t2i.errors import InvalidInput, shown
-from t2i.takes import Takes
+from t2i.takes import Takes, check_best_of
 
 __all__ = [
     "MAX_COUNT",
@@ -47,6 +47,10 @@ class Model(Takes, Protocol):
     def resolutions(self) -> tuple[int, ...]:
         """Side of each stage's picture in pixels, ascending."""
 
+    @property
+    def has_scorer(self) -> bool:
+        """Whether it can tell the best of several candidates."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -61,9 +65,10 @@ class Plan:
         seed: what rows without a seed have theirs from, 0 to 2**63 - 1.
         truncation: of a row that does not tell; as in `Pipeline.generate`.
         conditioning_truncation: the same.
+        best_of: candidates for each picture of a row that does not tell, 1 to 16.
 
     Raises:
-        InvalidInput: if a value is not one of these.
+        InvalidInput: if a value is not one of these, or the model cannot choose.
     """
 
     model: Model
@@ -74,6 +79,7 @@ class Plan:
     seed: int = 0
     truncation: float = 1.0
     conditioning_truncation: float = 1.0
+    best_of: int = 1
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -89,6 +95,7 @@ class Plan:
         whole("seed", self.seed, 0, MAX_SEED)
         fraction("truncation", self.truncation)
         fraction("conditioning_truncation", self.conditioning_truncation)
+        check_best_of(self.model, self.best_of)
 
     @property
     def options(self) -> dict[str, str | int | float]:
@@ -100,6 +107,7 @@ class Plan:
             "seed": self.seed,
             "truncation": float(self.truncation),
             "conditioning_truncation": float(self.conditioning_truncation),
+            "best_of": self.best_of,
         }
 
 

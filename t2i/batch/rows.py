@@ -16,18 +16,19 @@ from typing import cast
 from t2i.attributes import check_attributes
 from t2i.batch.plan import MAX_COUNT, MAX_SEED, Model, Plan, fraction, whole
 from t2i.batch.records import Record, Unreadable
-from t2i.cli_conditions import Words
+from t2i.cli_conditions import in_words, kind_of_words
 from t2i.codes import check_code, flat_code, named_code
 from t2i.conditions import Attributes, Code, Condition, Label, Text
 from t2i.encoders.labels import LabelEncoder
 from t2i.errors import InvalidInput, shown
-from t2i.takes import refusal
+from t2i.seeds import MAX_BEST_OF
+from t2i.takes import check_best_of, refusal
 
 __all__ = ["FIELDS", "MAX_ID_CHARACTERS", "Failure", "Row", "RowReader", "derived_seed"]
 
 _KINDS = ("text", "label", "attributes", "code")
 FIELDS = (
-    "id", "condition", *_KINDS, "count", "seed", "truncation", "conditioning_truncation",
+    "id", "condition", *_KINDS, "count", "seed", "truncation", "conditioning_truncation", "best_of",
 )  # fmt: skip
 MAX_ID_CHARACTERS = 256
 _MOST_PASSED_OVER = 20
@@ -47,6 +48,7 @@ class Row:
         conditioning_truncation: the same.
         caption: the condition in words.
         told: the condition as it can stand in an input's column `condition`.
+        best_of: candidates for each picture.
     """
 
     number: int
@@ -58,6 +60,7 @@ class Row:
     conditioning_truncation: float
     caption: str
     told: Mapping[str, object] | None
+    best_of: int = 1
 
     @property
     def seeds(self) -> list[int]:
@@ -132,7 +135,13 @@ class RowReader:
             ),
             caption=_caption(condition, plan.model),
             told=_told(condition, plan.model),
+            best_of=self._best_of(given),
         )
+
+    def _best_of(self, given: Mapping[str, object]) -> int:
+        best_of = whole("best_of", given.get("best_of", self.plan.best_of), 1, MAX_BEST_OF)
+        check_best_of(self.plan.model, best_of)
+        return best_of
 
     def _fields(self, record: Record) -> Mapping[str, object]:
         """Return what a record gives; what is null, or an empty cell, is not given."""
@@ -168,7 +177,7 @@ class RowReader:
         if kind == "text":
             return self._taken(Text(cast("str", value)))
         if isinstance(value, str):
-            return self._taken(_in_words(kind, value, model))
+            return self._taken(in_words(kind, value, model))
         if kind == "label":
             return self._taken(Label(id=cast("int", value)))
         if kind == "attributes":
@@ -243,9 +252,7 @@ def _kind_of(value: object, model: Model) -> tuple[str, object]:
     if len(given) == 1 and next(iter(given)) in _KINDS:
         return next(iter(given.items()))
     if isinstance(value, str):
-        # Words are of the kind that the model takes, of several of text.
-        kinds = [kind for kind in _KINDS if kind in model.conditions] or ["text"]
-        return kinds[0], value
+        return kind_of_words(model), value
     raise InvalidInput(
         "condition",
         value,
@@ -264,15 +271,6 @@ def _object(value: object) -> dict[str, object]:
     if not isinstance(value, Mapping):
         return {}
     return {name: told for name, told in value.items() if told is not None}
-
-
-def _in_words(kind: str, value: str, model: Model) -> Condition | None:
-    if kind == "label":
-        return Words(label=value).condition(model)
-    if kind == "code":
-        return Words(code=value).condition(model)
-    entries = tuple(entry for entry in value.split(";") if entry.strip())
-    return Words(attributes=entries or (value,)).condition(model)
 
 
 def _code(value: object, model: Model) -> Code:

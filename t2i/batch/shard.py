@@ -40,16 +40,26 @@ class Ask:
         seed: 0 to 2**63 - 1.
         truncation: as in `Pipeline.generate`.
         conditioning_truncation: the same.
+        best_of: candidates, of which the best is kept.
     """
 
     condition: Condition | None
     seed: int
     truncation: float
     conditioning_truncation: float
+    best_of: int = 1
 
 
 class Drawn(Protocol):
     """A drawn picture."""
+
+    @property
+    def seed(self) -> int | None:
+        """The seed that it was drawn with: of several candidates the best one's."""
+
+    @property
+    def score(self) -> float | None:
+        """Its score; None where it was the only candidate."""
 
     def png(self) -> bytes:
         """Return it as a PNG file; the same picture always gives the same bytes."""
@@ -174,7 +184,8 @@ _Wanted = tuple[Row, int, Ask]
 def _wanted(rows: Sequence[Row]) -> Iterator[_Wanted]:
     for row in rows:
         for index, seed in enumerate(row.seeds):
-            yield row, index, Ask(row.condition, seed, row.truncation, row.conditioning_truncation)
+            ask = Ask(row.condition, seed, row.truncation, row.conditioning_truncation, row.best_of)
+            yield row, index, ask
 
 
 def _pack(
@@ -186,7 +197,7 @@ def _pack(
     drawn: Callable[[int, int], None],
 ) -> int:
     for (row, index, ask), result in zip(wanted, results, strict=True):
-        described = {
+        described: dict[str, object] = {
             "id": row.id,
             "row": row.number,
             "index": index,
@@ -198,6 +209,9 @@ def _pack(
             "model": plan.model.name,
             "checksum": plan.model.checksum,
         }
+        if ask.best_of > 1:
+            # With this seed the picture is drawn again without choosing.
+            described |= {"seed": result.seed, "score": result.score}
         place = writer.add(Picture(f"{row.number:09d}-{index:04d}", result.png(), described))
         record.write(as_json({**described, **asdict(place)}) + b"\n")
     # A row counts when its last picture is there.

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import os
-import secrets
+import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Self, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 
-from t2i.client.connection import Connection
+from t2i.client.connection import Connection, Priority
 from t2i.client.errors import ServiceError, from_call
 from t2i.client.messages import (
-    LARGEST_SEED,
     Asked,
+    Way,
     model_from_message,
     result_from_message,
 )
@@ -23,6 +26,7 @@ from t2i.client.results import (
     GenerateEvent,
     GenerationResult,
     ImageFormat,
+    InterpolationResult,
     ModelInfo,
     SweepResult,
 )
@@ -37,10 +41,12 @@ from t2i.protocol.v1 import (
     model_service_pb2,
     model_service_pb2_grpc,
 )
+from t2i.seeds import random_seed
+from t2i.tracing import Outgoing
 
 __all__ = ["Client", "EventStream"]
 
-_Request = TypeVar("_Request")
+_Request = TypeVar("_Request", bound=Message)
 _Answer = TypeVar("_Answer")
 
 
@@ -87,12 +93,19 @@ class Client:
 
     Args:
         address: `host:port` or `unix:/path`. Without it `T2I_ADDRESS`, else 127.0.0.1:50051.
+            Several `ip:port` with commas between, or a name that stands for several machines, get
+            the calls in turn.
         timeout: seconds for a request with all its attempts, unless the call says otherwise.
         max_retries: how often a request is repeated when the service cannot be reached, or is full
             and says when to come back.
         token: what the service knows its callers by. Without it `T2I_TOKEN`.
         ca: PEM file of the authority that signed the server's certificate. Without it `T2I_CA`,
             else the machine's own authorities. Any address but this machine's is encrypted.
+        priority: `"interactive"`, or `"batch"` for work that may wait: the service draws it when
+            no interactive request waits.
+        cert: PEM file with this caller's own certificate, for a service that asks for one. Without
+            it `T2I_CERT`.
+        key: PEM file with its private key. Without it `T2I_KEY`.
 
     Raises:
         InvalidInput: one of these values cannot be used.
@@ -106,13 +119,47 @@ class Client:
         max_retries: int = 2,
         token: str | None = None,
         ca: str | os.PathLike[str] | None = None,
+        priority: Priority = "interactive",
+        cert: str | os.PathLike[str] | None = None,
+        key: str | os.PathLike[str] | None = None,
     ) -> None:
-        self._connection = Connection.of(address, token, ca)
+        self._connection = Connection.of(address, token, ca, priority, cert, key)
         self._settings = Settings(timeout=timeout, max_retries=max_retries)
         self._channel = self._connection.open()
         self._images = image_service_pb2_grpc.ImageServiceStub(self._channel)
         self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
-        self._closed = False
+        # Shared with the clients that `with_options` returns.
+        self._closed = threading.Event()
+
+    def with_options(
+        self,
+        *,
+        timeout: float | None = None,
+        max_retries: int | None = None,
+        priority: Priority | None = None,
+    ) -> Self:
+        """Return a client of the same connection that does some things otherwise.
+
+            >>> patient = client.with_options(timeout=300, priority="batch")
+
+        Both are closed when one is.
+
+        Args:
+            timeout: seconds for a request; None leaves it as it is.
+            max_retries: repetitions of a request; None leaves them as they are.
+            priority: `"interactive"` or `"batch"`; None leaves it as it is.
+
+        Raises:
+            InvalidInput: a value cannot be used.
+        """
+        other = copy.copy(self)
+        other._settings = Settings(
+            timeout=self._settings.timeout if timeout is None else timeout,
+            max_retries=self._settings.max_retries if max_retries is None else max_retries,
+        )
+        if priority is not None:
+            other._connection = replace(self._connection, priority=priority)
+        return other
 
     @property
     def address(self) -> str:
@@ -121,7 +168,7 @@ class Client:
 
     def close(self) -> None:
         """Cancel what is still running and close the connection; closing twice is allowed."""
-        self._closed = True
+        self._closed.set()
         self._channel.close()
 
     def __enter__(self) -> Self:
@@ -147,6 +194,10 @@ class Client:
         previews: bool = True,
         truncation: float = 1.0,
         conditioning_truncation: float = 1.0,
+        fine: Condition | str | None = None,
+        fine_from: int | None = None,
+        best_of: int | None = None,
+        attention: bool = False,
         request_id: str | None = None,
         timeout: float | None = None,
     ) -> EventStream:
@@ -168,6 +219,15 @@ class Client:
             previews: whether to send the pictures of earlier stages.
             truncation: scale of the noise, 0 to 1; less gives more alike, usually cleaner pictures.
             conditioning_truncation: the same for the noise of the conditioning.
+            fine: what the later stages of the model follow; by default the condition. Only with a
+                model whose `takes_fine` is true.
+            fine_from: resolution of the first stage that follows `fine`, one of the model's but the
+                first; by default the second.
+            best_of: candidates for each picture, 1 to 16, of which the service sends the one that
+                agrees best with the condition, with its own seed and its score. Only with a model
+                whose `has_scorer` is true; `count` times this is at most 64.
+            attention: whether finished pictures tell where they looked at each word of the caption.
+                Only with a model whose `attention_words` is above 0.
             request_id: a UUID of version 4 that names the request. The service draws the seeds from
                 it when there are none, so a stream that breaks off is taken up where it was.
             timeout: seconds for the whole request; by default the client's.
@@ -187,6 +247,10 @@ class Client:
             previews=previews,
             truncation=truncation,
             conditioning_truncation=conditioning_truncation,
+            fine=fine,
+            fine_from=fine_from,
+            best_of=best_of,
+            attention=attention,
             request_id=request_id,
         )
         attempts = self._settings.attempts(timeout)
@@ -203,6 +267,10 @@ class Client:
         quality: int | None = None,
         truncation: float = 1.0,
         conditioning_truncation: float = 1.0,
+        fine: Condition | str | None = None,
+        fine_from: int | None = None,
+        best_of: int | None = None,
+        attention: bool = False,
         request_id: str | None = None,
         timeout: float | None = None,
     ) -> GenerationResult:
@@ -223,12 +291,74 @@ class Client:
             quality=quality,
             truncation=truncation,
             conditioning_truncation=conditioning_truncation,
+            fine=fine,
+            fine_from=fine_from,
+            best_of=best_of,
+            attention=attention,
             request_id=request_id,
         )
         answer: image_service_pb2.GenerateImagesResponse = self._ask(
             self._images.GenerateImages, asked.images_request(), timeout, asked.request_id or None
         )
         return result_from_message(answer)
+
+    def interpolate(
+        self,
+        a: Condition | str | None = None,
+        b: Condition | str | None = None,
+        *,
+        steps: int = 8,
+        seed: int | tuple[int, int] | None = None,
+        model: str | None = None,
+        format: ImageFormat = "png",
+        quality: int | None = None,
+        truncation: float = 1.0,
+        conditioning_truncation: float = 1.0,
+        timeout: float | None = None,
+    ) -> InterpolationResult:
+        """Return the pictures on the way from one condition or seed to another.
+
+            >>> client.interpolate("a red bird", "a blue bird", steps=9, seed=7)
+            >>> client.interpolate("a red bird", steps=9, seed=(7, 8))
+
+        More than 16 pictures are several requests. The first and the last picture are those that
+        `generate_images` draws.
+
+        Args:
+            a: the first picture's condition; nothing for a model that draws by seed alone.
+            b: the last picture's; by default the first's.
+            steps: pictures, the first and the last included, 2 to 1024.
+            seed: one seed for all pictures, or the first picture's and the last's; by default a new
+                one.
+            model: name of the model; by default the service's default.
+            format: as in `generate`.
+            quality: as in `generate`.
+            truncation: as in `generate`.
+            conditioning_truncation: as in `generate`.
+            timeout: seconds for each request; by default the client's.
+
+        Raises:
+            InvalidInput: a value that no request can carry.
+            ServiceError: what the service answers.
+        """
+        way = Way.of(a, b, steps, seed)
+        asked = Asked.of(
+            way.first,
+            count=None,
+            seeds=None,
+            model=model,
+            format=format,
+            quality=quality,
+            truncation=truncation,
+            conditioning_truncation=conditioning_truncation,
+        )
+        results = []
+        for part in way.parts():
+            answer: image_service_pb2.GenerateImagesResponse = self._ask(
+                self._images.GenerateImages, asked.along(part).images_request(), timeout
+            )
+            results.append(result_from_message(answer))
+        return way.result(results)
 
     def sweep(
         self,
@@ -269,7 +399,7 @@ class Client:
         """
         info = self.get_model(model, timeout=timeout)
         codes = sweep_codes(info.code, part, start=start, steps=steps)
-        chosen = secrets.randbelow(LARGEST_SEED + 1) if seed is None else seed
+        chosen = random_seed() if seed is None else seed
         results = [
             self.generate_images(
                 code,
@@ -314,21 +444,25 @@ class Client:
     ) -> Generator[GenerateEvent, None, None]:
         state = StreamState(request.request_id, attempts)
         while True:
-            call = self._images.Generate(
-                request, timeout=attempts.remaining, metadata=self._connection.metadata
-            )
             try:
-                for message in call:
-                    event = state.receive(message)
-                    if event is not None:
-                        yield event
-                state.check_finished()
-                return
+                with Outgoing(request) as traced:
+                    call = self._images.Generate(
+                        request,
+                        timeout=attempts.remaining,
+                        metadata=(*self._connection.metadata, *traced),
+                    )
+                    try:
+                        for message in call:
+                            event = state.receive(message)
+                            if event is not None:
+                                yield event
+                        state.check_finished()
+                        return
+                    finally:
+                        # Nothing to a call that is over; the end of one that nobody wants any more.
+                        call.cancel()
             except grpc.RpcError as failure:
                 error = self._error(failure, state.known_id)
-            finally:
-                # Does nothing to a call that is over; ends one whose events nobody wants any more.
-                call.cancel()
             time.sleep(state.wait_after(error))
 
     def _ask(
@@ -342,9 +476,12 @@ class Client:
         attempts = self._settings.attempts(timeout)
         while True:
             try:
-                return method(
-                    request, timeout=attempts.remaining, metadata=self._connection.metadata
-                )
+                with Outgoing(request) as traced:
+                    return method(
+                        request,
+                        timeout=attempts.remaining,
+                        metadata=(*self._connection.metadata, *traced),
+                    )
             except grpc.RpcError as failure:
                 error = self._error(failure, request_id)
             time.sleep(attempts.wait_after(error))
@@ -353,4 +490,4 @@ class Client:
         return from_call(failure, address=self.address, request_id=request_id)
 
     def _check_open(self) -> None:
-        check_open(self._closed)
+        check_open(self._closed.is_set())

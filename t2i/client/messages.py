@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import assert_never, cast
 
 from t2i.attributes import Attribute
+from t2i.client.errors import UnimplementedError
 from t2i.client.results import (
     FORMATS,
     Accepted,
@@ -16,14 +17,16 @@ from t2i.client.results import (
     GenerateEvent,
     GenerationResult,
     ImageFormat,
+    InterpolationResult,
     ModelInfo,
     ModelVersion,
     Preview,
     ServedImage,
+    ServedWordMap,
     Timings,
     Warning,
 )
-from t2i.codes import CodePart, CodePartKind
+from t2i.codes import CodePart, CodePartKind, check_steps
 from t2i.conditions import (
     Attributes,
     Code,
@@ -37,15 +40,88 @@ from t2i.conditions import (
 )
 from t2i.errors import InvalidInput, shown
 from t2i.protocol.v1 import conditions_pb2, image_service_pb2, model_service_pb2
+from t2i.seeds import LARGEST_SEED, MAX_BEST_OF, places, read_ends
 
-__all__ = ["Asked", "condition_to_message", "event_from_message", "model_from_message"]
+__all__ = ["Asked", "Way", "condition_to_message", "event_from_message", "model_from_message"]
 
-LARGEST_SEED = 2**63 - 1
 _PART_KINDS: dict[int, CodePartKind] = {
     model_service_pb2.CODE_PART_KIND_CATEGORICAL: "categorical",
     model_service_pb2.CODE_PART_KIND_CONTINUOUS: "continuous",
 }
 _LARGEST_UINT32 = 2**32 - 1
+# What the service draws for one request.
+_MOST_IN_A_REQUEST = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """The way from one picture to another, in as many requests as it takes.
+
+    Args:
+        first: the first picture's condition.
+        last: the last picture's.
+        seeds: of the first and the last picture.
+        places: where each picture is, from 0 to 1.
+    """
+
+    first: Condition | None
+    last: Condition | None
+    seeds: tuple[int, int]
+    places: tuple[float, ...]
+
+    @classmethod
+    def of(
+        cls,
+        a: Condition | str | None,
+        b: Condition | str | None,
+        steps: int,
+        seed: int | tuple[int, int] | None,
+    ) -> Way:
+        """Return the way that was asked for.
+
+        Raises:
+            InvalidInput: a value is of the wrong type, or out of range.
+        """
+        check_steps(steps)
+        first = None if a is None else as_condition(a)
+        last = first if b is None else as_condition(b)
+        return cls(first, last, read_ends(seed), tuple(places(steps)))
+
+    def parts(self) -> Iterator[Way]:
+        """Yield parts of the way that a request can hold, two pictures or more each."""
+        parts = -(-len(self.places) // _MOST_IN_A_REQUEST)
+        size = -(-len(self.places) // parts)
+        for start in range(0, len(self.places), size):
+            yield replace(self, places=self.places[start : start + size])
+
+    def result(self, results: Sequence[GenerationResult]) -> InterpolationResult:
+        """Return the whole way from the answers to its parts.
+
+        Raises:
+            ServiceError: a picture is missing, as when a service knows nothing of ways.
+        """
+        drawn = sum(len(each) for each in results)
+        if drawn != len(self.places):
+            raise UnimplementedError(
+                f"the service drew {drawn} of {len(self.places)} pictures of the way; it may be "
+                "too old for interpolation"
+            )
+        warnings = dict.fromkeys(warning for each in results for warning in each.warnings)
+        return InterpolationResult(
+            images=tuple(image for each in results for image in each.images),
+            places=self.places,
+            seeds=self.seeds,
+            model=results[0].model,
+            warnings=tuple(warnings),
+        )
+
+    def message(self) -> conditions_pb2.Interpolation:
+        """Return the message of where the way leads."""
+        return conditions_pb2.Interpolation(
+            condition=None if self.last == self.first else _condition(self.last),
+            seed=self.seeds[1],
+            places=self.places,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +142,11 @@ class Asked:
     conditioning_truncation: float = 1.0
     previews: bool = True
     request_id: str = ""
+    way: Way | None = None
+    fine: Condition | None = None
+    fine_from: int | None = None
+    best_of: int | None = None
+    attention: bool = False
 
     @classmethod
     def of(
@@ -79,8 +160,12 @@ class Asked:
         quality: int | None,
         truncation: float,
         conditioning_truncation: float,
-        request_id: str | None,
+        request_id: str | None = None,
         previews: bool = True,
+        fine: Condition | str | None = None,
+        fine_from: int | None = None,
+        best_of: int | None = None,
+        attention: bool = False,
     ) -> Asked:
         """Return what was asked for.
 
@@ -93,6 +178,17 @@ class Asked:
             _whole(f"seeds[{index}]", seed, 0, LARGEST_SEED)
         if quality is not None:
             _whole("quality", quality, 1, 100)
+        if best_of is not None:
+            _whole("best_of", best_of, 1, MAX_BEST_OF)
+        if fine_from is not None:
+            _whole("fine_from", fine_from, 1, _LARGEST_UINT32)
+            if fine is None:
+                raise InvalidInput(
+                    "fine_from",
+                    fine_from,
+                    "is given without fine",
+                    "give fine as well, or leave it out",
+                )
         if format not in FORMATS:
             raise InvalidInput(
                 "format", format, f"{shown(format)} is unknown", f"use one of {', '.join(FORMATS)}"
@@ -119,6 +215,16 @@ class Asked:
             conditioning_truncation=float(conditioning_truncation),
             previews=bool(previews),
             request_id=request_id or "",
+            fine=None if fine is None else as_condition(fine),
+            fine_from=fine_from,
+            best_of=best_of,
+            attention=bool(attention),
+        )
+
+    def along(self, way: Way) -> Asked:
+        """Return the same for the pictures of a way."""
+        return replace(
+            self, condition=way.first, count=len(way.places), seeds=way.seeds[:1], way=way
         )
 
     def stream_request(self) -> image_service_pb2.GenerateRequest:
@@ -131,6 +237,10 @@ class Asked:
             seeds=self.seeds,
             options=self._options(),
             previews=self.previews,
+            interpolation=None if self.way is None else self.way.message(),
+            fine=self._fine(),
+            best_of=self.best_of,
+            attention=self.attention,
         )
 
     def images_request(self) -> image_service_pb2.GenerateImagesRequest:
@@ -142,6 +252,17 @@ class Asked:
             count=self.count,
             seeds=self.seeds,
             options=self._options(),
+            interpolation=None if self.way is None else self.way.message(),
+            fine=self._fine(),
+            best_of=self.best_of,
+            attention=self.attention,
+        )
+
+    def _fine(self) -> conditions_pb2.FineCondition | None:
+        if self.fine is None:
+            return None
+        return conditions_pb2.FineCondition(
+            condition=condition_to_message(self.fine), resolution=self.fine_from or 0
         )
 
     def _options(self) -> conditions_pb2.GenerateOptions:
@@ -226,7 +347,7 @@ def event_from_message(message: image_service_pb2.GenerateEvent) -> GenerateEven
             return Finished(
                 request_id=finished.request_id,
                 count=finished.count,
-                warnings=tuple(Warning(w.reason, w.message) for w in finished.warnings),
+                warnings=_warnings(finished.warnings),
                 timings=_timings(finished.timings),
             )
         case _:
@@ -238,7 +359,7 @@ def result_from_message(answer: image_service_pb2.GenerateImagesResponse) -> Gen
     return GenerationResult(
         images=tuple(_image(image) for image in answer.images),
         model=_version(answer.model),
-        warnings=tuple(Warning(w.reason, w.message) for w in answer.warnings),
+        warnings=_warnings(answer.warnings),
         request_id=answer.request_id,
         timings=_timings(answer.timings),
     )
@@ -259,6 +380,9 @@ def model_from_message(model: model_service_pb2.Model) -> ModelInfo:
         is_default=model.is_default,
         code=_code(model.code),
         attributes=_attributes(model.attributes),
+        takes_fine=model.takes_fine,
+        has_scorer=model.has_scorer,
+        attention_words=model.attention_words,
     )
 
 
@@ -320,11 +444,27 @@ def _image(image: conditions_pb2.GeneratedImage) -> ServedImage:
         seed=image.seed,
         index=image.index,
         stage=image.stage,
+        score=image.score if image.HasField("score") else None,
+        attention=tuple(
+            ServedWordMap(map.word, map.side, map.weights, map.largest) for map in image.attention
+        ),
     )
 
 
 def _version(model: conditions_pb2.ModelVersion) -> ModelVersion:
     return ModelVersion(name=model.name, version=model.version, checksum=model.checksum)
+
+
+def _warnings(messages: Iterable[conditions_pb2.Warning]) -> tuple[Warning, ...]:
+    return tuple(
+        Warning(
+            message.reason,
+            message.message,
+            message.distance if message.HasField("distance") else None,
+            message.threshold if message.HasField("threshold") else None,
+        )
+        for message in messages
+    )
 
 
 def _timings(timings: conditions_pb2.Timings) -> Timings:

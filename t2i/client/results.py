@@ -25,10 +25,12 @@ __all__ = [
     "GenerateEvent",
     "GenerationResult",
     "ImageFormat",
+    "InterpolationResult",
     "ModelInfo",
     "ModelVersion",
     "Preview",
     "ServedImage",
+    "ServedWordMap",
     "SweepResult",
     "Timings",
     "Warning",
@@ -36,6 +38,27 @@ __all__ = [
 
 ImageFormat = Literal["png", "jpeg", "webp", "raw"]
 FORMATS: tuple[ImageFormat, ...] = ("png", "jpeg", "webp", "raw")
+
+
+@dataclass(frozen=True, slots=True)
+class ServedWordMap:
+    """Where a picture looked at one word of its caption.
+
+    Attributes:
+        word: the word.
+        side: side of the square map, which lies over the whole picture.
+        weights: side × side bytes, rows from the top, in 255ths of the largest weight.
+        largest: the largest weight, 0 to 1.
+    """
+
+    word: str
+    side: int
+    weights: bytes = field(repr=False)
+    largest: float
+
+    def pil(self) -> Image.Image:
+        """Return the map as a grey Pillow image, white where the weight is largest."""
+        return Image.frombytes("L", (self.side, self.side), self.weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +74,9 @@ class ServedImage:
         seed: the seed that it was drawn with; the same seed draws it again.
         index: which of the request's pictures it is, from 0.
         stage: the stage of the generator that drew it, from 0 (the coarsest).
+        score: how well it agrees with its condition, -1 to 1, higher is better; None where it is
+            not the best of several candidates.
+        attention: where it looked at each word of the caption; empty unless asked for.
     """
 
     data: bytes = field(repr=False)
@@ -60,6 +86,8 @@ class ServedImage:
     seed: int
     index: int
     stage: int
+    score: float | None = None
+    attention: tuple[ServedWordMap, ...] = ()
 
     @property
     def resolution(self) -> int:
@@ -148,10 +176,15 @@ class Warning:
     Attributes:
         reason: a stable name for programs, such as `"UNFAMILIAR_CONDITION"`.
         message: one sentence for people.
+        distance: cosine distance of the caption to the training captions, 0 to 2; None where the
+            reason has none, or the service does not tell it.
+        threshold: the largest distance that is ordinary; None likewise.
     """
 
     reason: str
     message: str
+    distance: float | None = None
+    threshold: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +213,8 @@ class Accepted:
     Attributes:
         request_id: the id of the request in the server's log.
         model: the model that will draw.
-        seeds: the seed of each picture, in the order of their index.
+        seeds: the seed of each picture, in the order of their index; with `best_of` that of its
+            first candidate.
         resolutions: side of the square pictures of each stage in pixels, ascending.
     """
 
@@ -283,6 +317,36 @@ class SweepResult:
 
 
 @dataclass(frozen=True, slots=True)
+class InterpolationResult:
+    """The way from one picture to another.
+
+    Iterating over a result, or indexing it, gives its pictures.
+
+    Attributes:
+        images: the pictures in order; each is told with the seed of the first.
+        places: where on the way each is, from 0 to 1.
+        seeds: the seeds of the first and the last picture.
+        model: the model that drew them.
+        warnings: what there is to know about the two conditions.
+    """
+
+    images: tuple[ServedImage, ...]
+    places: tuple[float, ...]
+    seeds: tuple[int, int]
+    model: ModelVersion
+    warnings: tuple[Warning, ...]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __iter__(self) -> Iterator[ServedImage]:
+        return iter(self.images)
+
+    def __getitem__(self, index: int) -> ServedImage:
+        return self.images[index]
+
+
+@dataclass(frozen=True, slots=True)
 class ModelInfo:
     """One model of a service, as its bundle describes it.
 
@@ -300,6 +364,10 @@ class ModelInfo:
         is_default: whether a request without a model name goes to it.
         code: the parts of its code; empty when it takes none.
         attributes: its attributes; empty when it takes none.
+        takes_fine: whether its later stages can follow another condition than the first.
+        has_scorer: whether it can tell the best of several candidates.
+        attention_words: how many tokens of a caption it attends to one by one; 0 when it reads
+            captions as a whole.
     """
 
     name: str
@@ -314,3 +382,6 @@ class ModelInfo:
     is_default: bool
     code: tuple[CodePart, ...] = ()
     attributes: tuple[Attribute, ...] = ()
+    takes_fine: bool = False
+    has_scorer: bool = False
+    attention_words: int = 0

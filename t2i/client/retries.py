@@ -14,6 +14,8 @@ __all__ = ["Attempts"]
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 8.0
 JITTER = 0.25
+# What the service says to come back for with as much time again, not with what is left of it.
+_TOO_LATE = "DEADLINE_OUT_OF_REACH"
 
 
 @dataclass(slots=True)
@@ -23,7 +25,9 @@ class Attempts:
     A request is repeated when the service could not be reached (UNAVAILABLE), or when it was full
     and said when to come back (RESOURCE_EXHAUSTED with RetryInfo). The wait is what the service
     asked for, else 0.5 s doubled for each attempt up to 8 s; jitter keeps clients from coming back
-    all at once.
+    all at once. A request that was refused because it could not be done in its time
+    (DEADLINE_OUT_OF_REACH) is not repeated: there would be less time, and the rest of the queue is
+    still there.
 
     Args:
         timeout: seconds for all attempts and the waits between them.
@@ -67,5 +71,5 @@ class Attempts:
 
 def _worth_repeating(error: ServiceError) -> bool:
     if isinstance(error, ResourceExhaustedError):
-        return error.retry_after is not None
+        return error.retry_after is not None and error.reason != _TOO_LATE
     return isinstance(error, UnavailableError)

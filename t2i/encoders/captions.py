@@ -39,6 +39,10 @@ class CaptionEncoder(TextEncoder):
         """See `TextEncoder.token_states`: those of the words' encoder."""
         return self.words.token_states(texts)
 
+    def tokens(self, text: str) -> list[str]:
+        """See `TextEncoder.tokens`: those of the words' encoder."""
+        return self.words.tokens(text)
+
     def sentences(self, texts: Sequence[str]) -> Tensor:
         """See `TextEncoder.sentences`: those of the words' encoder.
 

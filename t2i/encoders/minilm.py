@@ -109,6 +109,10 @@ class MiniLM(TextEncoder):
         hidden = self._run(ids, None if bool(present.all()) else present)
         return hidden.float(), present
 
+    def tokens(self, text: str) -> list[str]:
+        """See `TextEncoder.tokens`."""
+        return list(self._tokenizer.encode(text).tokens)
+
     def _run(self, ids: Tensor, present: Tensor | None) -> Tensor:
         """Return the last hidden states `(n, tokens, dim)` of token ids `(n, tokens)`."""
         w = self._weights

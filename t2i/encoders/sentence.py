@@ -89,6 +89,13 @@ class SentenceEncoder(TextEncoder):
             )
         return encoded
 
+    def tokens(self, text: str) -> list[str]:
+        """See `TextEncoder.tokens`."""
+        tokenizer = self._model.tokenizer
+        with self._running:
+            cut = tokenizer(text, truncation=True, max_length=self._model.max_seq_length)
+            return list(tokenizer.convert_ids_to_tokens(cut["input_ids"]))
+
     def token_states(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """See `TextEncoder.token_states`."""
         with self._running:

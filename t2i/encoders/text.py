@@ -111,6 +111,13 @@ class TextEncoder(ABC):
         """
 
     @abstractmethod
+    def tokens(self, text: str) -> list[str]:
+        """Return the tokens of a caption, as many as `token_states` has states of it.
+
+        Marks such as the beginning and the end are among them, in the tokenizer's own writing.
+        """
+
+    @abstractmethod
     def _embed(self, texts: list[str]) -> Tensor:
         """Return the embeddings `(n, dim)` of captions that run as one batch."""
 
@@ -122,7 +129,11 @@ class TextEncoder(ABC):
         if not captions:
             return []
         if self.device.type == "cpu":
-            return run_apart(function, captions)
+            # The longest first, so that the cores end at about the same time: one that came to a
+            # long caption last would be waited for.
+            order = sorted(range(len(captions)), key=lambda place: -len(captions[place]))
+            found = dict(zip(order, run_apart(function, [captions[n] for n in order]), strict=True))
+            return [found[place] for place in range(len(captions))]
         with torch.inference_mode():
             return [function(caption) for caption in captions]
 

@@ -42,6 +42,10 @@ class WordsEncoder(TextEncoder):
         """See `TextEncoder.token_states`: those of the other encoder."""
         return self.sentence.token_states(texts)
 
+    def tokens(self, text: str) -> list[str]:
+        """See `TextEncoder.tokens`: those of the other encoder."""
+        return self.sentence.tokens(text)
+
     def sentences(self, texts: Sequence[str]) -> Tensor:
         """See `TextEncoder.sentences`: those of the other encoder."""
         return self.sentence.sentences(texts)

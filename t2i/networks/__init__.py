@@ -27,6 +27,7 @@ from t2i.networks.mlp import MlpCritic, MlpGenerator
 from t2i.networks.progressive import ProgressiveCritic, ProgressiveGenerator
 from t2i.networks.recurrent import RecurrentGenerator
 from t2i.networks.residual import ResidualCritic, ResidualGenerator
+from t2i.networks.scorer import Scorer
 from t2i.networks.stack import StackGenerator
 from t2i.networks.text import TextCritic, TextGenerator
 from t2i.networks.translation import PairCritic, Translator
@@ -60,6 +61,7 @@ NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
     "RecurrentGenerator": RecurrentGenerator,
     "ResidualCritic": ResidualCritic,
     "ResidualGenerator": ResidualGenerator,
+    "Scorer": Scorer,
     "StackGenerator": StackGenerator,
     "StageGenerator": StageGenerator,
     "StageDiscriminator": StageDiscriminator,
@@ -117,6 +119,7 @@ __all__ = [
     "RecurrentGenerator",
     "ResidualCritic",
     "ResidualGenerator",
+    "Scorer",
     "Scores",
     "StackGenerator",
     "StageDiscriminator",

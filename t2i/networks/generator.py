@@ -63,6 +63,10 @@ class StageGenerator(nn.Module):
         max_channels: Upper bound of the channels.
     """
 
+    # Its stages could follow two captions, but the first decides all that a caption names: what the
+    # later ones are told changes nothing that can be read off the pictures (benchmarks/control.py).
+    takes_fine = False
+
     def __init__(
         self,
         *,
@@ -130,6 +134,9 @@ class StageGenerator(nn.Module):
         noise: Tensor,
         conditioning_noise: Tensor | None = None,
         stages: int | None = None,
+        *,
+        fine: Tensor | None = None,
+        fine_from: int = 1,
     ) -> StageOutput:
         """Draw pictures.
 
@@ -138,21 +145,20 @@ class StageGenerator(nn.Module):
             noise: ``(n, noise_dim)``, standard normal.
             conditioning_noise: ``(n, conditioning_dim)``, standard normal; None for the mean.
             stages: Run only the first so many stages; None for all.
+            fine: ``(n, condition_dim)`` that later stages follow; None for ``embedding``.
+            fine_from: Number of the first stage that follows ``fine``, from 1.
         """
-        conditioning, mu, log_sigma = self.augment(self.standardize(embedding), conditioning_noise)
-        # Unit size, like the noise: otherwise the caption outgrows the noise, and all seeds agree.
-        size = conditioning.square().mean(dim=1, keepdim=True)
-        conditioning = conditioning * torch.rsqrt(size + 1e-6)
-        mixed = F.leaky_relu(self.mix(torch.cat([noise, conditioning], dim=1)), LEAK)
-        mixed = F.leaky_relu(self.style(mixed), LEAK)
-        style = torch.cat([mixed, conditioning.to(mixed.dtype)], dim=1)
+        style, mu, log_sigma = self._style(embedding, noise, conditioning_noise)
+        later = style if fine is None else self._style(fine, noise, conditioning_noise)[0]
+        # Levels beyond this side belong to the stages that follow the fine condition.
+        coarse_side = self.resolutions[fine_from - 1]
         x = self.seed(style).view(len(style), -1, SEED_RESOLUTION, SEED_RESOLUTION)
         x = x.contiguous(memory_format=torch.channels_last)
         wanted = self.resolutions[: len(self.resolutions) if stages is None else stages]
         pictures: list[Tensor] = []
         canvas: Tensor | None = None
         for level in self.levels:
-            x = level(x, style)
+            x = level(x, style if 2 * x.shape[-1] <= coarse_side else later)
             side = x.shape[-1]
             if side in wanted:
                 added = self.to_rgb[str(side)](x)
@@ -166,3 +172,16 @@ class StageGenerator(nn.Module):
             if side == wanted[-1]:
                 break
         return StageOutput(tuple(pictures), mu, log_sigma)
+
+    def _style(
+        self, embedding: Tensor, noise: Tensor, conditioning_noise: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what the levels are modulated by, and mean and log σ of the conditioning."""
+        conditioning, mu, log_sigma = self.augment(self.standardize(embedding), conditioning_noise)
+        # Unit size, like the noise: otherwise the caption outgrows the noise, and all seeds agree.
+        size = conditioning.square().mean(dim=1, keepdim=True)
+        conditioning = conditioning * torch.rsqrt(size + 1e-6)
+        mixed = F.leaky_relu(self.mix(torch.cat([noise, conditioning], dim=1)), LEAK)
+        mixed = F.leaky_relu(self.style(mixed), LEAK)
+        style = torch.cat([mixed, conditioning.to(mixed.dtype)], dim=1)
+        return style, mu, log_sigma

@@ -133,6 +133,8 @@ class StackGenerator(PictureGenerator):
         ValueError: The factor is none.
     """
 
+    takes_fine = True
+
     def __init__(
         self,
         *,
@@ -196,15 +198,30 @@ class StackGenerator(PictureGenerator):
             init_dcgan(part)
 
     def forward(
-        self, embedding: Tensor, noise: Tensor, conditioning_noise: Tensor | None = None
+        self,
+        embedding: Tensor,
+        noise: Tensor,
+        conditioning_noise: Tensor | None = None,
+        *,
+        fine: Tensor | None = None,
+        fine_from: int = 1,
     ) -> Drawn:
-        """Draw the small and the large picture; the conditioning told is that of Stage-II."""
+        """Draw the small and the large picture; the conditioning told is that of Stage-II.
+
+        Args:
+            embedding: ``(n, condition_dim)``.
+            noise: ``(n, noise_dim)``.
+            conditioning_noise: ``(n, conditioning_dim)``; None for the mean.
+            fine: ``(n, condition_dim)`` that Stage-II reads; None for ``embedding``.
+            fine_from: 1, the only stage that there is to choose.
+        """
         before = around = conditioning_noise
         if conditioning_noise is not None:
             before, around = conditioning_noise.chunk(2, dim=1)
         with torch.no_grad(), settled(self.first):
             small = self.first(embedding, noise, before).pictures[-1]
-        conditioning, mu, log_sigma = self.augment(self.standardize(embedding), around)
+        read = embedding if fine is None else fine
+        conditioning, mu, log_sigma = self.augment(self.standardize(read), around)
         seen = self.look(small)
         places = conditioning.to(seen.dtype)[:, :, None, None].expand(-1, -1, *seen.shape[2:])
         large = self.body(torch.cat([seen, places], dim=1))

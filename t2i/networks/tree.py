@@ -163,6 +163,9 @@ class Tree(nn.Module):
         noise: Tensor,
         conditioning_noise: Tensor | None,
         context: Context = everywhere,
+        *,
+        fine: Tensor | None = None,
+        fine_from: int = 1,
     ) -> Drawn:
         """Draw a picture a row and scale.
 
@@ -171,13 +174,19 @@ class Tree(nn.Module):
             noise: ``(n, noise_dim)``.
             conditioning_noise: ``(n, conditioning_dim)``; None for the mean.
             context: What is put beside the features before each finer scale.
+            fine: ``(n, sentence_dim)`` that later scales are shown; None for ``sentence``.
+            fine_from: Number of the first scale that is shown ``fine``, from 1.
         """
         conditioning, mu, log_sigma = self.augment(self.standardize(sentence), conditioning_noise)
         joined = torch.cat([noise, conditioning.to(noise.dtype)], dim=1)
         x = self.trunk(self.start(joined).unflatten(1, self.start_shape))
         pictures = [self._picture(0, x)]
+        later = conditioning
+        if fine is not None:
+            later = self.augment(self.standardize(fine), conditioning_noise)[0]
         for number, branch in enumerate(self.branches, start=1):
-            x = branch(x, context(number, x, conditioning))
+            shown = conditioning if number < fine_from else later
+            x = branch(x, context(number, x, shown))
             pictures.append(self._picture(number, x))
         return Drawn(tuple(pictures), mu, log_sigma)
 
@@ -201,6 +210,8 @@ class TreeGenerator(PictureGenerator):
     Raises:
         ValueError: The side cannot be halved so often.
     """
+
+    takes_fine = True
 
     def __init__(
         self,
@@ -238,10 +249,26 @@ class TreeGenerator(PictureGenerator):
         return self.tree.mean(embedding)
 
     def forward(
-        self, embedding: Tensor, noise: Tensor, conditioning_noise: Tensor | None = None
+        self,
+        embedding: Tensor,
+        noise: Tensor,
+        conditioning_noise: Tensor | None = None,
+        *,
+        fine: Tensor | None = None,
+        fine_from: int = 1,
     ) -> Drawn:
-        """Draw a picture a row and scale; without ``conditioning_noise`` from the mean."""
-        drawn: Drawn = self.tree(embedding, noise, conditioning_noise)
+        """Draw a picture a row and scale; without ``conditioning_noise`` from the mean.
+
+        Args:
+            embedding: ``(n, condition_dim)``.
+            noise: ``(n, noise_dim)``.
+            conditioning_noise: ``(n, conditioning_dim)``.
+            fine: ``(n, condition_dim)`` that later scales are shown; None for ``embedding``.
+            fine_from: Number of the first scale that is shown ``fine``, from 1.
+        """
+        drawn: Drawn = self.tree(
+            embedding, noise, conditioning_noise, fine=fine, fine_from=fine_from
+        )
         return drawn
 
     def draw(self, embedding: Tensor, noise: Tensor) -> Tensor:

@@ -65,6 +65,8 @@ class AttentionGenerator(PictureGenerator):
         ValueError: The side cannot be halved so often, or the captions have no room for the words.
     """
 
+    takes_fine = True
+
     def __init__(
         self,
         *,
@@ -114,13 +116,29 @@ class AttentionGenerator(PictureGenerator):
         return unpack(embedding, self.words, self.token_dim)
 
     def forward(
-        self, embedding: Tensor, noise: Tensor, conditioning_noise: Tensor | None = None
+        self,
+        embedding: Tensor,
+        noise: Tensor,
+        conditioning_noise: Tensor | None = None,
+        *,
+        fine: Tensor | None = None,
+        fine_from: int = 1,
     ) -> Drawn:
-        """Draw a picture a row and scale; without ``conditioning_noise`` from the mean."""
+        """Draw a picture a row and scale; without ``conditioning_noise`` from the mean.
+
+        Args:
+            embedding: ``(n, condition_dim)``.
+            noise: ``(n, noise_dim)``.
+            conditioning_noise: ``(n, conditioning_dim)``.
+            fine: ``(n, condition_dim)`` whose words later scales look for; None for ``embedding``.
+            fine_from: Number of the first scale that looks for the words of ``fine``, from 1.
+        """
         said = self.read(embedding)
+        later = said if fine is None else self.read(fine)
 
         def context(number: int, x: Tensor, conditioning: Tensor) -> Tensor:
-            gathered: Tensor = self.attention[number - 1](x, said)
+            words = said if number < fine_from else later
+            gathered: Tensor = self.attention[number - 1](x, words)
             return gathered
 
         drawn: Drawn = self.tree(said.sentence, noise, conditioning_noise, context)
@@ -131,10 +149,13 @@ class AttentionGenerator(PictureGenerator):
         return self.forward(embedding, noise).pictures[-1]
 
     @torch.no_grad()
-    def attention_maps(self, embedding: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
+    def attention_maps(
+        self, embedding: Tensor, noise: Tensor, conditioning_noise: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
         """Return where each finer scale looks at each word: ``(n, words, side, side)``, each.
 
         The side is that of the scale before; over the words present a place's weights sum to 1.
+        The arguments are those of `forward`.
         """
         said, maps = self.read(embedding), []
 
@@ -145,5 +166,5 @@ class AttentionGenerator(PictureGenerator):
             gathered: Tensor = layer(x, said)
             return gathered
 
-        self.tree(said.sentence, noise, None, context)
+        self.tree(said.sentence, noise, conditioning_noise, context)
         return tuple(maps)

@@ -12,21 +12,26 @@ from pathlib import Path
 import pytest
 
 from t2i.client import Client
-from tests.t2i.small_bundle import save_conditioned, save_small, small_config
+from tests.t2i.small_bundle import save_attentive, save_conditioned, save_scored, save_staged
 
 PATIENCE_S = 180
 
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_small(tmp_path_factory.mktemp("bundles") / "untrained", small_config("untrained"))
+    return save_scored(tmp_path_factory.mktemp("bundles") / "untrained", "untrained")
 
 
 @pytest.fixture(scope="session")
 def others(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Models that take something else than text."""
     folder = tmp_path_factory.mktemp("others")
-    return [save_conditioned(folder, name) for name in ("codes", "digits", "plumage", "seeds")]
+    names = ("codes", "digits", "plumage", "seeds")
+    return [
+        *(save_conditioned(folder, name) for name in names),
+        save_staged(folder / "staged"),
+        save_attentive(folder / "attentive"),
+    ]
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.control import FAR_CAPTIONS, tables
+
 TREE = Path(__file__).parents[2]
 
 
@@ -13,3 +15,59 @@ def test_the_benchmark_of_a_cold_start_tells_every_phase() -> None:
     told = json.loads(done.stdout)
     assert {"loading torch", "loading the model"} <= set(told["seconds_by_phase"])
     assert all(seconds >= 0 for seconds in told["seconds_by_phase"].values())
+
+
+def test_the_benchmark_of_the_server_tells_every_part(bundle: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.serving", "--json", "--quick"]
+    done = subprocess.run(
+        [*command, "--model", str(bundle)], cwd=TREE, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["exit_code"] == 0
+    assert [row["load"] for row in told["open_loop"]["loads"]] == [0.8, 1.5, 3.0]
+    assert told["capacity"]["batched_forward_per_second"] > 0
+    assert told["zero_work"]["share_of_the_modest"] > 0
+    assert told["server"]["engine"]["pictures"] > 0
+    assert told["server"]["event_loop"]["looks"] > 0
+    assert told["server"]["event_loop"]["own_longest_ms"] < 20
+
+
+def test_the_simulation_of_the_queue_shows_what_the_policy_is_for(tmp_path: Path) -> None:
+    plot = tmp_path / "queueing.png"
+    command = [sys.executable, "-m", "benchmarks.queueing", "--json", "--seconds", "3"]
+    command += ["--loads", "0.5", "1.5", "3", "--plot", str(plot)]
+    done = subprocess.run(command, cwd=TREE, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    ours, fifo = told["policies"]["ours"], told["policies"]["fifo"]
+    assert all(row["goodput"] >= 0.95 for row in ours if row["load"] > 1)
+    assert all(row["goodput"] <= 0.5 for row in fifo if row["load"] > 1)
+    assert all(row["drawn_too_late"] < 0.01 for row in ours)
+    assert told["share_of_the_modest"]["ours"] >= 0.9
+    assert plot.stat().st_size > 0
+
+
+def test_the_benchmark_of_controls_measures_and_prints_what_is_asked_for() -> None:
+    asked = ["--captions", "6", "--only", "warnings"]
+    command = [sys.executable, "-m", "benchmarks.control", *asked]
+    done = subprocess.run([*command, "--json"], cwd=TREE, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["warnings"]["a hundred sentences about something else"] >= 0.98
+    assert told["warnings"]["held-out captions"] == 0
+    assert told["captions"] == 6 and "truncation" not in told
+
+
+def test_the_tables_of_the_benchmark_have_a_row_for_each_measure() -> None:
+    rows = [{"best_of": 1, "score": 0.25}, {"best_of": 8, "score": 0.5}]
+    told = list(tables({"best-of": rows, "warnings": {"held-out": 0.0}, "coarse-fine": []}))
+    assert told == [
+        "**best-of**", "", "| best_of | score |", "|---|---|", "| 1 | 0.250 |", "| 8 | 0.500 |", "",
+        "**warnings**", "", "|  | share |", "|---|---|", "| held-out | 0.000 |", "",
+    ]  # fmt: skip
+
+
+def test_there_are_a_hundred_sentences_about_something_else() -> None:
+    assert len(set(FAR_CAPTIONS)) == 100
+    assert not any("bird" in caption and "birthday" not in caption for caption in FAR_CAPTIONS)

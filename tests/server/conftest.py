@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import grpc
@@ -66,13 +66,19 @@ class HeldBackend(ThreadBackend):
         self.go.set()
         self.begun: list[int] = []
         self.fault: Exception | None = None
+        self._one_by_one = asyncio.Lock()
 
-    async def run(self, model: str, items: Sequence[Item]) -> Batch:
-        self.begun.append(len(items))
-        await self.go.wait()
-        if self.fault is not None:
-            raise self.fault
-        return await super().run(model, items)
+    async def run(
+        self, model: str, items: Sequence[Item], begin: Callable[[], Sequence[bool]]
+    ) -> Batch:
+        async with self._one_by_one:
+            wanted = sum(begin())
+            if wanted:
+                self.begun.append(wanted)
+            await self.go.wait()
+            if self.fault is not None:
+                raise self.fault
+            return await super().run(model, items, begin)
 
 
 @pytest.fixture(scope="session")
@@ -94,6 +100,7 @@ async def held(
     server = Server(settings, backend)
     await server.start()
     await server.load()
+    backend.begun.clear()
     async with grpc.aio.insecure_channel(server.address) as channel:
         yield server, backend, channel
     backend.go.set()

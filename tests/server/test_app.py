@@ -80,6 +80,7 @@ async def test_a_full_queue_is_answered_with_when_to_come_back(
     server = Server(Settings(models=(str(bundle),), port=0, max_batch=8, queue_limit=16), backend)
     await server.start()
     await server.load()
+    backend.begun.clear()
     backend.go.clear()
     async with grpc.aio.insecure_channel(server.address) as channel:
         stub = ImageServiceStub(channel)
@@ -109,7 +110,7 @@ async def test_a_request_given_up_while_it_waits_reaches_no_worker(held: Held, e
     backend.go.clear()
     running = stub.GenerateImages(GenerateImagesRequest(condition=BIRD))
     await until(lambda: backend.begun == [1])
-    timeout = 0.1 if end == "expired" else None
+    timeout = 0.7 if end == "expired" else None
     waits = stub.Generate(GenerateRequest(condition=BIRD, count=5), timeout=timeout)
     await until(lambda: server.waiting == 5)
     if end == "cancelled":

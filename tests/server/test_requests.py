@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from t2i.conditions import Text
 from t2i.pipeline import PipelineInfo
 from t2i.protocol.v1 import conditions_pb2 as pb
 from t2i.protocol.v1.image_service_pb2 import GenerateImagesRequest, GenerateRequest
+from t2i.seeds import candidate_seeds
 
 ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
 TEXT = pb.Condition(text=pb.TextCondition(text="a bird"))
@@ -207,3 +209,98 @@ def test_any_message_that_parses_is_read_or_refused(data: bytes) -> None:
         read_request(message, ID, MODELS)
     except Refusal as refusal:
         assert refusal.reason in ("INVALID_FIELD", "MODEL_NOT_FOUND")
+
+
+def interpolation(**fields: Any) -> pb.Interpolation:
+    return pb.Interpolation(**{"places": [0.0, 0.5, 1.0], **fields})
+
+
+def test_a_way_becomes_a_picture_a_place_from_one_seed() -> None:
+    end = pb.Condition(text=pb.TextCondition(text="a fish"))
+    ask = read(
+        GenerateRequest(
+            condition=TEXT, seeds=[5], interpolation=interpolation(condition=end, seed=6)
+        )
+    )
+    assert [item.seed for item in ask.items] == [5, 5, 5]
+    ways = [item.towards for item in ask.items]
+    assert [(w.condition, w.seed, w.place) for w in ways if w] == [
+        (Text("a fish"), 6, 0.0), (Text("a fish"), 6, 0.5), (Text("a fish"), 6, 1.0),
+    ]  # fmt: skip
+
+
+def test_a_way_without_an_end_changes_nothing_but_what_is_given() -> None:
+    ask = read(GenerateRequest(condition=TEXT, count=3, interpolation=interpolation()))
+    (way, *_) = (item.towards for item in ask.items)
+    assert way is not None
+    assert (way.condition, way.seed) == (Text("a bird"), ask.items[0].seed)
+    again = read(GenerateRequest(condition=TEXT, count=3, interpolation=interpolation()))
+    assert again.items == ask.items
+
+
+@pytest.mark.parametrize(
+    ("fields", "wrong"),
+    [
+        ({"seeds": [1, 2]}, "seeds"),
+        ({"count": 2}, "interpolation.places"),
+        ({"interpolation": interpolation(places=[])}, "interpolation.places"),
+        ({"interpolation": interpolation(places=[0.0] * 17)}, "interpolation.places"),
+        ({"interpolation": interpolation(places=[0, 2])}, "interpolation.places[1]"),
+        ({"interpolation": interpolation(places=[float("nan")])}, "interpolation.places[0]"),
+        ({"interpolation": interpolation(seed=MAX_SEED + 1)}, "interpolation.seed"),
+        ({"fine": pb.FineCondition(condition=TEXT)}, "fine"),
+    ],
+)
+def test_what_is_wrong_with_a_way_is_named(fields: dict[str, Any], wrong: str) -> None:
+    request = {"condition": TEXT, "interpolation": interpolation(), **fields}
+    assert wrong in faults(GenerateRequest(**request))
+
+
+def test_a_model_of_seeds_alone_takes_no_fine_condition() -> None:
+    empty = GenerateRequest(model="seeds", fine=pb.FineCondition())
+    assert faults(empty) == {"fine": "the model takes no condition; leave it out"}
+
+
+def test_a_fine_condition_becomes_the_number_of_its_stage() -> None:
+    staged = Models([replace(info("small", 16, 32, 64), takes_fine=True), SEEDS])
+    fine = pb.FineCondition(condition=TEXT, resolution=64)
+    ask = read_request(GenerateRequest(condition=TEXT, fine=fine), ID, staged)
+    assert ask.items[0].fine is not None and ask.items[0].fine.stage == 2
+    assert "fine" in faults(GenerateRequest(condition=TEXT, fine=fine))
+    with pytest.raises(Refusal):
+        fine = pb.FineCondition(condition=TEXT, resolution=16)
+        read_request(GenerateRequest(condition=TEXT, fine=fine), ID, staged)
+    with pytest.raises(Refusal):
+        read_request(GenerateRequest(condition=TEXT, fine=pb.FineCondition()), ID, staged)
+
+
+def scored() -> Models:
+    return Models([replace(info("small", 16, 32, 64), has_scorer=True), SEEDS])
+
+
+def test_candidates_of_a_picture_stand_in_a_row() -> None:
+    ask = read_request(GenerateRequest(condition=TEXT, seeds=[5, 9], best_of=3), ID, scored())
+    assert ask.best_of == 3 and ask.seeds == (5, 9)
+    expected = [*candidate_seeds(5, 3), *candidate_seeds(9, 3)]
+    assert [item.seed for item in ask.items] == expected
+    assert all(item.scored for item in ask.items)
+    one = read_request(GenerateRequest(condition=TEXT, seeds=[5], best_of=1), ID, scored())
+    assert [(item.seed, item.scored) for item in one.items] == [(5, False)]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"best_of": 0},
+        {"best_of": 17},
+        {"best_of": 16, "count": 5},
+        {"best_of": 2, "interpolation": interpolation()},
+    ],
+)
+def test_what_cannot_be_chosen_is_named(fields: dict[str, Any]) -> None:
+    with pytest.raises(Refusal, match="best_of"):
+        read_request(GenerateRequest(condition=TEXT, **fields), ID, scored())
+
+
+def test_a_model_without_a_scorer_chooses_nothing() -> None:
+    assert "no scorer" in faults(GenerateRequest(condition=TEXT, best_of=2))["best_of"]

@@ -22,6 +22,9 @@ from grpc_status import rpc_status
 from PIL import Image
 
 from server.app import Server
+from server.backends import Drawn
+from server.engine import Part
+from server.service import _Choice
 from server.settings import Settings
 from t2i.conditions import Text
 from t2i.pipeline import Draw, Pipeline
@@ -294,3 +297,16 @@ async def test_jobs_are_not_served_and_say_so(channel: grpc.aio.Channel) -> None
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await stub.ListBatchJobs(batch_service_pb2.ListBatchJobsRequest())
     assert error.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_the_best_candidate_is_decided_when_the_last_of_them_is_there() -> None:
+    def part(start: int, *scores: float) -> Part:
+        drawn = tuple(Drawn((), score=score) for score in scores)
+        return Part(start, drawn, 0.0, 0.0, 0.0)
+
+    choice = _Choice(3)
+    # The second picture's candidates overtake the rest of the first's.
+    assert choice.add(part(0, 0.1, 0.5)) == []
+    assert [one.item for one in choice.add(part(3, -0.3, -0.1, -0.1))] == [4]
+    assert [one.item for one in choice.add(part(2, 0.2))] == [1]
+    assert [one.item for one in _Choice(1).add(part(7, 0.0, 0.0))] == [7, 8]

@@ -83,6 +83,65 @@ def small_state(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def save_staged(folder: Path, name: str = "staged") -> Path:
+    """Write a small bundle whose later stages can follow another caption."""
+    import torch
+
+    from t2i.bundle import Bundle
+    from t2i.networks import TreeGenerator
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = TreeGenerator(resolution=32, noise_dim=12, conditioning_dim=6, width=16, blocks=1)
+    config = small_config(name, network={"class": "TreeGenerator", "arguments": network.config})
+    # Untrained it draws grey, and its conditioning hardly moves; a picture should show both.
+    louder = {"tree.augment": 4.0, "tree.to_picture": 30.0, "tree.branches": 3.0}
+    state = network.state_dict()
+    for name, weights in state.items():
+        for part, gain in louder.items():
+            if name.startswith(part) and name.endswith("weight"):
+                state[name] = weights * gain
+    Bundle.save(folder, config=config, generator_state=state, card="# Untrained\n")
+    return folder
+
+
+def save_attentive(folder: Path, name: str = "attentive") -> Path:
+    """Write a small bundle that attends to words, of which it has room for six."""
+    import torch
+
+    from t2i.networks import AttentionGenerator
+    from t2i.networks.words import packed_dim
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = AttentionGenerator(
+            resolution=32, scales=2, condition_dim=packed_dim(384, 6, 384), words=6,
+            noise_dim=5, conditioning_dim=4, width=8, blocks=1,
+        )  # fmt: skip
+    encoder = small_config()["encoder"] | {"dim": network.condition_dim, "words": 6}
+    config = small_config(name, encoder=encoder, resolutions=list(network.resolutions))
+    config["network"] = {"class": "AttentionGenerator", "arguments": network.config}
+    from t2i.bundle import Bundle
+
+    state = {k: v * 8 if "attention" in k else v for k, v in network.state_dict().items()}
+    Bundle.save(folder, config=config, generator_state=state, card="# Untrained\n")
+    return folder
+
+
+def save_scored(folder: Path, name: str = "small") -> Path:
+    """Write the small bundle with a scorer that never learned anything."""
+    import torch
+
+    from t2i.networks import Scorer
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        scorer = Scorer(embedding_dim=384, resolution=16, width=4, places=2, code_dim=8)
+    described = {"class": "Scorer", "arguments": scorer.config}
+    states = {"scorer": scorer.state_dict()}
+    return save_small(folder, small_config(name, scorer=described), extra_states=states)
+
+
 def save_small(folder: Path, config: dict[str, Any] | None = None, **arguments: Any) -> Path:
     """Write the small bundle."""
     from t2i.bundle import Bundle

@@ -13,8 +13,8 @@ from t2i.conditions import Label, Layout, LayoutObject, Text
 from t2i.encoders import CaptionEncoder, caption_statistics, load_text_encoder
 from t2i.errors import BundleError, InvalidInput
 from t2i.networks import CaptionNetwork
-from t2i.pipeline import MAX_COUNT, Draw, Pipeline
-from tests.t2i.small_bundle import RESOLUTIONS, save_small, small_config
+from t2i.pipeline import MAX_COUNT, Draw, Fine, Pipeline, Towards
+from tests.t2i.small_bundle import RESOLUTIONS, save_small, save_staged, small_config
 
 CAPTIONS = ["small bird with red head", "a large blue bird", "x", "a bird " * 30]
 COLOURS = ["red", "blue", "green", "black", "white", "grey", "brown"]
@@ -228,6 +228,70 @@ def test_an_interpolation_of_one_caption_changes_only_the_noise(pipeline: Pipeli
         assert np.array_equal(
             image.array, pipeline.generate("a red bird", seeds=[seed]).images[0].array
         )
+
+
+def test_a_way_drawn_in_parts_is_the_same_way(pipeline: Pipeline) -> None:
+    whole = pipeline.interpolate("a red bird", "a blue bird", steps=5, seed=(3, 9))
+    start, stop = pipeline.encode(["a red bird", "a blue bird"])
+    for place, image in zip((0.0, 0.25, 0.5, 0.75, 1.0), whole.images, strict=True):
+        (alone,) = pipeline.draw([Draw(start, 3, towards=Towards(stop, 9, place))])
+        assert np.array_equal(image.array, alone[-1])
+
+
+@pytest.fixture(scope="module")
+def staged(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+    return Pipeline.from_pretrained(save_staged(tmp_path_factory.mktemp("staged") / "b"), "cpu")
+
+
+def test_the_coarse_stages_follow_one_caption_and_the_fine_another(staged: Pipeline) -> None:
+    pipeline = staged
+    red, blue = "a red bird", "a blue bird flying"
+    alone = pipeline.generate(red, seeds=[3], stages="all")
+    mixed = pipeline.generate(red, seeds=[3], stages="all", fine=blue, fine_from=32)
+    assert pipeline.info.takes_fine
+    for before, after in zip(alone.previews[0], mixed.previews[0], strict=True):
+        assert np.array_equal(before.array, after.array)
+    assert not np.array_equal(alone.images[0].array, mixed.images[0].array)
+    earlier = pipeline.generate(red, seeds=[3], stages="all", fine=blue)
+    assert np.array_equal(alone.previews[0][0].array, earlier.previews[0][0].array)
+    assert not np.array_equal(alone.previews[0][1].array, earlier.previews[0][1].array)
+    same = pipeline.generate(red, seeds=[3], fine=red)
+    assert np.array_equal(alone.images[0].array, same.images[0].array)
+
+
+def test_fine_pictures_have_the_same_bytes_in_any_company(staged: Pipeline) -> None:
+    pipeline = staged
+    one, other = pipeline.encode(["a red bird", "a blue bird flying"])
+    draws = [Draw(one, 5, fine=Fine(other, stage)) for stage in (1, 2)]
+    draws += [Draw(one, 5), Draw(one, 5, towards=Towards(other, 5, 0.5))]
+    alone = [pictures(pipeline.draw([draw]))[0] for draw in draws]
+    assert pictures(pipeline.draw(draws)) == alone
+    assert len({stages[-1] for stages in alone}) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (
+            {"fine": "a blue bird", "fine_from": 8},
+            "fine_from: 8 is no later stage of staged; give 16",
+        ),
+        ({"fine_from": 16}, "fine_from: is given without fine"),
+        ({"fine": "  "}, "text"),
+        ({"fine": Label("wren")}, "staged takes no label"),
+    ],
+)
+def test_a_fine_condition_that_cannot_be_followed_is_refused(
+    staged: Pipeline, options: dict[str, object], told: str
+) -> None:
+    with pytest.raises(InvalidInput, match=told):
+        staged.generate("a red bird", **options)  # type: ignore[arg-type]
+
+
+def test_a_generator_whose_first_stage_decides_takes_no_fine_caption(pipeline: Pipeline) -> None:
+    assert not pipeline.info.takes_fine
+    with pytest.raises(InvalidInput, match="all stages of small follow one condition"):
+        pipeline.generate("a red bird", fine="a blue bird")
 
 
 @pytest.fixture(scope="module")

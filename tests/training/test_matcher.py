@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from training.matcher import AttributeReader, Matcher, PictureNetwork
+from t2i.networks.picture_reader import PictureNetwork
+from training.matcher import AttributeReader, Matcher
 
 
 def test_disagreement_is_the_cross_entropy_of_picking_the_own_caption_and_picture() -> None:

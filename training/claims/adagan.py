@@ -12,7 +12,7 @@ from training.claims.claim import Measured, Trial, claim
 from training.claims.modes import DRAWN, SHOWN, modes_of
 from training.plots import Series, line_chart, panels, save_plot, scatter_plot
 
-COMPONENTS, STAGE_KIMG = 5, 400.0
+COMPONENTS, STAGE_KIMG = 5, 300.0
 
 
 @claim(
@@ -46,8 +46,6 @@ def adagan(trial: Trial) -> Measured:
         watch_kimg=STAGE_KIMG / 10,
         components=COMPONENTS,
         stage_kimg=STAGE_KIMG,
-        learning_rate=1e-3,
-        batch_size=256,
     )
     # The last count before the next component joins.
     after = {moment.figures["components"]: moment.figures for moment in trained.moments}

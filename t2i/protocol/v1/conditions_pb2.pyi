@@ -510,6 +510,70 @@ class GenerateOptions(message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__truncation) -> _WhichOneofReturnType__truncation | None: ...
 
 @typing.final
+class Interpolation(message.Message):
+    """The way from one picture to another. What the request itself asks for is where it begins."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CONDITION_FIELD_NUMBER: builtins.int
+    SEED_FIELD_NUMBER: builtins.int
+    PLACES_FIELD_NUMBER: builtins.int
+    seed: builtins.int
+    """Seed that the way leads to, 0 to 2^63 - 1. Not set: the request's own, so that only the condition
+    changes.
+    """
+    @builtins.property
+    def condition(self) -> Condition:
+        """What the way leads to. Not set: the request's own condition, so that only the noise changes."""
+
+    @builtins.property
+    def places(self) -> containers.RepeatedScalarFieldContainer[builtins.float]:
+        """Where on the way each picture is, 0 (the beginning) to 1 (the end); as many as count, 1 to 16."""
+
+    def __init__(
+        self,
+        *,
+        condition: Condition | None = ...,
+        seed: builtins.int | None = ...,
+        places: abc.Iterable[builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["_seed", b"_seed", "condition", b"condition", "seed", b"seed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_seed", b"_seed", "condition", b"condition", "places", b"places", "seed", b"seed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__seed: _TypeAlias = typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+
+@typing.final
+class FineCondition(message.Message):
+    """Another condition for the later stages of a model with several (Model.takes_fine)."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CONDITION_FIELD_NUMBER: builtins.int
+    RESOLUTION_FIELD_NUMBER: builtins.int
+    resolution: builtins.int
+    """Side of the pictures of the first stage that follows it, one of Model.resolutions but the first.
+    0: the second stage.
+    """
+    @builtins.property
+    def condition(self) -> Condition:
+        """What the later stages follow; the earlier follow the request's own condition. Required."""
+
+    def __init__(
+        self,
+        *,
+        condition: Condition | None = ...,
+        resolution: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["condition", b"condition"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["condition", b"condition", "resolution", b"resolution"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class ModelVersion(message.Message):
     """Which model answered, exactly."""
 
@@ -552,10 +616,12 @@ class GeneratedImage(message.Message):
     HEIGHT_FIELD_NUMBER: builtins.int
     FORMAT_FIELD_NUMBER: builtins.int
     DATA_FIELD_NUMBER: builtins.int
+    SCORE_FIELD_NUMBER: builtins.int
+    ATTENTION_FIELD_NUMBER: builtins.int
     index: builtins.int
     """Which of the request's pictures this is, from 0."""
     seed: builtins.int
-    """The seed that it was drawn with, 0 to 2^63 - 1."""
+    """The seed that it was drawn with, 0 to 2^63 - 1; on a way that of its beginning."""
     stage: builtins.int
     """The generator's stage that emitted it, from 0 (the coarsest)."""
     width: builtins.int
@@ -566,6 +632,14 @@ class GeneratedImage(message.Message):
     """How to read data."""
     data: builtins.bytes
     """The picture."""
+    score: builtins.float
+    """How well it agrees with its condition in the eyes of the model's scorer, -1 to 1; higher is
+    better, and only pictures of one condition can be compared. Set only where best_of is 2 or more.
+    """
+    @builtins.property
+    def attention(self) -> containers.RepeatedCompositeFieldContainer[WordMap]:
+        """Where the picture looked at each word, in the order of the caption; empty unless asked for."""
+
     def __init__(
         self,
         *,
@@ -576,10 +650,46 @@ class GeneratedImage(message.Message):
         height: builtins.int = ...,
         format: ImageFormat.ValueType = ...,
         data: builtins.bytes = ...,
+        score: builtins.float | None = ...,
+        attention: abc.Iterable[WordMap] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["_score", b"_score", "score", b"score"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_score", b"_score", "attention", b"attention", "data", b"data", "format", b"format", "height", b"height", "index", b"index", "score", b"score", "seed", b"seed", "stage", b"stage", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__score: _TypeAlias = typing.Literal["score"]  # noqa: Y015
+    _WhichOneofArgType__score: _TypeAlias = typing.Literal["_score", b"_score"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
+
+@typing.final
+class WordMap(message.Message):
+    """Where a picture looked at one word of its caption."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    WORD_FIELD_NUMBER: builtins.int
+    SIDE_FIELD_NUMBER: builtins.int
+    WEIGHTS_FIELD_NUMBER: builtins.int
+    LARGEST_FIELD_NUMBER: builtins.int
+    word: builtins.str
+    """The word."""
+    side: builtins.int
+    """Side of the square map; it is drawn over the whole picture."""
+    weights: builtins.bytes
+    """side * side weights, rows from the top, in 255ths of the largest."""
+    largest: builtins.float
+    """The largest weight, 0 to 1; at each place the weights of all words and marks sum to 1."""
+    def __init__(
+        self,
+        *,
+        word: builtins.str = ...,
+        side: builtins.int = ...,
+        weights: builtins.bytes = ...,
+        largest: builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["data", b"data", "format", b"format", "height", b"height", "index", b"index", "seed", b"seed", "stage", b"stage", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["largest", b"largest", "side", b"side", "weights", b"weights", "word", b"word"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -591,21 +701,38 @@ class Warning(message.Message):
 
     REASON_FIELD_NUMBER: builtins.int
     MESSAGE_FIELD_NUMBER: builtins.int
+    DISTANCE_FIELD_NUMBER: builtins.int
+    THRESHOLD_FIELD_NUMBER: builtins.int
     reason: builtins.str
     """A stable name for programs, such as "UNFAMILIAR_CONDITION"."""
     message: builtins.str
     """One sentence for people."""
+    distance: builtins.float
+    """UNFAMILIAR_CONDITION: cosine distance of the caption to the nearest that the model remembers of
+    its training, 0 to 2. Not set by other reasons, nor by servers that do not tell it.
+    """
+    threshold: builtins.float
+    """UNFAMILIAR_CONDITION: the largest distance that is ordinary. Not set likewise."""
     def __init__(
         self,
         *,
         reason: builtins.str = ...,
         message: builtins.str = ...,
+        distance: builtins.float | None = ...,
+        threshold: builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["_distance", b"_distance", "_threshold", b"_threshold", "distance", b"distance", "threshold", b"threshold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["message", b"message", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_distance", b"_distance", "_threshold", b"_threshold", "distance", b"distance", "message", b"message", "reason", b"reason", "threshold", b"threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__distance: _TypeAlias = typing.Literal["distance"]  # noqa: Y015
+    _WhichOneofArgType__distance: _TypeAlias = typing.Literal["_distance", b"_distance"]  # noqa: Y015
+    _WhichOneofReturnType__threshold: _TypeAlias = typing.Literal["threshold"]  # noqa: Y015
+    _WhichOneofArgType__threshold: _TypeAlias = typing.Literal["_threshold", b"_threshold"]  # noqa: Y015
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__distance) -> _WhichOneofReturnType__distance | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__threshold) -> _WhichOneofReturnType__threshold | None: ...
 
 @typing.final
 class Timings(message.Message):

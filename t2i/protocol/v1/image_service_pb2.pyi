@@ -32,6 +32,10 @@ class GenerateRequest(message.Message):
     SEEDS_FIELD_NUMBER: builtins.int
     OPTIONS_FIELD_NUMBER: builtins.int
     PREVIEWS_FIELD_NUMBER: builtins.int
+    INTERPOLATION_FIELD_NUMBER: builtins.int
+    FINE_FIELD_NUMBER: builtins.int
+    BEST_OF_FIELD_NUMBER: builtins.int
+    ATTENTION_FIELD_NUMBER: builtins.int
     request_id: builtins.str
     """A UUID of version 4 in the usual 36 characters that names this request in answers and in the
     server's log. Empty: the server chooses one.
@@ -42,6 +46,17 @@ class GenerateRequest(message.Message):
     """Number of pictures, 1 to 16. Not set: the number of seeds, or 1 without seeds."""
     previews: builtins.bool
     """Whether to send the pictures of the earlier stages. Default true."""
+    best_of: builtins.int
+    """Candidates that are drawn for each picture, 1 to 16; the one that agrees best with the condition
+    is sent, with its score and its own seed. The first candidate has the picture's seed, the others
+    seeds that follow from it. count * best_of is at most 64. Only with a model of which
+    Model.has_scorer is true; not together with interpolation or fine. Not set: 1.
+    """
+    attention: builtins.bool
+    """Whether to send, with each picture of the last stage, where it looked at each word of the
+    caption. Only with a model of which Model.attention_words is above 0; not together with
+    interpolation or fine. Default false.
+    """
     @builtins.property
     def condition(self) -> conditions_pb2.Condition:
         """What to draw. Required, unless the model draws by seed alone (Model.condition_kinds is empty):
@@ -58,6 +73,16 @@ class GenerateRequest(message.Message):
     def options(self) -> conditions_pb2.GenerateOptions:
         """How to draw and pack."""
 
+    @builtins.property
+    def interpolation(self) -> conditions_pb2.Interpolation:
+        """Draws the pictures on the way to another condition, another seed, or both. Then seeds holds one
+        seed or none, that of the beginning, and every picture is told with it. Not set: no way.
+        """
+
+    @builtins.property
+    def fine(self) -> conditions_pb2.FineCondition:
+        """What the later stages follow. Not together with interpolation. Not set: the same condition."""
+
     def __init__(
         self,
         *,
@@ -68,15 +93,23 @@ class GenerateRequest(message.Message):
         seeds: abc.Iterable[builtins.int] | None = ...,
         options: conditions_pb2.GenerateOptions | None = ...,
         previews: builtins.bool | None = ...,
+        interpolation: conditions_pb2.Interpolation | None = ...,
+        fine: conditions_pb2.FineCondition | None = ...,
+        best_of: builtins.int | None = ...,
+        attention: builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["_count", b"_count", "_previews", b"_previews", "condition", b"condition", "count", b"count", "options", b"options", "previews", b"previews"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["_best_of", b"_best_of", "_count", b"_count", "_previews", b"_previews", "best_of", b"best_of", "condition", b"condition", "count", b"count", "fine", b"fine", "interpolation", b"interpolation", "options", b"options", "previews", b"previews"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_count", b"_count", "_previews", b"_previews", "condition", b"condition", "count", b"count", "model", b"model", "options", b"options", "previews", b"previews", "request_id", b"request_id", "seeds", b"seeds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_best_of", b"_best_of", "_count", b"_count", "_previews", b"_previews", "attention", b"attention", "best_of", b"best_of", "condition", b"condition", "count", b"count", "fine", b"fine", "interpolation", b"interpolation", "model", b"model", "options", b"options", "previews", b"previews", "request_id", b"request_id", "seeds", b"seeds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__best_of: _TypeAlias = typing.Literal["best_of"]  # noqa: Y015
+    _WhichOneofArgType__best_of: _TypeAlias = typing.Literal["_best_of", b"_best_of"]  # noqa: Y015
     _WhichOneofReturnType__count: _TypeAlias = typing.Literal["count"]  # noqa: Y015
     _WhichOneofArgType__count: _TypeAlias = typing.Literal["_count", b"_count"]  # noqa: Y015
     _WhichOneofReturnType__previews: _TypeAlias = typing.Literal["previews"]  # noqa: Y015
     _WhichOneofArgType__previews: _TypeAlias = typing.Literal["_previews", b"_previews"]  # noqa: Y015
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__best_of) -> _WhichOneofReturnType__best_of | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__count) -> _WhichOneofReturnType__count | None: ...
     @typing.overload
@@ -142,7 +175,9 @@ class GenerateAccepted(message.Message):
 
     @builtins.property
     def seeds(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
-        """The seed of each picture, in the order of their index."""
+        """The seed of each picture, in the order of their index: on a way that of its beginning, with
+        best_of that of the first candidate.
+        """
 
     @builtins.property
     def resolutions(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
@@ -256,6 +291,10 @@ class GenerateImagesRequest(message.Message):
     COUNT_FIELD_NUMBER: builtins.int
     SEEDS_FIELD_NUMBER: builtins.int
     OPTIONS_FIELD_NUMBER: builtins.int
+    INTERPOLATION_FIELD_NUMBER: builtins.int
+    FINE_FIELD_NUMBER: builtins.int
+    BEST_OF_FIELD_NUMBER: builtins.int
+    ATTENTION_FIELD_NUMBER: builtins.int
     request_id: builtins.str
     """As in GenerateRequest."""
     model: builtins.str
@@ -264,6 +303,10 @@ class GenerateImagesRequest(message.Message):
     """Number of pictures, 1 to 16, and the answer at most 4 MiB: models of more than 256 pixels
     allow fewer, and the refusal tells how many. Not set: the number of seeds, or 1.
     """
+    best_of: builtins.int
+    """As in GenerateRequest."""
+    attention: builtins.bool
+    """As in GenerateRequest."""
     @builtins.property
     def condition(self) -> conditions_pb2.Condition:
         """As in GenerateRequest."""
@@ -276,6 +319,14 @@ class GenerateImagesRequest(message.Message):
     def options(self) -> conditions_pb2.GenerateOptions:
         """How to draw and pack."""
 
+    @builtins.property
+    def interpolation(self) -> conditions_pb2.Interpolation:
+        """As in GenerateRequest."""
+
+    @builtins.property
+    def fine(self) -> conditions_pb2.FineCondition:
+        """As in GenerateRequest."""
+
     def __init__(
         self,
         *,
@@ -285,13 +336,22 @@ class GenerateImagesRequest(message.Message):
         count: builtins.int | None = ...,
         seeds: abc.Iterable[builtins.int] | None = ...,
         options: conditions_pb2.GenerateOptions | None = ...,
+        interpolation: conditions_pb2.Interpolation | None = ...,
+        fine: conditions_pb2.FineCondition | None = ...,
+        best_of: builtins.int | None = ...,
+        attention: builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["_count", b"_count", "condition", b"condition", "count", b"count", "options", b"options"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["_best_of", b"_best_of", "_count", b"_count", "best_of", b"best_of", "condition", b"condition", "count", b"count", "fine", b"fine", "interpolation", b"interpolation", "options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_count", b"_count", "condition", b"condition", "count", b"count", "model", b"model", "options", b"options", "request_id", b"request_id", "seeds", b"seeds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_best_of", b"_best_of", "_count", b"_count", "attention", b"attention", "best_of", b"best_of", "condition", b"condition", "count", b"count", "fine", b"fine", "interpolation", b"interpolation", "model", b"model", "options", b"options", "request_id", b"request_id", "seeds", b"seeds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__best_of: _TypeAlias = typing.Literal["best_of"]  # noqa: Y015
+    _WhichOneofArgType__best_of: _TypeAlias = typing.Literal["_best_of", b"_best_of"]  # noqa: Y015
     _WhichOneofReturnType__count: _TypeAlias = typing.Literal["count"]  # noqa: Y015
     _WhichOneofArgType__count: _TypeAlias = typing.Literal["_count", b"_count"]  # noqa: Y015
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__best_of) -> _WhichOneofReturnType__best_of | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__count) -> _WhichOneofReturnType__count | None: ...
 
 @typing.final

@@ -25,29 +25,29 @@ _sym_db = _symbol_database.Default()
 from t2i.protocol.v1 import conditions_pb2 as t2i_dot_v1_dot_conditions__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1at2i/v1/model_service.proto\x12\x06t2i.v1\x1a\x17t2i/v1/conditions.proto\"\xa5\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08\x63hecksum\x18\x03 \x01(\t\x12.\n\x0f\x63ondition_kinds\x18\x04 \x03(\x0e\x32\x15.t2i.v1.ConditionKind\x12\x13\n\x0bresolutions\x18\x05 \x03(\r\x12\x0f\n\x07\x65ncoder\x18\x06 \x01(\t\x12\x16\n\x0e\x65mbedding_size\x18\x07 \x01(\r\x12\x0e\n\x06labels\x18\x08 \x03(\t\x12\x12\n\nparameters\x18\t \x01(\x04\x12\x12\n\nis_default\x18\n \x01(\x08\x12\x1e\n\x04\x63ode\x18\x0b \x03(\x0b\x32\x10.t2i.v1.CodePart\x12%\n\nattributes\x18\x0c \x03(\x0b\x32\x11.t2i.v1.Attribute\"e\n\x08\x43odePart\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x04kind\x18\x02 \x01(\x0e\x32\x14.t2i.v1.CodePartKind\x12\x0c\n\x04size\x18\x03 \x01(\r\x12\x0b\n\x03low\x18\x04 \x01(\x01\x12\x0c\n\x04high\x18\x05 \x01(\x01\"\\\n\tAttribute\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x06values\x18\x02 \x03(\x0b\x32\x16.t2i.v1.AttributeValue\x12\x0b\n\x03low\x18\x03 \x01(\x01\x12\x0c\n\x04high\x18\x04 \x01(\x01\"\x13\n\x11ListModelsRequest\"3\n\x12ListModelsResponse\x12\x1d\n\x06models\x18\x01 \x03(\x0b\x32\r.t2i.v1.Model\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"0\n\x10GetModelResponse\x12\x1c\n\x05model\x18\x01 \x01(\x0b\x32\r.t2i.v1.Model*m\n\x0c\x43odePartKind\x12\x1e\n\x1a\x43ODE_PART_KIND_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x43ODE_PART_KIND_CATEGORICAL\x10\x01\x12\x1d\n\x19\x43ODE_PART_KIND_CONTINUOUS\x10\x02\x32\x92\x01\n\x0cModelService\x12\x43\n\nListModels\x12\x19.t2i.v1.ListModelsRequest\x1a\x1a.t2i.v1.ListModelsResponse\x12=\n\x08GetModel\x12\x17.t2i.v1.GetModelRequest\x1a\x18.t2i.v1.GetModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1at2i/v1/model_service.proto\x12\x06t2i.v1\x1a\x17t2i/v1/conditions.proto\"\xe6\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08\x63hecksum\x18\x03 \x01(\t\x12.\n\x0f\x63ondition_kinds\x18\x04 \x03(\x0e\x32\x15.t2i.v1.ConditionKind\x12\x13\n\x0bresolutions\x18\x05 \x03(\r\x12\x0f\n\x07\x65ncoder\x18\x06 \x01(\t\x12\x16\n\x0e\x65mbedding_size\x18\x07 \x01(\r\x12\x0e\n\x06labels\x18\x08 \x03(\t\x12\x12\n\nparameters\x18\t \x01(\x04\x12\x12\n\nis_default\x18\n \x01(\x08\x12\x1e\n\x04\x63ode\x18\x0b \x03(\x0b\x32\x10.t2i.v1.CodePart\x12%\n\nattributes\x18\x0c \x03(\x0b\x32\x11.t2i.v1.Attribute\x12\x12\n\ntakes_fine\x18\r \x01(\x08\x12\x12\n\nhas_scorer\x18\x0e \x01(\x08\x12\x17\n\x0f\x61ttention_words\x18\x0f \x01(\r\"e\n\x08\x43odePart\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x04kind\x18\x02 \x01(\x0e\x32\x14.t2i.v1.CodePartKind\x12\x0c\n\x04size\x18\x03 \x01(\r\x12\x0b\n\x03low\x18\x04 \x01(\x01\x12\x0c\n\x04high\x18\x05 \x01(\x01\"\\\n\tAttribute\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x06values\x18\x02 \x03(\x0b\x32\x16.t2i.v1.AttributeValue\x12\x0b\n\x03low\x18\x03 \x01(\x01\x12\x0c\n\x04high\x18\x04 \x01(\x01\"\x13\n\x11ListModelsRequest\"3\n\x12ListModelsResponse\x12\x1d\n\x06models\x18\x01 \x03(\x0b\x32\r.t2i.v1.Model\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"0\n\x10GetModelResponse\x12\x1c\n\x05model\x18\x01 \x01(\x0b\x32\r.t2i.v1.Model*m\n\x0c\x43odePartKind\x12\x1e\n\x1a\x43ODE_PART_KIND_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x43ODE_PART_KIND_CATEGORICAL\x10\x01\x12\x1d\n\x19\x43ODE_PART_KIND_CONTINUOUS\x10\x02\x32\x92\x01\n\x0cModelService\x12\x43\n\nListModels\x12\x19.t2i.v1.ListModelsRequest\x1a\x1a.t2i.v1.ListModelsResponse\x12=\n\x08GetModel\x12\x17.t2i.v1.GetModelRequest\x1a\x18.t2i.v1.GetModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 't2i.v1.model_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CODEPARTKIND']._serialized_start=713
-  _globals['_CODEPARTKIND']._serialized_end=822
+  _globals['_CODEPARTKIND']._serialized_start=778
+  _globals['_CODEPARTKIND']._serialized_end=887
   _globals['_MODEL']._serialized_start=64
-  _globals['_MODEL']._serialized_end=357
-  _globals['_CODEPART']._serialized_start=359
-  _globals['_CODEPART']._serialized_end=460
-  _globals['_ATTRIBUTE']._serialized_start=462
-  _globals['_ATTRIBUTE']._serialized_end=554
-  _globals['_LISTMODELSREQUEST']._serialized_start=556
-  _globals['_LISTMODELSREQUEST']._serialized_end=575
-  _globals['_LISTMODELSRESPONSE']._serialized_start=577
-  _globals['_LISTMODELSRESPONSE']._serialized_end=628
-  _globals['_GETMODELREQUEST']._serialized_start=630
-  _globals['_GETMODELREQUEST']._serialized_end=661
-  _globals['_GETMODELRESPONSE']._serialized_start=663
-  _globals['_GETMODELRESPONSE']._serialized_end=711
-  _globals['_MODELSERVICE']._serialized_start=825
-  _globals['_MODELSERVICE']._serialized_end=971
+  _globals['_MODEL']._serialized_end=422
+  _globals['_CODEPART']._serialized_start=424
+  _globals['_CODEPART']._serialized_end=525
+  _globals['_ATTRIBUTE']._serialized_start=527
+  _globals['_ATTRIBUTE']._serialized_end=619
+  _globals['_LISTMODELSREQUEST']._serialized_start=621
+  _globals['_LISTMODELSREQUEST']._serialized_end=640
+  _globals['_LISTMODELSRESPONSE']._serialized_start=642
+  _globals['_LISTMODELSRESPONSE']._serialized_end=693
+  _globals['_GETMODELREQUEST']._serialized_start=695
+  _globals['_GETMODELREQUEST']._serialized_end=726
+  _globals['_GETMODELRESPONSE']._serialized_start=728
+  _globals['_GETMODELRESPONSE']._serialized_end=776
+  _globals['_MODELSERVICE']._serialized_start=890
+  _globals['_MODELSERVICE']._serialized_end=1036
 # @@protoc_insertion_point(module_scope)

@@ -61,6 +61,9 @@ class Model(message.Message):
     IS_DEFAULT_FIELD_NUMBER: builtins.int
     CODE_FIELD_NUMBER: builtins.int
     ATTRIBUTES_FIELD_NUMBER: builtins.int
+    TAKES_FINE_FIELD_NUMBER: builtins.int
+    HAS_SCORER_FIELD_NUMBER: builtins.int
+    ATTENTION_WORDS_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Name to ask with, 1 to 128 characters."""
     version: builtins.str
@@ -75,6 +78,14 @@ class Model(message.Message):
     """Number of the generator's parameters."""
     is_default: builtins.bool
     """Whether a request without a model name goes to this model."""
+    takes_fine: builtins.bool
+    """Whether the later of its stages can follow another condition (GenerateRequest.fine)."""
+    has_scorer: builtins.bool
+    """Whether it can tell the best of several candidates (GenerateRequest.best_of)."""
+    attention_words: builtins.int
+    """How many tokens of a caption it attends to one by one (GenerateRequest.attention); 0 when it
+    reads captions as a whole.
+    """
     @builtins.property
     def condition_kinds(self) -> containers.RepeatedScalarFieldContainer[conditions_pb2.ConditionKind.ValueType]:
         """The kinds of condition that it takes; none when it draws by seed alone."""
@@ -112,10 +123,13 @@ class Model(message.Message):
         is_default: builtins.bool = ...,
         code: abc.Iterable[CodePart] | None = ...,
         attributes: abc.Iterable[Attribute] | None = ...,
+        takes_fine: builtins.bool = ...,
+        has_scorer: builtins.bool = ...,
+        attention_words: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["attributes", b"attributes", "checksum", b"checksum", "code", b"code", "condition_kinds", b"condition_kinds", "embedding_size", b"embedding_size", "encoder", b"encoder", "is_default", b"is_default", "labels", b"labels", "name", b"name", "parameters", b"parameters", "resolutions", b"resolutions", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["attention_words", b"attention_words", "attributes", b"attributes", "checksum", b"checksum", "code", b"code", "condition_kinds", b"condition_kinds", "embedding_size", b"embedding_size", "encoder", b"encoder", "has_scorer", b"has_scorer", "is_default", b"is_default", "labels", b"labels", "name", b"name", "parameters", b"parameters", "resolutions", b"resolutions", "takes_fine", b"takes_fine", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -16,7 +16,7 @@ from t2i.protocol.v1 import conditions_pb2
 from tests.t2i.batch.squares import manifest, told, tree, write_rows
 from tests.t2i.client import faulty_service
 from tests.t2i.client.faulty_service import Hang, Refusal, Service, colour, serving
-from tests.t2i.small_bundle import save_conditioned
+from tests.t2i.small_bundle import save_conditioned, save_scored
 
 ROWS = [
     {"id": "a", "text": "small bird with red head", "seed": 7, "count": 2},
@@ -62,6 +62,34 @@ def test_a_job_draws_what_generate_draws(pipeline: Pipeline, tmp_path: Path, at_
         assert written == alone.images[0].encode("png")
         assert picture["checksum"] == alone.checksum
     assert [p["seed"] for p in pictures[:2]] == [7, 8]
+
+
+def test_a_job_keeps_the_best_and_tells_its_seed_and_score(tmp_path: Path) -> None:
+    pipeline = Pipeline.from_pretrained(save_scored(tmp_path / "scored"))
+    rows = [ROWS[0] | {"best_of": 4}, ROWS[1]]
+    source = write_rows(tmp_path / "c.jsonl", rows)
+    job = Job(source=source, input_format="jsonl", out=tmp_path / "out", format="folder")
+    summary = run_job(job, lambda: PipelineDrawer(pipeline))
+    first, second, plain = manifest(summary.out)
+    best = pipeline.generate(ROWS[0]["text"], seeds=[7, 8], best_of=4)
+    assert [p["seed"] for p in (first, second)] == list(best.seeds)
+    assert [p["score"] for p in (first, second)] == list(best.scores)
+    assert plain["seed"] == 8 and plain.get("score") is None
+    assert (job.out / first["file"]).read_bytes() == best.images[0].encode("png")
+    # The manifest draws the same pictures again, without choosing.
+    again = pipeline.generate(ROWS[0]["text"], seeds=[first["seed"]])
+    assert (job.out / first["file"]).read_bytes() == again.images[0].encode("png")
+
+
+def test_candidates_are_asked_of_a_service_in_requests_that_it_takes(service: Service) -> None:
+    drawer = ServiceDrawer(service.address)
+    try:
+        drawer.draw([Ask(Text("a bird"), seed, 1.0, 1.0, best_of=8) for seed in range(20)])
+    finally:
+        drawer.close()
+    asked = [request for request in service.requests if hasattr(request, "best_of")]
+    assert sorted(len(request.seeds) for request in asked) == [4, 8, 8]
+    assert {request.best_of for request in asked} == {8}
 
 
 @pytest.mark.parametrize(

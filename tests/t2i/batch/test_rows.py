@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from t2i.batch.records import Record, Unreadable
 from t2i.batch.rows import Failure, Row, RowReader, derived_seed
 from t2i.client import ModelInfo
 from t2i.conditions import Attributes, Code, Label, Text
+from t2i.errors import InvalidInput
 from tests.t2i.batch.squares import BIRDS, CODES, DIGITS, PLUMAGE, SEEDS
 
 
@@ -176,3 +178,16 @@ def test_columns_that_mean_nothing_are_passed_over_and_told() -> None:
     assert reader.passed_over == {"truncatoin", "file_name"}
     reader.read(Record(2, 2, {f"column {n}": n for n in range(100)}))
     assert len(reader.passed_over) == 20
+
+
+def test_only_a_model_with_a_scorer_chooses() -> None:
+    row = read({"text": "a", "best_of": 4}, replace(BIRDS, has_scorer=True))
+    assert isinstance(row, Row) and row.best_of == 4
+    assert read({"text": "a"}, replace(BIRDS, has_scorer=True), best_of=3).best_of == 3
+    refused = read({"text": "a", "best_of": 2})
+    assert isinstance(refused, Failure) and refused.field == "best_of"
+    assert "no scorer" in refused.reason
+    refused = read({"text": "a", "best_of": 17}, replace(BIRDS, has_scorer=True))
+    assert isinstance(refused, Failure) and "1 to 16" in refused.reason
+    with pytest.raises(InvalidInput, match="best_of"):
+        read({"text": "a"}, best_of=2)

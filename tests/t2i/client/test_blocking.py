@@ -11,7 +11,7 @@ from google.rpc import error_details_pb2
 from PIL import Image
 
 import t2i.client as sdk
-from t2i.client import Accepted, Client, Completed, Finished, Preview
+from t2i.client import Accepted, Client, Completed, Finished, Preview, UnimplementedError
 from t2i.client.retries import FIRST_WAIT_S, JITTER
 from t2i.conditions import Text
 from t2i.errors import InvalidInput
@@ -352,3 +352,10 @@ def test_a_service_on_a_socket_file_is_reached(tmp_path: Path) -> None:
     bound = serving(service, lambda server: server.add_insecure_port(address))
     with bound, Client(address) as client:
         assert client.list_models()[0].name == "squares"
+
+
+def test_a_service_that_knows_no_ways_is_told_apart(service: Service) -> None:
+    with Client(service.address) as client, pytest.raises(UnimplementedError, match="1 of 3"):
+        client.interpolate("a red bird", "a blue bird", steps=3, seed=7)
+    with Client(service.address) as client, pytest.raises(InvalidInput, match="fine_from"):
+        client.generate_images("a red bird", fine_from=32)

@@ -2,7 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from t2i.client.errors import InternalError, ResourceExhaustedError, UnavailableError
+from t2i.client.errors import (
+    AlreadyExistsError,
+    InternalError,
+    ResourceExhaustedError,
+    UnavailableError,
+)
 from t2i.client.retries import Attempts
 
 
@@ -32,7 +37,13 @@ def test_jitter_shortens_our_own_waits_and_lengthens_those_of_the_service() -> N
 
 @pytest.mark.parametrize(
     "error",
-    [InternalError("fault"), ResourceExhaustedError("quota"), InternalError("", retry_after=1)],
+    [
+        InternalError("fault"),
+        ResourceExhaustedError("quota"),
+        InternalError("", retry_after=1),
+        AlreadyExistsError("another request's id", reason="REQUEST_ID_REUSED"),
+        ResourceExhaustedError("late", reason="DEADLINE_OUT_OF_REACH", retry_after=0.1),
+    ],
 )
 def test_what_would_fail_again_is_not_repeated(error: UnavailableError) -> None:
     with pytest.raises(type(error)) as caught:
@@ -53,3 +64,8 @@ def test_the_time_left_counts_down_to_zero() -> None:
     assert tries.remaining == pytest.approx(6.0)
     clock.now += 40
     assert tries.remaining == 0.0
+
+
+def test_a_full_service_is_asked_again_when_it_says() -> None:
+    full = ResourceExhaustedError("full", reason="QUEUE_FULL", retry_after=2.0)
+    assert attempts().wait_after(full) == 2.0

@@ -19,6 +19,9 @@ class Counter(TextEncoder):
         super().__init__(id, 3, torch.device("cpu"))
         self.batches: list[list[str]] = []
 
+    def tokens(self, text: str) -> list[str]:
+        return text.split()
+
     def token_states(self, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
         states = torch.tensor([[[float(len(text))]] for text in texts])
         return states, torch.ones(len(texts), 1, dtype=torch.bool)

@@ -22,7 +22,7 @@ def embeddings() -> torch.Tensor:
 
 
 def test_statistics_have_the_documented_shapes(embeddings: torch.Tensor) -> None:
-    statistics = caption_statistics(embeddings, sample=50)
+    statistics = caption_statistics(embeddings, centres=50)
     assert statistics["captions"].shape == (50, 384)
     assert statistics["captions"].dtype == torch.float16
     assert statistics["distance_quantiles"].shape == (101,)
@@ -30,6 +30,33 @@ def test_statistics_have_the_documented_shapes(embeddings: torch.Tensor) -> None
     assert statistics["pair_distance"].shape == (1,)
     torch.testing.assert_close(statistics["embedding_mean"], embeddings.mean(0))
     torch.testing.assert_close(statistics["embedding_std"], embeddings.std(0, unbiased=False))
+
+
+def test_many_captions_are_kept_as_few_centres_that_tell_far_from_near() -> None:
+    """Three bundles of directions, far from each other: three centres stand for all of them."""
+    numbers = torch.Generator().manual_seed(0)
+    directions = torch.eye(3, 40).repeat_interleave(200, dim=0)
+    captions = directions + 0.05 * torch.randn(600, 40, generator=numbers)
+    statistics = caption_statistics(captions, centres=12)
+    assert statistics["captions"].shape == (12, 40)
+    familiarity = Familiarity.from_statistics(statistics)
+    ordinary = familiarity.distances(captions)
+    assert float((ordinary > familiarity.threshold).float().mean()) <= 0.02
+    assert bool((familiarity.distances(torch.eye(40)[3:]) > familiarity.threshold).all())
+    # A centre is nearer to its captions than they are to each other.
+    plain = Familiarity(torch.nn.functional.normalize(captions[::50], dim=1), 0.0)
+    others = torch.cat([captions[start : start + 49] for start in range(1, 600, 50)])
+    assert float(familiarity.distances(others).median()) < 0.75 * float(
+        plain.distances(others).median()
+    )
+
+
+def test_what_is_kept_fits_into_200_kilobytes_whatever_the_encoder() -> None:
+    numbers = torch.Generator().manual_seed(0)
+    for dim in (384, 768):
+        statistics = caption_statistics(torch.randn(1200, dim, generator=numbers))
+        stored = sum(value.numel() * value.element_size() for value in statistics.values())
+        assert 150_000 < stored < 200_000
 
 
 def test_half_of_the_captions_are_held_out_and_copies_do_not_count(

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import numpy as np
 import pytest
@@ -21,19 +21,30 @@ class Gate:
         self.best_batch = 3
         self.batches: list[tuple[str, list[int]]] = []
         self.passes = asyncio.Semaphore(0)
+        self.workers_free = asyncio.Semaphore(workers)
         self.broken: Exception | None = None
 
     async def load(self, models: Sequence[str]) -> Sequence[PipelineInfo]:
         raise AssertionError("the engine never loads")
 
-    async def run(self, model: str, items: Sequence[Item]) -> Batch:
-        self.batches.append((model, [item.seed for item in items]))
-        await self.passes.acquire()
+    async def run(
+        self, model: str, items: Sequence[Item], begin: Callable[[], Sequence[bool]]
+    ) -> Batch:
+        async with self.workers_free:
+            return await self.draw(model, items, begin())
+
+    async def draw(self, model: str, items: Sequence[Item], wanted: Sequence[bool]) -> Batch:
+        seeds = [item.seed for item, keep in zip(items, wanted, strict=True) if keep]
+        if seeds:
+            self.batches.append((model, seeds))
+            await self.passes.acquire()
         if self.broken is not None:
             raise self.broken
-        outcomes: list[Drawn | T2IError] = []
-        for item in items:
-            if item.condition == Text("refused"):
+        outcomes: list[Drawn | T2IError | None] = []
+        for item, keep in zip(items, wanted, strict=True):
+            if not keep:
+                outcomes.append(None)
+            elif item.condition == Text("refused"):
                 outcomes.append(InvalidInput("text", "refused", "is bad", "say something else"))
             else:
                 outcomes.append(Drawn((np.full((1, 1, 3), item.seed, np.uint8),)))

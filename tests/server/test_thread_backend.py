@@ -1,0 +1,72 @@
+"""Drawing in threads, with a real pipeline."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from server.backends import Drawn, Item
+from server.backends.thread import ThreadBackend
+from t2i.conditions import Text
+from t2i.pipeline import Draw, Pipeline
+
+RED, OWL = Text("small bird with red head"), Text("an owl")
+
+
+@pytest.fixture
+async def backend(bundle: Path) -> AsyncIterator[ThreadBackend]:
+    backend = ThreadBackend(workers=1, device="cpu")
+    await backend.load([str(bundle)])
+    yield backend
+    await backend.close()
+
+
+async def test_what_is_not_wanted_any_more_is_not_drawn(
+    backend: ThreadBackend, bundle: Path, pipeline: Pipeline
+) -> None:
+    items = [Item(RED, 1), Item(OWL, 2), Item(RED, 3)]
+    batch = await backend.run(bundle.name, items, lambda: [True, False, True])
+    first, left_out, last = batch.outcomes
+    assert left_out is None
+    embedding = pipeline.encode([RED])[0]
+    for outcome, seed in ((first, 1), (last, 3)):
+        assert isinstance(outcome, Drawn)
+        (wanted,) = pipeline.draw([Draw(embedding, seed)])
+        np.testing.assert_array_equal(outcome.pictures[-1], wanted[-1])
+    nothing = await backend.run(bundle.name, items, lambda: [False] * 3)
+    assert list(nothing.outcomes) == [None] * 3
+    assert nothing.generate_seconds < 0.05
+
+
+async def test_a_caption_is_encoded_once(backend: ThreadBackend, bundle: Path) -> None:
+    first = await backend.run(bundle.name, [Item(RED, 1), Item(RED, 2)], lambda: [True] * 2)
+    again = await backend.run(bundle.name, [Item(RED, 3)], lambda: [True])
+    assert first.encode_seconds > 0
+    assert again.encode_seconds == 0
+
+
+async def test_the_next_batch_is_encoded_while_a_worker_is_busy(
+    backend: ThreadBackend, bundle: Path
+) -> None:
+    loop, release, began = asyncio.get_running_loop(), threading.Event(), asyncio.Event()
+
+    def hold() -> list[bool]:
+        loop.call_soon_threadsafe(began.set)
+        release.wait(20)
+        return [True]
+
+    running = asyncio.create_task(backend.run(bundle.name, [Item(RED, 1)], hold))
+    await began.wait()
+    ahead = asyncio.create_task(backend.run(bundle.name, [Item(OWL, 2)], lambda: [True]))
+    async with asyncio.timeout(20):
+        while len(backend._memory._known) < 2:
+            await asyncio.sleep(0.005)
+    assert not ahead.done()
+    release.set()
+    assert isinstance((await running).outcomes[0], Drawn)
+    assert isinstance((await ahead).outcomes[0], Drawn)
