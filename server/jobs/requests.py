@@ -84,10 +84,10 @@ def read_create(
             Violation("spec.model", f"has {len(spec.model)} characters; give {MAX_NAME_CHARACTERS}")
         )
     source = tried(lambda: plain("spec.input_uri", spec.input_uri))
-    folder = tried(lambda: plain("spec.output_uri", spec.output_uri))
     if source is not None:
         spec.input_uri = source
         tried(lambda: _check_input(source, settings))
+    folder = tried(lambda: plain("spec.output_uri", spec.output_uri))
     output = None
     if folder is not None:
         spec.output_uri = folder

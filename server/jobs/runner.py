@@ -78,6 +78,8 @@ class Jobs:
         waiting = await asyncio.to_thread(self.store.recover)
         if waiting:
             _log.info("going on with %d batch jobs", waiting)
+        if self.stopping:
+            return
         self._look.set()
         self._looking = asyncio.create_task(self._keep_looking(models))
 
