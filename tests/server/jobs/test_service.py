@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -31,6 +32,8 @@ from t2i.pipeline import PipelineInfo
 from t2i.protocol.v1 import batch_service_pb2, batch_service_pb2_grpc
 from tests.server.jobs.conftest import Places, birds, tree
 
+ROOT = Path(__file__).resolve().parents[3]
+PAGE = (ROOT / "docs" / "batch.md").read_text("utf-8")
 ANNA, BERT = "a-token-of-annas-own", "a-token-of-berts-own"
 TOKENS = f'[anna]\ntoken = "{ANNA}"\n[bert]\ntoken = "{BERT}"\npictures_per_day = 3\n'
 
@@ -115,6 +118,26 @@ async def test_the_blocking_client_does_the_same(places: Places) -> None:
 
     async with serving(places) as server:
         await asyncio.to_thread(ask, server.address)
+
+
+async def test_the_example_of_the_page_does_what_it_says(
+    places: Places, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (code,) = [code for code in re.findall(r"```python\n(.*?)```", PAGE, re.S) if "Client" in code]
+    places.write("captions.jsonl", birds(20))
+    async with serving(places) as server:
+        monkeypatch.setenv("T2I_ADDRESS", server.address)
+        await asyncio.to_thread(exec, compile(code, "batch.md", "exec"), {})
+    said = capsys.readouterr().out.splitlines()
+    assert said[-2:] == ["succeeded 20 of 20", "22 pictures, 1 rows failed"]
+
+
+def test_the_page_names_every_reason() -> None:
+    source = (ROOT / "server" / "jobs" / "runner.py").read_text("utf-8")
+    named = set(re.findall(r'_Failed\(\s*"([A-Z_]+)"', source)) | {"INPUT_INVALID", "CANNOT_GO_ON"}
+    assert len(named) > 8
+    section = PAGE[PAGE.index("## Jobs in the service") : PAGE.index("## The same bytes")]
+    assert named <= set(re.findall(r"`([A-Z_]+)`", section))
 
 
 async def test_a_job_that_is_created_again_is_the_same_job(places: Places) -> None:
