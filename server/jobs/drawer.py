@@ -98,19 +98,19 @@ class EngineDrawer:
 
     async def _piece(self, items: Sequence[Item]) -> list[_Picture]:
         await self._pay(len(items))
-        losses, wait = 0, _WAIT_SECONDS
+        losses = 0
         while True:
             try:
                 return await self._ask(items)
             except QueueFull as full:
                 # Callers go first, and may even take the place of what waits.
-                wait = min(max(wait, full.retry_seconds), _LONGEST_WAIT_SECONDS)
+                wait = min(max(_WAIT_SECONDS, full.retry_seconds), _LONGEST_WAIT_SECONDS)
             except BackendFailed as failure:
                 losses += 1
                 if not isinstance(failure.__cause__, WorkerLost) or losses > _MOST_LOSSES:
                     raise failure.__cause__ or failure from None
+                wait = min(_WAIT_SECONDS * 2**losses, _LONGEST_WAIT_SECONDS)
             await asyncio.sleep(wait)
-            wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
 
     async def _ask(self, items: Sequence[Item]) -> list[_Picture]:
         ticket = self._engine.submit(

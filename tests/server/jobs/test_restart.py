@@ -18,7 +18,7 @@ import pytest
 from t2i.batch import Job, PipelineDrawer, run_job
 from t2i.client import BatchJob, Client
 from t2i.pipeline import Pipeline
-from tests.server.jobs.conftest import Places, birds, tree
+from tests.server.jobs.folders import Places, birds, tree
 
 Start = Callable[[], subprocess.Popen[bytes]]
 

@@ -9,7 +9,7 @@ import json
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import grpc
@@ -17,6 +17,7 @@ import pytest
 
 from benchmarks.timed import INFO, TimedBackend
 from server.app import Server
+from server.backends import Batch, Item, WorkerLost
 from server.settings import Settings
 from t2i.client import (
     AlreadyExistsError,
@@ -30,7 +31,7 @@ from t2i.client import (
 )
 from t2i.pipeline import PipelineInfo
 from t2i.protocol.v1 import batch_service_pb2, batch_service_pb2_grpc
-from tests.server.jobs.conftest import Places, birds, tree
+from tests.server.jobs.folders import Places, birds, tree
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "docs" / "batch.md").read_text("utf-8")
@@ -317,6 +318,40 @@ async def test_what_stops_a_job_is_told_without_the_servers_folders(places: Plac
             assert reason != "INTERNAL"
             assert str(places.inputs.parent) not in message
     assert (places.outputs / "of-few.jsonl" / "dear.txt").read_text() == "not a job's"
+
+
+class FlakyBackend(TimedBackend):
+    """Loses every third worker once a job runs."""
+
+    calls = 0
+    faulty = False
+
+    async def run(
+        self, model: str, items: Sequence[Item], begin: Callable[[], Sequence[bool]]
+    ) -> Batch:
+        self.calls += 1
+        if self.faulty and self.calls % 3 == 0:
+            begin()
+            raise WorkerLost
+        return await super().run(model, items, begin)
+
+
+async def test_lost_workers_and_a_full_queue_delay_a_job_and_nothing_else(places: Places) -> None:
+    places.write("birds.jsonl", birds(70))
+    flaky = FlakyBackend(batch=8)
+    settings = Settings(models=("timed",), port=0, queue_limit=16, jobs=places.settings())
+    server = Server(settings, flaky)
+    await server.start()
+    await server.load()
+    flaky.faulty = True
+    async with AsyncClient(server.address) as client:
+        job = await client.batches.create("birds.jsonl", "birds", rows_per_shard=20)
+        end = (await to_the_end(client, job))[-1]
+    assert (end.state, end.completed_rows, end.images) == ("succeeded", 70, 79)
+    assert flaky.calls > 10
+    assert server.report()["engine"]["failed"] > 1  # type: ignore[index]
+    assert server.report()["engine"]["refused"]["QueueFull"] > 0  # type: ignore[index]
+    await server.stop(0)
 
 
 class OtherBackend(TimedBackend):

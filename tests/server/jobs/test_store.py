@@ -3,6 +3,7 @@ from __future__ import annotations
 import sqlite3
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,8 +100,8 @@ def test_an_id_is_one_jobs_and_owners_have_their_own(store: Store) -> None:
     first = store.add(job(), per_owner=9)
     assert store.add(first, per_owner=9) == first
     with pytest.raises(IdTaken):
-        store.add(StoredJob(**{**_values(first), "digest": b"2"}), per_owner=9)
-    others = StoredJob(**{**_values(first), "owner": "bert", "output": "b"})
+        store.add(replace(first, digest=b"2"), per_owner=9)
+    others = replace(first, owner="bert", output="b")
     assert store.add(others, per_owner=9).owner == "bert"
     assert store.find(Key("bert", str(uuid.uuid4()))) is None
 
@@ -155,7 +156,3 @@ def test_progress_never_goes_back_and_ends_are_ends(store: Store) -> None:
     assert found is not None
     assert (found.state, found.completed_rows, found.reason) == ("failed", 50, "X")
     assert not found.stopping
-
-
-def _values(job: StoredJob) -> dict[str, object]:
-    return {name: getattr(job, name) for name in StoredJob.__dataclass_fields__}
