@@ -24,7 +24,8 @@ class JobSettings:
         keep_days: after so many days a job that ended is forgotten; its files stay.
 
     Raises:
-        InvalidInput: a value is out of range, or a folder is not there.
+        InvalidInput: a value is out of range, a folder is not there, or the database would lie
+            where jobs write.
     """
 
     folder: Path
@@ -48,6 +49,13 @@ class JobSettings:
                 raise InvalidInput(
                     name, str(folder), f"{folder} is no folder", "make it, or name another"
                 )
+        if self.folder.resolve().is_relative_to(self.output_root.resolve()):
+            raise InvalidInput(
+                "jobs",
+                str(self.folder),
+                f"{self.folder} is where jobs write",
+                "name a folder outside of --jobs-output-root",
+            )
         for name, value, low, high in (
             ("jobs-at-once", self.at_once, 1, 64),
             ("jobs-per-caller", self.per_owner, 1, 10_000),
