@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from server.engine import Engine
@@ -32,6 +33,7 @@ __all__ = ["Jobs"]
 _log = logging.getLogger("t2i.server")
 
 _LOOK_SECONDS = 3600.0
+_AGAIN_SECONDS = 1.0
 # Of a quota that is used up until midnight: it may be raised before.
 _PAY_SECONDS = 30.0
 
@@ -175,7 +177,11 @@ class Jobs:
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._threads, self._draw, running)
         except Exception:
-            _log.exception("batch job %s cannot be ended", key.id)
+            # The database could not be written to. What is finished is in the folder.
+            _log.exception("batch job %s cannot be ended, and is begun again", key.id)
+            await asyncio.sleep(_AGAIN_SECONDS)
+            with suppress(sqlite3.Error):
+                await asyncio.to_thread(self.store.give_back, key)
         finally:
             del self._running[key]
             self.changed(key)

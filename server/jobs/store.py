@@ -392,10 +392,12 @@ class Store:
             self._database.execute("BEGIN IMMEDIATE")
             try:
                 yield self._database
+                self._database.execute("COMMIT")
             except BaseException:
-                self._database.execute("ROLLBACK")
+                # A full disk can stop the commit itself, which may have rolled back by then.
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
                 raise
-            self._database.execute("COMMIT")
 
     @staticmethod
     def _find(database: sqlite3.Connection, key: Key) -> StoredJob | None:

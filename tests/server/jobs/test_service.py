@@ -7,10 +7,12 @@ import contextlib
 import dataclasses
 import json
 import re
+import sqlite3
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -18,6 +20,7 @@ import pytest
 from benchmarks.timed import INFO, TimedBackend
 from server.app import Server
 from server.backends import Batch, Item, WorkerLost
+from server.jobs.store import Store
 from server.settings import Settings
 from t2i.client import (
     AlreadyExistsError,
@@ -357,6 +360,26 @@ async def test_lost_workers_and_a_full_queue_delay_a_job_and_nothing_else(places
     assert server.report()["engine"]["failed"] > 1  # type: ignore[index]
     assert server.report()["engine"]["refused"]["QueueFull"] > 0  # type: ignore[index]
     await server.stop(0)
+
+
+async def test_a_job_whose_end_cannot_be_noted_is_begun_again(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places.write("birds.jsonl", birds(5))
+    end = Store.end
+    failed: list[bool] = []
+
+    def full_once(self: Store, *arguments: Any, **others: Any) -> None:
+        if not failed:
+            failed.append(True)
+            raise sqlite3.OperationalError("database or disk is full")
+        end(self, *arguments, **others)
+
+    monkeypatch.setattr(Store, "end", full_once)
+    async with serving(places) as server, AsyncClient(server.address) as client:
+        job = await client.batches.create("birds.jsonl", "birds")
+        assert (await to_the_end(client, job))[-1].state == "succeeded"
+    assert failed
 
 
 class OtherBackend(TimedBackend):

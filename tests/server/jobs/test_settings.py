@@ -26,7 +26,7 @@ from tests.server.jobs.folders import Places
 def test_a_value_that_cannot_be_used_is_refused_by_the_name_of_its_option(
     places: Places, field: str, value: object
 ) -> None:
-    with pytest.raises(InvalidInput, match="^jobs-"):
+    with pytest.raises(InvalidInput, match=r"^jobs-"):
         dataclasses.replace(places.settings(), **{field: value})  # type: ignore[arg-type]
 
 
