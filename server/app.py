@@ -26,6 +26,8 @@ from server.backends.thread import ThreadBackend
 from server.calibration import examples
 from server.engine import Engine
 from server.guard import Guard
+from server.jobs.runner import Jobs
+from server.jobs.service import BatchService
 from server.lag import LagProbe
 from server.models import Models
 from server.refusals import not_ready
@@ -38,6 +40,8 @@ from server.tokens import Tokens
 from t2i.errors import InvalidInput
 from t2i.files import write_atomically
 from t2i.protocol.v1 import (
+    batch_service_pb2,
+    batch_service_pb2_grpc,
     image_service_pb2,
     image_service_pb2_grpc,
     model_service_pb2,
@@ -50,8 +54,7 @@ _log = logging.getLogger("t2i.server")
 
 _IMAGES: str = image_service_pb2.DESCRIPTOR.services_by_name["ImageService"].full_name
 _MODELS: str = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
-# The empty name is the whole server's health.
-_HEALTH_NAMES = ("", _IMAGES, _MODELS)
+_JOBS: str = batch_service_pb2.DESCRIPTOR.services_by_name["BatchService"].full_name
 _PACKERS = 2
 _START_SECONDS = 2.0
 _SWITCH_SECONDS = 0.0005
@@ -72,6 +75,9 @@ class Server:
     Args:
         settings: how to serve.
         backend: where pictures are drawn; by default what the settings name.
+
+    Raises:
+        InvalidInput: the folder of jobs cannot be used, or another server uses it.
     """
 
     def __init__(self, settings: Settings, backend: Backend | None = None) -> None:
@@ -90,6 +96,10 @@ class Server:
         self._health = health.aio.HealthServicer()
         tokens = _tokens(settings)
         self._serving = False
+        self._jobs = None if settings.jobs is None else Jobs(settings.jobs, self._engine, tokens)
+        served = [_IMAGES, _MODELS] if self._jobs is None else [_IMAGES, _MODELS, _JOBS]
+        # The empty name is the whole server's health.
+        self._health_names = ("", *served)
         self._metrics = Metrics(self._engine, replays, self._lag, lambda: self._serving)
         self._guard = Guard(
             max_request_bytes=settings.max_request_bytes, tokens=tokens, done=self._metrics.done
@@ -113,9 +123,11 @@ class Server:
         image_service_pb2_grpc.add_ImageServiceServicer_to_server(images, self._server)
         models = ModelService(self._loaded)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, self._server)
+        batch = BatchService(self._jobs, self._loaded)
+        batch_service_pb2_grpc.add_BatchServiceServicer_to_server(batch, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(
-            [_IMAGES, _MODELS, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server
+            [*served, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server
         )
         self.port = settings.port
 
@@ -194,6 +206,8 @@ class Server:
         gc.collect()
         gc.freeze()
         self._lag.start()
+        if self._jobs is not None:
+            await self._jobs.start(models)
         await self._tell_health(serving=True)
         self._backend.watch(self._can_draw)
 
@@ -206,7 +220,7 @@ class Server:
     async def _tell_health(self, *, serving: bool) -> None:
         self._serving = serving
         status = health_pb2.HealthCheckResponse
-        for name in _HEALTH_NAMES:
+        for name in self._health_names:
             await self._health.set(name, status.SERVING if serving else status.NOT_SERVING)
 
     async def stop(self, drain_seconds: float | None = None) -> None:
@@ -218,6 +232,8 @@ class Server:
         if drain_seconds is None:
             drain_seconds = self._settings.drain_seconds
         await self._health.enter_graceful_shutdown()
+        # Jobs go on in the next server; who watches one would otherwise be waited for.
+        giving_up = None if self._jobs is None else asyncio.create_task(self._jobs.stop())
         stopping = asyncio.create_task(self._server.stop(drain_seconds))
         idle = asyncio.create_task(self._guard.wait_idle())
         await asyncio.wait({stopping, idle}, return_when=asyncio.FIRST_COMPLETED)
@@ -227,6 +243,9 @@ class Server:
         if drain_seconds > _LAST_BYTES_SECONDS and not stopping.done():
             await self._server.stop(_LAST_BYTES_SECONDS)
         await stopping
+        if self._jobs is not None and giving_up is not None:
+            await giving_up
+            await self._jobs.close()
         self._lag.stop()
         await self._engine.close()
         await self._backend.close()

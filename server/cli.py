@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 import t2i
+from server.jobs.settings import JobSettings
 from server.security import TOKEN_VARIABLE, read_token
 from server.settings import BACKENDS, BackendName, Settings
 from t2i.errors import InvalidInput, T2IError
@@ -19,6 +20,7 @@ __all__ = ["main"]
 
 _DEFAULTS = Settings()
 _MB = 1024 * 1024
+_FOLDER = click.Path(path_type=Path, file_okay=False)
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -114,6 +116,34 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     default=_DEFAULTS.connection_seconds,
     help="Age at which a connection is to be made anew; 0 for any.",
 )
+@click.option(
+    "--jobs",
+    "jobs_folder",
+    type=_FOLDER,
+    help="Run batch jobs, and keep in this folder which there are. Needs the next two.",
+)
+@click.option(
+    "--jobs-input-root",
+    "jobs_input_roots",
+    multiple=True,
+    type=_FOLDER,
+    help="Folder below which jobs may read. Repeat for more.",
+)
+@click.option("--jobs-output-root", type=_FOLDER, help="Folder below which jobs write.")
+@click.option(
+    "--jobs-at-once", default=JobSettings.at_once, help="Jobs that draw at the same time."
+)
+@click.option(
+    "--jobs-per-caller",
+    default=JobSettings.per_owner,
+    help="Jobs that a caller may have until one ends.",
+)
+@click.option("--jobs-max-rows", default=JobSettings.max_rows, help="Rows of one job.")
+@click.option(
+    "--jobs-keep-days",
+    default=JobSettings.keep_days,
+    help="After so many days jobs that ended are forgotten; their files stay.",
+)
 @click.option("--port-file", type=_FILE, help="File to write the port to once it is bound.")
 @click.option(
     "--report-file",
@@ -163,6 +193,13 @@ def main(
     tokens_file: Path | None,
     max_streams: int,
     connection_seconds: float,
+    jobs_folder: Path | None,
+    jobs_input_roots: tuple[Path, ...],
+    jobs_output_root: Path | None,
+    jobs_at_once: int,
+    jobs_per_caller: int,
+    jobs_max_rows: int,
+    jobs_keep_days: float,
     port_file: Path | None,
     report_file: Path | None,
     metrics: str | None,
@@ -227,6 +264,15 @@ def main(
             max_streams=max_streams,
             connection_seconds=connection_seconds,
             metrics=None if metrics is None else _split(metrics),
+            jobs=_jobs(
+                jobs_folder,
+                jobs_input_roots,
+                jobs_output_root,
+                at_once=jobs_at_once,
+                per_owner=jobs_per_caller,
+                max_rows=jobs_max_rows,
+                keep_days=jobs_keep_days,
+            ),
         )
         # Imported late, so that --help and a wrong option answer at once.
         with needs_extra("server"):
@@ -237,6 +283,35 @@ def main(
             os._exit(0)
     except T2IError as error:
         raise click.ClickException(str(error)) from error
+
+
+def _jobs(
+    folder: Path | None,
+    input_roots: tuple[Path, ...],
+    output_root: Path | None,
+    *,
+    at_once: int,
+    per_owner: int,
+    max_rows: int,
+    keep_days: float,
+) -> JobSettings | None:
+    if folder is None:
+        if input_roots or output_root:
+            raise InvalidInput("jobs", None, "is missing", "give --jobs FOLDER with its roots")
+        return None
+    if output_root is None:
+        raise InvalidInput(
+            "jobs-output-root", None, "is missing", "name a folder that jobs may write to"
+        )
+    return JobSettings(
+        folder=folder,
+        input_roots=input_roots,
+        output_root=output_root,
+        at_once=at_once,
+        per_owner=per_owner,
+        max_rows=max_rows,
+        keep_days=keep_days,
+    )
 
 
 def _split(address: str) -> tuple[str, int]:

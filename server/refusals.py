@@ -22,17 +22,23 @@ __all__ = [
     "deadline_too_short",
     "internal",
     "invalid",
+    "job_not_found",
+    "jobs_off",
     "malformed",
     "model_not_found",
     "not_ready",
     "over_quota",
     "queue_full",
     "request_id_reused",
+    "stopping",
+    "too_many_jobs",
     "unauthenticated",
     "worker_lost",
 ]
 
 DOMAIN = "t2i"
+# When a server that is told to stop has probably been started again.
+_AGAIN_SECONDS = 0.5
 # When another worker has probably taken over, or the lost one is on its way back.
 _WORKER_SECONDS = 0.5
 
@@ -195,6 +201,36 @@ def deadline_passed() -> Refusal:
     """Refuse a request that waited and could no longer be done in time."""
     text = "the request waited for a worker until it could no longer be done in time"
     return Refusal(_Answer(code_pb2.DEADLINE_EXCEEDED, "DEADLINE_PASSED_IN_QUEUE", text))
+
+
+def jobs_off() -> Refusal:
+    """Refuse a call about batch jobs where none are run."""
+    text = "this server runs no batch jobs; its operator can let it with t2i-serve --jobs FOLDER"
+    return Refusal(_Answer(code_pb2.UNIMPLEMENTED, "JOBS_OFF", text))
+
+
+def job_not_found(id: str) -> Refusal:
+    """Refuse a job that the caller does not have; whether another has it is not told."""
+    text = f"id: you have no job {id!r}; ListBatchJobs tells those that you have"
+    resource = error_details_pb2.ResourceInfo(
+        resource_type="t2i.v1.BatchJob", resource_name=id, description=text
+    )
+    return Refusal(_Answer(code_pb2.NOT_FOUND, "JOB_NOT_FOUND", text, (resource,)))
+
+
+def too_many_jobs(most: int) -> Refusal:
+    """Refuse one more job of a caller who has as many as may be under way."""
+    text = f"you have {most} jobs that have not ended; wait for one, or cancel it"
+    failure = error_details_pb2.QuotaFailure(
+        violations=[error_details_pb2.QuotaFailure.Violation(subject="jobs", description=text)]
+    )
+    return Refusal(_Answer(code_pb2.RESOURCE_EXHAUSTED, "TOO_MANY_JOBS", text, (failure,)))
+
+
+def stopping() -> Refusal:
+    """Refuse a call about batch jobs because the server is about to end; its jobs go on later."""
+    text = "the server is stopping; its jobs go on when it is started again"
+    return Refusal(_Answer(code_pb2.UNAVAILABLE, "STOPPING", text, (_retry(_AGAIN_SECONDS),)))
 
 
 def unauthenticated() -> Refusal:

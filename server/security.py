@@ -17,6 +17,7 @@ __all__ = ["TOKEN_VARIABLE", "Certificates", "read_token"]
 TOKEN_VARIABLE = "T2I_TOKEN"
 
 _log = logging.getLogger("t2i.server")
+_ALIVE: list[grpc.ServerCredentials] = []
 
 
 @dataclass
@@ -45,9 +46,12 @@ class Certificates:
             InvalidInput: a file is not PEM, or the key is not the certificate's.
         """
         self._seen, self._now = self._state(), self._read()
-        return grpc.dynamic_ssl_server_credentials(
+        credentials = grpc.dynamic_ssl_server_credentials(
             self._now, self._fetch, require_client_authentication=self.client_ca is not None
         )
+        # A handshake that outlives its server still asks: gRPC does not keep what it asks alive.
+        _ALIVE.append(credentials)
+        return credentials
 
     def _read(self) -> grpc.ServerCertificateConfiguration:
         try:

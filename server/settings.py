@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
+from server.jobs.settings import JobSettings
 from server.tokens import check_token
 from t2i.errors import InvalidInput
 
@@ -51,6 +52,7 @@ class Settings:
         max_streams: calls at the same time on one connection.
         connection_seconds: age at which a connection is to be made anew, so that load spreads and
             new certificates take hold; 0 for any.
+        jobs: how to run batch jobs; None runs none.
 
     Raises:
         InvalidInput: a value is out of range, or a public address lacks TLS or token.
@@ -79,6 +81,7 @@ class Settings:
     metrics: tuple[str, int] | None = None
     max_streams: int = 256
     connection_seconds: float = 0.0
+    jobs: JobSettings | None = None
 
     def __post_init__(self) -> None:
         if not self.models:

@@ -135,6 +135,11 @@ class Tokens:
                 found = grant
         return found if text is not None and text.startswith(_PREFIX) else None
 
+    def named(self, name: str) -> Grant | None:
+        """Return what the token of this name allows; None when there is none (any more)."""
+        self._refresh()
+        return next((grant for grant in self._grants if grant.name == name), None)
+
     def spend(self, grant: Grant, pictures: int) -> None:
         """Take pictures off what a caller may have.
 

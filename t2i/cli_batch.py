@@ -20,6 +20,7 @@ from t2i.errors import InvalidInput, T2IError
 if TYPE_CHECKING:
     from t2i.batch.drawers import Drawer
     from t2i.batch.job import Summary
+    from t2i.batch.shard import ShardReport
 
 __all__ = ["batch"]
 
@@ -277,6 +278,9 @@ class _Progress:
         self._drawn += rows
         self._pictures += pictures
         self._show()
+
+    def finished(self, report: ShardReport) -> None:
+        """See `t2i.batch.job.Progress`; the bar counts rows."""
 
     def _show(self) -> None:
         done = self._found + self._drawn

@@ -107,6 +107,9 @@ class Progress(Protocol):
     def drawn(self, rows: int, pictures: int) -> None:
         """So many more rows and pictures are done."""
 
+    def finished(self, report: ShardReport) -> None:
+        """A shard is complete, in this run or in an earlier one."""
+
 
 class _Silence:
     def begin(self, rows: int) -> None:
@@ -116,6 +119,9 @@ class _Silence:
         """Say nothing."""
 
     def drawn(self, rows: int, pictures: int) -> None:
+        """Say nothing."""
+
+    def finished(self, report: ShardReport) -> None:
         """Say nothing."""
 
 
@@ -251,7 +257,7 @@ def _draw_missing(
     stop = threading.Event()
 
     def draw(shard: Shard) -> ShardReport:
-        return draw_shard(
+        report = draw_shard(
             plan,
             shard,
             drawer.draw,
@@ -260,6 +266,8 @@ def _draw_missing(
             drawn=progress.drawn,
             stopped=stop.is_set,
         )
+        progress.finished(report)
+        return report
 
     with ThreadPoolExecutor(_SHARDS_AT_ONCE, thread_name_prefix="t2i-shard") as pool:
         try:
@@ -268,6 +276,7 @@ def _draw_missing(
                 if report is not None:
                     found.append(report)
                     progress.found(report.rows)
+                    progress.finished(report)
                     continue
                 if len(under_way) == _SHARDS_AT_ONCE:
                     done, under_way = wait(under_way, return_when=FIRST_COMPLETED)

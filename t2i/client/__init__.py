@@ -6,6 +6,7 @@
 """
 
 from t2i.client.asynchronous import AsyncClient, AsyncEventStream
+from t2i.client.batches import AsyncBatches, Batches
 from t2i.client.blocking import Client, EventStream
 from t2i.client.errors import (
     AbortedError,
@@ -27,6 +28,7 @@ from t2i.client.errors import (
     UnimplementedError,
     UnknownError,
 )
+from t2i.client.jobs import BatchJob, BatchJobError, BatchJobState
 from t2i.client.results import (
     Accepted,
     Completed,
@@ -50,8 +52,13 @@ __all__ = [
     "AbortedError",
     "Accepted",
     "AlreadyExistsError",
+    "AsyncBatches",
     "AsyncClient",
     "AsyncEventStream",
+    "BatchJob",
+    "BatchJobError",
+    "BatchJobState",
+    "Batches",
     "CancelledError",
     "Client",
     "ClientClosed",

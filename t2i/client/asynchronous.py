@@ -15,6 +15,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
+from t2i.client.batches import AsyncBatches
 from t2i.client.connection import Connection, Priority
 from t2i.client.errors import ServiceError, from_call
 from t2i.client.messages import (
@@ -37,6 +38,7 @@ from t2i.client.streams import StreamState
 from t2i.codes import sweep_codes
 from t2i.conditions import Code, Condition
 from t2i.protocol.v1 import (
+    batch_service_pb2_grpc,
     image_service_pb2,
     image_service_pb2_grpc,
     model_service_pb2,
@@ -167,6 +169,12 @@ class AsyncClient:
     def address(self) -> str:
         """Where the service is looked for."""
         return self._connection.address
+
+    @property
+    def batches(self) -> AsyncBatches:
+        """Batch jobs of the service."""
+        self._check_open()
+        return AsyncBatches(self._connection, self._jobs, self._ask)
 
     async def close(self) -> None:
         """Cancel what is still running and close the connection; closing twice is allowed."""
@@ -507,6 +515,9 @@ class AsyncClient:
 
     def _models(self) -> model_service_pb2_grpc.ModelServiceAsyncStub:
         return model_service_pb2_grpc.ModelServiceStub(self._channel())
+
+    def _jobs(self) -> batch_service_pb2_grpc.BatchServiceAsyncStub:
+        return batch_service_pb2_grpc.BatchServiceStub(self._channel())
 
     def _channel(self) -> grpc.aio.Channel:
         check_open(self._closed.is_set())

@@ -14,6 +14,7 @@ from typing import Self, TypeVar
 import grpc
 from google.protobuf.message import Message
 
+from t2i.client.batches import Batches
 from t2i.client.connection import Connection, Priority
 from t2i.client.errors import ServiceError, from_call
 from t2i.client.messages import (
@@ -36,6 +37,7 @@ from t2i.client.streams import StreamState
 from t2i.codes import sweep_codes
 from t2i.conditions import Code, Condition
 from t2i.protocol.v1 import (
+    batch_service_pb2_grpc,
     image_service_pb2,
     image_service_pb2_grpc,
     model_service_pb2,
@@ -128,6 +130,7 @@ class Client:
         self._channel = self._connection.open()
         self._images = image_service_pb2_grpc.ImageServiceStub(self._channel)
         self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
+        self._batches = batch_service_pb2_grpc.BatchServiceStub(self._channel)
         # Shared with the clients that `with_options` returns.
         self._closed = threading.Event()
 
@@ -165,6 +168,12 @@ class Client:
     def address(self) -> str:
         """Where the service is looked for."""
         return self._connection.address
+
+    @property
+    def batches(self) -> Batches:
+        """Batch jobs of the service."""
+        self._check_open()
+        return Batches(self._connection, self._batches, self._ask)
 
     def close(self) -> None:
         """Cancel what is still running and close the connection; closing twice is allowed."""

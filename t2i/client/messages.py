@@ -173,15 +173,15 @@ class Asked:
             InvalidInput: a value is of the wrong type, or no message can hold it.
         """
         if count is not None:
-            _whole("count", count, 1, _LARGEST_UINT32)
+            whole("count", count, 1, _LARGEST_UINT32)
         for index, seed in enumerate(seeds or ()):
-            _whole(f"seeds[{index}]", seed, 0, LARGEST_SEED)
+            whole(f"seeds[{index}]", seed, 0, LARGEST_SEED)
         if quality is not None:
-            _whole("quality", quality, 1, 100)
+            whole("quality", quality, 1, 100)
         if best_of is not None:
-            _whole("best_of", best_of, 1, MAX_BEST_OF)
+            whole("best_of", best_of, 1, MAX_BEST_OF)
         if fine_from is not None:
-            _whole("fine_from", fine_from, 1, _LARGEST_UINT32)
+            whole("fine_from", fine_from, 1, _LARGEST_UINT32)
             if fine is None:
                 raise InvalidInput(
                     "fine_from",
@@ -319,7 +319,7 @@ def condition_to_message(condition: Condition) -> conditions_pb2.Condition:
             )
         case Code(categorical=categorical, continuous=continuous):
             for index, choice in enumerate(categorical):
-                _whole(f"code.categorical[{index}]", choice, 0, _LARGEST_UINT32)
+                whole(f"code.categorical[{index}]", choice, 0, _LARGEST_UINT32)
             return pb.Condition(
                 code=pb.CodeCondition(categorical=categorical, continuous=continuous)
             )
@@ -334,7 +334,7 @@ def event_from_message(message: image_service_pb2.GenerateEvent) -> GenerateEven
             accepted = message.accepted
             return Accepted(
                 request_id=accepted.request_id,
-                model=_version(accepted.model),
+                model=version_from_message(accepted.model),
                 seeds=tuple(accepted.seeds),
                 resolutions=tuple(accepted.resolutions),
             )
@@ -358,7 +358,7 @@ def result_from_message(answer: image_service_pb2.GenerateImagesResponse) -> Gen
     """Return the result of an answer of `ImageService.GenerateImages`."""
     return GenerationResult(
         images=tuple(_image(image) for image in answer.images),
-        model=_version(answer.model),
+        model=version_from_message(answer.model),
         warnings=_warnings(answer.warnings),
         request_id=answer.request_id,
         timings=_timings(answer.timings),
@@ -419,7 +419,7 @@ def _kind(number: int) -> str:
 
 def _label(label: Label) -> conditions_pb2.LabelCondition:
     if label.id is not None:
-        _whole("label.id", label.id, 0, _LARGEST_UINT32)
+        whole("label.id", label.id, 0, _LARGEST_UINT32)
         return conditions_pb2.LabelCondition(id=label.id)
     # A label has exactly one of the two.
     return conditions_pb2.LabelCondition(name=label.name or "")
@@ -451,7 +451,7 @@ def _image(image: conditions_pb2.GeneratedImage) -> ServedImage:
     )
 
 
-def _version(model: conditions_pb2.ModelVersion) -> ModelVersion:
+def version_from_message(model: conditions_pb2.ModelVersion) -> ModelVersion:
     return ModelVersion(name=model.name, version=model.version, checksum=model.checksum)
 
 
@@ -477,7 +477,7 @@ def _timings(timings: conditions_pb2.Timings) -> Timings:
     )
 
 
-def _whole(field: str, value: object, low: int, high: int) -> None:
+def whole(field: str, value: object, low: int, high: int) -> None:
     remedy = f"give a whole number from {low} to {high}"
     if not isinstance(value, int) or isinstance(value, bool):
         raise InvalidInput(field, value, f"{shown(value)} is no whole number", remedy)

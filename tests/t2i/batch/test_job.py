@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from t2i.batch import BatchError, FolderBusy, Job, JobChanged, Summary, run_job
+from t2i.batch import BatchError, FolderBusy, Job, JobChanged, ShardReport, Summary, run_job
 from t2i.batch.reports import manifest_of
 from t2i.errors import InvalidInput, T2IError
 from tests.t2i.batch.squares import BIRDS, Squares, manifest, told, tree, write_rows
@@ -102,6 +102,7 @@ class Watch:
     there: int = 0
     done: int = 0
     pictures: int = 0
+    shards: int = 0
 
     def begin(self, rows: int) -> None:
         self.rows = rows
@@ -113,6 +114,9 @@ class Watch:
         self.done += rows
         self.pictures += pictures
 
+    def finished(self, report: ShardReport) -> None:
+        self.shards += 1
+
 
 def test_progress_tells_what_was_there_and_what_is_new(
     source: Path, run: Callable[..., Summary], tmp_path: Path
@@ -122,7 +126,7 @@ def test_progress_tells_what_was_there_and_what_is_new(
     watch = Watch()
     job = Job(source=source, input_format="jsonl", out=tmp_path / "out", rows_per_shard=7)
     run_job(job, Squares, progress=watch)
-    assert watch == Watch(40, 33, 7, sum(row["count"] for row in ROWS[7:14]))
+    assert watch == Watch(40, 33, 7, sum(row["count"] for row in ROWS[7:14]), 6)
 
 
 @pytest.mark.parametrize(
