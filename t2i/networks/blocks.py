@@ -91,7 +91,7 @@ class StyledConvolution(nn.Module):
     """
 
     # Methods that multiply a row for each picture; whoever draws may need more rows than pictures.
-    row_products = ("squared_norm", "convolve")
+    row_products = ("squared_norm", "convolve", "double")
 
     def __init__(
         self, in_channels: int, out_channels: int, style_dim: int, *, upsample: bool = False
@@ -112,7 +112,12 @@ class StyledConvolution(nn.Module):
         norm = torch.rsqrt(self.squared_norm(scale.float().square()) + 1e-6)
         # The gain goes into what is multiplied anyway: a leaky ReLU commutes with positive factors.
         norm, bias = (LEAKY_GAIN * norm).to(x.dtype), (LEAKY_GAIN * self.bias).to(x.dtype)
-        x = self.convolve(x * scale.to(x.dtype)[:, :, None, None])
+        x = x * scale.to(x.dtype)[:, :, None, None]
+        if self.upsample and x.shape[-1] >= FOLD_FROM:
+            x = self.double(x)
+        else:
+            x = F.interpolate(x, scale_factor=2.0, mode="nearest") if self.upsample else x
+            x = self.convolve(x)
         x = torch.addcmul(bias[None, :, None, None], x, norm[:, :, None, None])
         return F.leaky_relu(x, LEAK)
 
@@ -128,11 +133,12 @@ class StyledConvolution(nn.Module):
         return squared_scale @ self.weight.float().square().sum(dim=(2, 3)).t()
 
     def convolve(self, x: Tensor) -> Tensor:
-        """Map scaled ``(n, in_channels, h, w)`` to ``(n, out_channels, h', w')``."""
-        if self.upsample and x.shape[-1] >= FOLD_FROM:
-            return F.conv_transpose2d(x, doubling_kernel(self.weight), stride=2, padding=1)
-        x = F.interpolate(x, scale_factor=2.0, mode="nearest") if self.upsample else x
+        """Map scaled ``(n, in_channels, h, w)`` to ``(n, out_channels, h, w)``."""
         return F.conv2d(x, self.weight, padding=1)
+
+    def double(self, x: Tensor) -> Tensor:
+        """Map scaled ``(n, in_channels, h, w)`` to ``(n, out_channels, 2h, 2w)``."""
+        return F.conv_transpose2d(x, doubling_kernel(self.weight), stride=2, padding=1)
 
 
 def doubling_kernel(weight: Tensor) -> Tensor:
