@@ -17,7 +17,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -37,6 +37,10 @@ class Durations(NamedTuple):
 
     clock: float
     processor: float
+
+    def over(self, count: int) -> Durations:
+        """Return the durations of one of `count` pictures that share the call."""
+        return Durations(self.clock / count, self.processor / count)
 
 
 def median_ms(works: Sequence[Callable[[], object]], seconds: float) -> list[Durations]:
@@ -71,7 +75,7 @@ def main() -> None:
 
     bundle = Bundle.load(given.bundle)
     pipeline = Pipeline.from_pretrained(given.bundle, device="cpu")
-    generator = bundle.generator()
+    generator: Any = bundle.generator()
     numbers = iter(range(10**9))
     (encode,) = median_ms(
         [lambda: pipeline.encode([f"a small red bird, number {next(numbers)}"])], given.seconds
@@ -92,11 +96,8 @@ def main() -> None:
     with torch.inference_mode():
         draws_together = pipeline.draws_together
         found = median_ms([draw(1), draw(8), draw(16), forward(1), forward(8)], given.seconds)
-    counts = (1, 8, 16, 1, 8)
-    clock = [each.clock / count for each, count in zip(found, counts, strict=True)]
-    processor = [each.processor / count for each, count in zip(found, counts, strict=True)]
-    drawn = slice(0, 3)
-    raw = slice(3, 5)
+    drawn = {count: each.over(count) for count, each in zip((1, 8, 16), found[:3], strict=True)}
+    raw = {count: each.over(count) for count, each in zip((1, 8), found[3:], strict=True)}
     print(
         json.dumps(
             {
@@ -108,21 +109,18 @@ def main() -> None:
                 "machine": platform.machine(),
                 "draws_together": draws_together,
                 "encode_ms": encode.clock,
-                "draw_ms_per_picture": by_count(counts[drawn], clock[drawn]),
-                "draw_processor_ms_per_picture": by_count(counts[drawn], processor[drawn]),
-                "raw_forward_ms_per_picture": by_count(counts[raw], clock[raw]),
-                "raw_forward_processor_ms_per_picture": by_count(counts[raw], processor[raw]),
-                "raw_over_drawn_in_eights": clock[4] / clock[1],
-                "raw_over_drawn_in_eights_by_processor": processor[4] / processor[1],
+                "draw_ms_per_picture": {n: each.clock for n, each in drawn.items()},
+                "draw_processor_ms_per_picture": {n: each.processor for n, each in drawn.items()},
+                "raw_forward_ms_per_picture": {n: each.clock for n, each in raw.items()},
+                "raw_forward_processor_ms_per_picture": {
+                    n: each.processor for n, each in raw.items()
+                },
+                "raw_over_drawn_in_eights": raw[8].clock / drawn[8].clock,
+                "raw_over_drawn_in_eights_by_processor": raw[8].processor / drawn[8].processor,
             },
             indent=2,
         )
     )
-
-
-def by_count(counts: Sequence[int], values: Sequence[float]) -> dict[int, float]:
-    """Return values by the number of pictures that they were measured with."""
-    return dict(zip(counts, values, strict=True))
 
 
 if __name__ == "__main__":

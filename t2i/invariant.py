@@ -52,11 +52,11 @@ def pad_rows(network: nn.Module) -> None:
     """
     for module in network.modules():
         if isinstance(module, nn.Linear):
-            module.forward = _padded(module.forward, _few_vectors)
+            _pad(module, "forward", _few_vectors)
         elif isinstance(module, _CONVOLUTIONS):
-            module.forward = _padded(module.forward, _few_small_maps)
+            _pad(module, "forward", _few_small_maps)
         for name in getattr(module, "row_products", ()):
-            setattr(module, name, _padded(getattr(module, name), _few_small_maps))
+            _pad(module, name, _few_small_maps)
 
 
 def _few_vectors(x: Tensor) -> bool:
@@ -69,9 +69,10 @@ def _few_small_maps(x: Tensor) -> bool:
     return x.shape[2:].numel() <= SMALL_MAP or x.shape[1:].numel() <= SMALL_ROW
 
 
-def _padded(
-    function: Callable[[Tensor], Tensor], too_few: Callable[[Tensor], bool]
-) -> Callable[[Tensor], Tensor]:
+def _pad(module: nn.Module, name: str, too_few: Callable[[Tensor], bool]) -> None:
+    """Put a method in the place of a module's own that fills up what has too few rows."""
+    function: Callable[[Tensor], Tensor] = getattr(module, name)
+
     def padded(x: Tensor) -> Tensor:
         if not too_few(x):
             return function(x)
@@ -87,7 +88,7 @@ def _padded(
         rows[count:] = 0.0
         return function(rows)[:count]
 
-    return padded
+    setattr(module, name, padded)
 
 
 class Proof:
@@ -175,6 +176,6 @@ def _digests(generator: Generator, inputs: Sequence[Inputs]) -> list[_Digest] | 
     if any(len(stage) != len(inputs) for stage in stages):
         return None
     return [
-        tuple(sha256(stage[row].contiguous().numpy()).digest() for stage in stages)
+        tuple(sha256(stage[row].contiguous().numpy().tobytes()).digest() for stage in stages)
         for row in range(len(inputs))
     ]

@@ -91,7 +91,7 @@ class StyledConvolution(nn.Module):
     """
 
     # Methods that multiply a row for each picture; whoever draws may need more rows than pictures.
-    row_products = ("squared_norm", "convolve", "double")
+    row_products = ("squared_norm", "convolve", "enlarge")
 
     def __init__(
         self, in_channels: int, out_channels: int, style_dim: int, *, upsample: bool = False
@@ -114,7 +114,7 @@ class StyledConvolution(nn.Module):
         norm, bias = (LEAKY_GAIN * norm).to(x.dtype), (LEAKY_GAIN * self.bias).to(x.dtype)
         x = x * scale.to(x.dtype)[:, :, None, None]
         if self.upsample and x.shape[-1] >= FOLD_FROM:
-            x = self.double(x)
+            x = self.enlarge(x)
         else:
             x = F.interpolate(x, scale_factor=2.0, mode="nearest") if self.upsample else x
             x = self.convolve(x)
@@ -136,7 +136,7 @@ class StyledConvolution(nn.Module):
         """Map scaled ``(n, in_channels, h, w)`` to ``(n, out_channels, h, w)``."""
         return F.conv2d(x, self.weight, padding=1)
 
-    def double(self, x: Tensor) -> Tensor:
+    def enlarge(self, x: Tensor) -> Tensor:
         """Map scaled ``(n, in_channels, h, w)`` to ``(n, out_channels, 2h, 2w)``."""
         return F.conv_transpose2d(x, doubling_kernel(self.weight), stride=2, padding=1)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -41,10 +42,12 @@ def random_inputs(generator: Any, count: int, kind: int = 0) -> list[Inputs]:
         return torch.randn(length, generator=numbers)
 
     dims = (generator.condition_dim, generator.noise_dim, generator.conditioning_dim)
-    return [
-        Inputs(*(vector(dim) for dim in dims), *((vector(dims[0]), kind) if kind else ()))
-        for _ in range(count)
-    ]
+    pictures = []
+    for _ in range(count):
+        asked, noise, around, fine = (vector(dim) for dim in (*dims, dims[0]))
+        one = Inputs(asked, noise, around)
+        pictures.append(replace(one, fine=fine, fine_from=kind) if kind else one)
+    return pictures
 
 
 def bits(generator: Any, inputs: list[Inputs]) -> list[tuple[bytes, ...]]:
@@ -151,13 +154,13 @@ def test_few_rows_of_vectors_and_small_maps_become_four_and_others_stay(
     layer: nn.Module, shape: tuple[int, ...], rows: int
 ) -> None:
     seen: list[Tensor] = []
-    inner = layer.forward
+    inner: Callable[[Tensor], Tensor] = layer.forward
 
     def note(x: Tensor) -> Tensor:
         seen.append(x)
         return inner(x)
 
-    layer.forward = note  # type: ignore[method-assign]
+    layer.forward = note
     pad_rows(layer)
     for order in (torch.contiguous_format, torch.channels_last):
         if order is torch.channels_last and len(shape) != 4:
