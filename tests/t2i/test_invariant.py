@@ -237,9 +237,10 @@ def test_sizes_are_used_until_one_fails(monkeypatch: pytest.MonkeyPatch) -> None
     inputs = random_inputs(generator, 8)
 
     def forwards(count: int) -> int:
-        before = generator.forwards
+        before: int = generator.forwards
         draw_pictures(generator, inputs[:count], CPU, proof=proof)
-        return int(generator.forwards) - before
+        after: int = generator.forwards
+        return after - before
 
     assert proof.holds(sizes={4})
     assert forwards(4) == 1
