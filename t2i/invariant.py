@@ -2,11 +2,12 @@
 
 The last bits of a matrix product depend on how many rows are multiplied together: libraries have
 kernels of their own for one, two and three rows. From four rows on, a row's bits depended neither
-on how many others there were nor on their places (measured with MKL and oneDNN, float32, one
-thread, batches of 4 to 8, 12, 16, 24 and 32, with 19 generators of t2i/networks), and convolutions
-of large maps gave the same bits even alone. So linear layers and convolutions of small maps get
-rows of zeros up to four here, always, and everything else runs as it is. A lone picture pays for
-it with a tenth of its time; padding large maps too would double it.
+on how many others there were nor on their places, and convolutions of large maps gave the same bits
+even alone (measured with MKL and oneDNN, float32, one thread: the bundled model in batches of 4 to
+8, 12, 16, 24 and 32; sixteen kinds of generators of t2i/networks in batches of 2 to 8). So linear
+layers and convolutions of small maps get rows of zeros up to four here, always, and everything else
+runs as it is. A lone picture pays for it with a tenth of its time; padding large maps too would
+double it.
 
 That is a finding about libraries and processors, not a promise of theirs, and very narrow linear
 layers (262 to 8 numbers) break it. `Proof` therefore tries each generator where it runs, before any
