@@ -1,14 +1,14 @@
 """Runs a generator so that a picture's bytes depend on nothing but the picture's own inputs.
 
-On the CPU each picture runs alone, on one thread. Measured with StageGenerator (4.1 M parameters,
-16/32/64 pixels, float32, two cores with AVX-512): linear layers (MKL) and the 8-pixel convolutions
-give other last bits in a batch of 2, 3, 4, 8 or 16 than alone, and matrix products give other bits
-on two threads than on one. A fixed tile filled up with other pictures would hold the batch size
-still, but not a picture's place in it, and makes one picture as dear as a tile. Alone on one thread
-there is nothing left to vary. It takes 9.0 ms of one core a picture, against 5.1 ms in a batch of
-eight (benchmarks/drawing.py), and the cores draw different pictures meanwhile.
-Half precision (bfloat16) happened to agree between batch sizes, because rounding hides the
-difference, which is no promise; it also costs gradations in soft shading.
+What a picture gives alone, on one thread, is what it gives. On the CPU pictures run in tiles of up
+to eight, one thread a tile, and the cores draw different tiles meanwhile. The last bits of matrix
+products and of some convolutions depend on how many rows there are, so a generator is first made to
+multiply no fewer than four (t2i/invariant.py), with which a picture has the same bits alone and in
+any place of any tile; and that is tried out where it runs, with each size of tile, before the size
+is used. Where it does not hold, every picture runs alone: slower, with the same bytes.
+A tile of fixed size filled up with zeros would make one picture as dear as eight. Half precision
+(bfloat16) happened to agree between batch sizes even so, because rounding hides the difference,
+which is no promise; it also costs gradations in soft shading.
 
 On CUDA one picture alone would leave the device idle. There pictures run in tiles of one size,
 filled up with zeros, with deterministic float32 kernels: the same kernel for every tile, in which a
@@ -17,20 +17,25 @@ row is computed like every other row.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from t2i.compute import run_apart
+from t2i.compute import core_count, run_apart
 from t2i.errors import BundleError
 
-__all__ = ["TILE", "Generator", "Inputs", "draw_pictures"]
+if TYPE_CHECKING:
+    from t2i.invariant import Proof
+
+__all__ = ["TILE", "Generator", "Inputs", "draw_pictures", "run_generator", "tile_sizes"]
 
 TILE = 8
 
@@ -98,6 +103,7 @@ def draw_pictures(
     value_range: tuple[float, float] = (-1.0, 1.0),
     *,
     tile: int = TILE,
+    proof: Proof | None = None,
 ) -> list[tuple[NDArray[np.uint8], ...]]:
     """Draw pictures.
 
@@ -107,6 +113,8 @@ def draw_pictures(
         device: where the generator is.
         value_range: the values of black and white in the generator's output.
         tile: pictures that run together on other devices than the CPU.
+        proof: tells for which kinds of pictures several may run together on the CPU, and how many;
+            None has each run alone.
 
     Returns:
         For each picture one `(r, r, 3)` uint8 array a stage, coarse to fine. A grey picture has
@@ -115,32 +123,93 @@ def draw_pictures(
     Raises:
         BundleError: if the generator's pictures have neither one channel nor three.
     """
-
-    def alone(picture: Inputs) -> tuple[NDArray[np.uint8], ...]:
-        return _run(generator, [picture], 1, device, value_range)[0]
-
     if device.type == "cpu":
-        return run_apart(alone, inputs)
-    drawn: dict[int, tuple[NDArray[np.uint8], ...]] = {}
+        tiles = _cpu_tiles(inputs, proof)
+
+        def together(places: Sequence[int]) -> list[tuple[NDArray[np.uint8], ...]]:
+            rows = [inputs[place] for place in places]
+            return _run(generator, rows, len(rows), device, value_range)
+
+        return _in_order(tiles, run_apart(together, tiles))
+    tiles = [
+        alike[start : start + tile]
+        for alike in _alike(inputs).values()
+        for start in range(0, len(alike), tile)
+    ]
     with torch.inference_mode(), torch.autocast(device.type, enabled=False), _deterministic():
-        for kind in dict.fromkeys(picture.kind for picture in inputs):
-            alike = [place for place, picture in enumerate(inputs) if picture.kind == kind]
-            for start in range(0, len(alike), tile):
-                some = alike[start : start + tile]
-                rows = [inputs[place] for place in some]
-                results = _run(generator, rows, tile, device, value_range)
-                drawn.update(zip(some, results, strict=True))
-    return [drawn[place] for place in range(len(inputs))]
+        results = [
+            _run(generator, [inputs[place] for place in places], tile, device, value_range)
+            for places in tiles
+        ]
+    return _in_order(tiles, results)
 
 
-def _run(
-    generator: Generator,
-    inputs: Sequence[Inputs],
-    tile: int,
-    device: torch.device,
-    value_range: tuple[float, float],
+def tile_sizes(count: int, cores: int, most: int) -> list[int]:
+    """Return how many of `count` pictures run together, so that all cores have alike to do.
+
+    Args:
+        count: pictures.
+        cores: tiles that run side by side.
+        most: pictures in a tile, at most.
+
+    Returns:
+        One number a tile, the largest first. With no more pictures than cores, each is alone; else
+        the tiles differ by one picture at most.
+    """
+    if count <= cores or most <= 1:
+        return [1] * count
+    rounds = math.ceil(math.ceil(count / most) / cores)
+    tiles = min(count, rounds * cores)
+    size, larger = divmod(count, tiles)
+    return [size + 1] * larger + [size] * (tiles - larger)
+
+
+def _cpu_tiles(inputs: Sequence[Inputs], proof: Proof | None) -> list[list[int]]:
+    """Return the places of the pictures that run together, each tile of one kind."""
+    cores = core_count()
+    tiles = []
+    for kind, alike in _alike(inputs).items():
+        sizes = tile_sizes(len(alike), cores, proof.most if proof else 1)
+        if proof is not None and max(sizes) > 1 and not proof.holds(kind, set(sizes)):
+            sizes = [1] * len(alike)
+        rest = iter(alike)
+        tiles += [list(islice(rest, size)) for size in sizes]
+    return tiles
+
+
+def _alike(inputs: Sequence[Inputs]) -> dict[int, list[int]]:
+    """Return the places of the pictures of each kind."""
+    kinds: dict[int, list[int]] = {}
+    for place, picture in enumerate(inputs):
+        kinds.setdefault(picture.kind, []).append(place)
+    return kinds
+
+
+def _in_order(
+    tiles: Sequence[Sequence[int]], results: Sequence[Sequence[tuple[NDArray[np.uint8], ...]]]
 ) -> list[tuple[NDArray[np.uint8], ...]]:
-    """Run one tile of one kind; places without a picture are zero and are not returned."""
+    drawn = {
+        place: picture
+        for places, pictures in zip(tiles, results, strict=True)
+        for place, picture in zip(places, pictures, strict=True)
+    }
+    return [drawn[place] for place in range(len(drawn))]
+
+
+def run_generator(
+    generator: Generator, inputs: Sequence[Inputs], tile: int, device: torch.device
+) -> tuple[Tensor, ...]:
+    """Run one tile of one kind; places without a picture are zero.
+
+    Args:
+        generator: in evaluation mode, on the device.
+        inputs: one entry a picture, at most `tile`.
+        tile: rows.
+        device: where the generator is.
+
+    Returns:
+        The generator's pictures, `(tile, c, r, r)` for each stage, coarse to fine.
+    """
 
     def stacked(rows: list[Tensor]) -> Tensor:
         # New memory for each tile: kernels may differ with the alignment of what they read.
@@ -150,12 +219,22 @@ def _run(
         return block.to(device)
 
     fine = [picture.fine for picture in inputs if picture.fine is not None]
-    output = generator(
+    return generator(
         stacked([picture.embedding for picture in inputs]),
         stacked([picture.noise for picture in inputs]),
         stacked([picture.conditioning_noise for picture in inputs]),
         **({"fine": stacked(fine), "fine_from": inputs[0].fine_from} if fine else {}),
-    )
+    ).pictures
+
+
+def _run(
+    generator: Generator,
+    inputs: Sequence[Inputs],
+    tile: int,
+    device: torch.device,
+    value_range: tuple[float, float],
+) -> list[tuple[NDArray[np.uint8], ...]]:
+    """Run one tile of one kind and return the bytes of its pictures."""
     low, high = value_range
     stages = [
         ((_coloured(pictures).float() - low) * (255.0 / (high - low)))
@@ -166,7 +245,7 @@ def _run(
         .cpu()
         .contiguous()
         .numpy()
-        for pictures in output.pictures
+        for pictures in run_generator(generator, inputs, tile, device)
     ]
     return [tuple(stage[place].copy() for stage in stages) for place in range(len(inputs))]
 

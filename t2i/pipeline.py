@@ -32,6 +32,7 @@ from t2i.generation import (
     Towards,
 )
 from t2i.interpolation import between
+from t2i.invariant import Proof, pad_rows
 from t2i.noise import draw_noise
 from t2i.pictures import GeneratedImage
 from t2i.scoring import Scorer, score_pictures
@@ -93,6 +94,7 @@ class Pipeline:
         self.bundle = bundle
         self.device = _device(device)
         self._generator = _generator(bundle, self.device)
+        self._proof = Proof(self._generator)
         self._encoders = BundleEncoders(bundle, self.device, encoder)
         if self._encoders.dim != self._generator.condition_dim:
             raise BundleError(
@@ -341,7 +343,9 @@ class Pipeline:
                     )
                 one = replace(one, fine=fine.embedding, fine_from=fine.stage)
             inputs.append(one)
-        return draw_pictures(self._generator, inputs, self.device, self._value_range)
+        return draw_pictures(
+            self._generator, inputs, self.device, self._value_range, proof=self._proof
+        )
 
     def draw_best(self, draws: Sequence[Draw], best_of: int) -> list[Best]:
         """Draw several candidates for each draw and keep the one that scores best.
@@ -450,12 +454,25 @@ class Pipeline:
         return self._encoders.warnings(_condition(condition))
 
     def warm_up(self) -> None:
-        """Draw a picture of nothing, so that the first real one is not slower than the rest."""
+        """Draw a picture of nothing, so that the first real one is not slower than the rest.
+
+        On the CPU this also finds out whether pictures may be drawn together.
+        """
         self.draw(
             [Draw(torch.zeros(self.info.embedding_size), seed) for seed in range(core_count())]
         )
+        _ = self.draws_together
         if self._encoders.text is not None:
             self._encoders.text.encode(["a picture"])
+
+    @property
+    def draws_together(self) -> bool:
+        """Whether pictures are drawn several at a time; the first to ask on the CPU waits for it.
+
+        There the generator is tried first: if a picture's numbers changed with its company, each
+        would be drawn alone, slower and with the same bytes. Always true on CUDA.
+        """
+        return self.device.type != "cpu" or self._proof.holds()
 
     @property
     def _value_range(self) -> tuple[float, float]:
@@ -578,6 +595,8 @@ def _generator(bundle: Bundle, device: torch.device) -> Generator:
             f"bundle {bundle.folder}: its generator draws at {tuple(generator.resolutions)} and "
             f"config.json says {bundle.config.resolutions}; make it again"
         )
+    if device.type == "cpu":
+        pad_rows(network)
     return generator
 
 

@@ -90,6 +90,9 @@ class StyledConvolution(nn.Module):
         upsample: Double height and width first (nearest neighbour).
     """
 
+    # Methods that multiply a row for each picture; whoever draws may need more rows than pictures.
+    row_products = ("squared_norm", "convolve", "enlarge")
+
     def __init__(
         self, in_channels: int, out_channels: int, style_dim: int, *, upsample: bool = False
     ) -> None:
@@ -106,18 +109,36 @@ class StyledConvolution(nn.Module):
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """Map ``(n, in_channels, h, w)`` to ``(n, out_channels, h', w')``."""
         scale = self.scale(style)
-        squared = self.weight.float().square().sum(dim=(2, 3))
-        norm = torch.rsqrt(scale.float().square() @ squared.t() + 1e-6)
+        norm = torch.rsqrt(self.squared_norm(scale.float().square()) + 1e-6)
         # The gain goes into what is multiplied anyway: a leaky ReLU commutes with positive factors.
         norm, bias = (LEAKY_GAIN * norm).to(x.dtype), (LEAKY_GAIN * self.bias).to(x.dtype)
         x = x * scale.to(x.dtype)[:, :, None, None]
         if self.upsample and x.shape[-1] >= FOLD_FROM:
-            x = F.conv_transpose2d(x, doubling_kernel(self.weight), stride=2, padding=1)
+            x = self.enlarge(x)
         else:
             x = F.interpolate(x, scale_factor=2.0, mode="nearest") if self.upsample else x
-            x = F.conv2d(x, self.weight, padding=1)
+            x = self.convolve(x)
         x = torch.addcmul(bias[None, :, None, None], x, norm[:, :, None, None])
         return F.leaky_relu(x, LEAK)
+
+    def squared_norm(self, squared_scale: Tensor) -> Tensor:
+        """Return the scaled weight's squared norm for each output channel.
+
+        Args:
+            squared_scale: ``(n, in_channels)``.
+
+        Returns:
+            ``(n, out_channels)``.
+        """
+        return squared_scale @ self.weight.float().square().sum(dim=(2, 3)).t()
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """Map scaled ``(n, in_channels, h, w)`` to ``(n, out_channels, h, w)``."""
+        return F.conv2d(x, self.weight, padding=1)
+
+    def enlarge(self, x: Tensor) -> Tensor:
+        """Map scaled ``(n, in_channels, h, w)`` to ``(n, out_channels, 2h, 2w)``."""
+        return F.conv_transpose2d(x, doubling_kernel(self.weight), stride=2, padding=1)
 
 
 def doubling_kernel(weight: Tensor) -> Tensor:
