@@ -26,7 +26,7 @@ def infogan(
     noise_dim: int = 62,
     width: int = 64,
     hidden: int = 1024,
-    head_hidden: int = 128,
+    q_hidden: int = 128,
     norm: bool = True,
     batch_size: int = 128,
 ) -> Recipe:
@@ -41,8 +41,7 @@ def infogan(
     a normal distribution a continuous one. L_I trains Q, the trunk and, through both, G. The codes
     are drawn: no label is looked at.
 
-    Deviations: the noise is normal; points take linear layers alone. At 28 pixels the networks are
-    those of appendix C.1.
+    Networks: appendix C.1 at 28 pixels. Deviations: the noise is normal; points take linear layers.
 
     Args:
         spec: What the data is.
@@ -55,7 +54,7 @@ def infogan(
         noise_dim: Length of the noise beside the code.
         width: Channels of DCGAN's outer layer; points have twice as many hidden units.
         hidden: Width of the linear layer between noise and convolutions, and of D's last.
-        head_hidden: Width of Q's own linear layer.
+        q_hidden: Width of Q's own linear layer.
         norm: BatchNorm in both players; points have none.
         batch_size: Samples a step over all processes.
     """
@@ -65,12 +64,7 @@ def infogan(
             spec, condition_dim=code.dim, noise_dim=noise_dim, width=width, norm=norm, hidden=hidden
         ),
         discriminator=usual_critic(
-            spec,
-            outputs=code.outputs,
-            width=width,
-            norm=norm,
-            hidden=hidden,
-            head_hidden=head_hidden,
+            spec, outputs=code.outputs, width=width, norm=norm, hidden=hidden, head_hidden=q_hidden
         ),
         objective=non_saturating,
         regularizers=[
