@@ -7,6 +7,7 @@ import os
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import grpc
 
@@ -37,7 +38,6 @@ class Certificates:
     key: Path
     client_ca: Path | None = None
     _seen: tuple[object, ...] = field(default=(), init=False)
-    _now: grpc.ServerCertificateConfiguration = field(init=False)
 
     def credentials(self) -> grpc.ServerCredentials:
         """Return the credentials of a server that asks for the files at each handshake.
@@ -45,9 +45,9 @@ class Certificates:
         Raises:
             InvalidInput: a file is not PEM, or the key is not the certificate's.
         """
-        self._seen, self._now = self._state(), self._read()
+        self._seen = self._state()
         credentials = grpc.dynamic_ssl_server_credentials(
-            self._now, self._fetch, require_client_authentication=self.client_ca is not None
+            self._read(), self._fetch, require_client_authentication=self.client_ca is not None
         )
         # A handshake that outlives its server still asks: gRPC does not keep what it asks alive.
         _ALIVE.append(credentials)
@@ -73,16 +73,22 @@ class Certificates:
         return grpc.ssl_server_certificate_configuration([pair], root_certificates=roots)
 
     def _fetch(self) -> grpc.ServerCertificateConfiguration:
-        """Return what holds; called at each handshake, by gRPC's threads."""
+        """Return the files anew if they changed, else None; called by gRPC at each handshake.
+
+        gRPC frees what it is given: the same configuration given twice would be freed twice. Its
+        type stubs do not know of the None.
+        """
         try:
             state = self._state()
-            if state != self._seen:
-                self._now = self._read()
-                self._seen = state
-                _log.info("certificate read anew")
+            if state == self._seen:
+                return cast(grpc.ServerCertificateConfiguration, None)
+            configuration = self._read()
         except (OSError, InvalidInput) as error:
             _log.error("the certificate stays as it was: %s", error)
-        return self._now
+            return cast(grpc.ServerCertificateConfiguration, None)
+        self._seen = state
+        _log.info("certificate read anew")
+        return configuration
 
     def _state(self) -> tuple[object, ...]:
         files = [file for file in (self.cert, self.key, self.client_ca) if file is not None]
