@@ -32,6 +32,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from PIL import Image
+
 from server.engine.places import Bucket, DeadlineOutOfReach, DeadlineTooShort, Place, QueueFull
 from server.engine.scheduler import Run, Scheduler
 
@@ -295,7 +297,7 @@ def draw(results: dict[str, list[dict[str, float]]], path: Path) -> None:
     """Write charts of all policies over all loads."""
     from training.plots import curves, line_chart, panels, save_plot
 
-    def chart(key: str, title: str, *, log: bool = False) -> object:
+    def chart(key: str, title: str, *, log: bool = False) -> Image.Image:
         lines = {
             name: ([row["load"] for row in rows], [row[key] for row in rows])
             for name, rows in results.items()
@@ -308,7 +310,7 @@ def draw(results: dict[str, list[dict[str, float]]], path: Path) -> None:
         chart("p99_ms", "99th percentile of replies in time, ms", log=True),
         chart("drawn_too_late", "share of drawn pictures that came too late"),
     ]
-    save_plot(panels(charts), path)  # type: ignore[arg-type]
+    save_plot(panels(charts), path)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

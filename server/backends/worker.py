@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -79,8 +80,11 @@ def _work(connection: Connection, models: Sequence[str], device: str | None, cor
         answer: Batch | Exception
         try:
             answer = _draw(known[job.model], job.items, memory)
-        except Exception as error:
+        except T2IError as error:
             answer = error
+        except Exception as error:
+            # As text: not every exception survives the way, and one that does loses where it rose.
+            answer = RuntimeError("".join(traceback.format_exception(error)))
         connection.send(answer)
 
 

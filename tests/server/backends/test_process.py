@@ -63,6 +63,10 @@ async def test_two_workers_draw_what_the_pipeline_draws_and_one_that_dies_is_rep
         assert isinstance(other.outcomes[0], T2IError)
 
         first, second = backend.pids
+        # A fault in a worker is told with its place, and the worker goes on.
+        with pytest.raises(RuntimeError, match=r"(?s)Traceback .*worker\.py.*KeyError"):
+            await drawn(backend, "no such model", items)
+        assert backend.pids == [first, second]
         # Held still, so that it has a batch for certain when it dies.
         os.kill(first, signal.SIGSTOP)
         held = [asyncio.create_task(drawn(backend, info.name, items)) for _ in range(2)]
