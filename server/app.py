@@ -129,6 +129,7 @@ class Server:
         reflection.enable_server_reflection(
             [*served, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server
         )
+        self._ending: asyncio.Task[None] | None = None
         self.port = settings.port
 
     @property
@@ -232,17 +233,20 @@ class Server:
         if drain_seconds is None:
             drain_seconds = self._settings.drain_seconds
         await self._health.enter_graceful_shutdown()
+        # gRPC itself would cut off what comes in just as it closes, without a word.
+        self._guard.turn_away()
         # Jobs go on in the next server; who watches one would otherwise be waited for.
         giving_up = None if self._jobs is None else asyncio.create_task(self._jobs.stop())
-        stopping = asyncio.create_task(self._server.stop(drain_seconds))
-        idle = asyncio.create_task(self._guard.wait_idle())
-        await asyncio.wait({stopping, idle}, return_when=asyncio.FIRST_COMPLETED)
-        idle.cancel()
-        # The shorter of two graces holds. One that is over at once must stay alone: gRPC frees the
-        # server when the first has ended, and the second would cancel the calls of a freed server.
-        if drain_seconds > _LAST_BYTES_SECONDS and not stopping.done():
-            await self._server.stop(_LAST_BYTES_SECONDS)
-        await stopping
+        grace = _LAST_BYTES_SECONDS
+        try:
+            async with asyncio.timeout(drain_seconds):
+                await self._guard.wait_idle()
+        except TimeoutError:
+            grace = 0.0
+        # Once only: gRPC frees the server at the end, and a second call would stop a freed one.
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._server.stop(grace))
+        await self._ending
         if self._jobs is not None and giving_up is not None:
             await giving_up
             await self._jobs.close()

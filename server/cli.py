@@ -51,14 +51,14 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--workers",
     type=int,
-    help="Batches that are drawn at the same time.  [default: one thread, whose batch uses all "
-    "cores, or one process a core]",
+    help="Batches that are drawn at the same time, which share the cores of a CPU.  [default: one a "
+    "core; one thread on a GPU]",
 )
 @click.option(
     "--max-batch",
     type=int,
-    help="Pictures drawn together. More wins throughput on a GPU and costs latency on a CPU.  "
-    "[default: one for each core on a CPU, 16 on a GPU]",
+    help="Pictures in a batch at most. More wins throughput on a GPU and costs latency on a CPU.  "
+    "[default: 8 for each core of a worker, 16 on a GPU]",
 )
 @click.option(
     "--queue",

@@ -228,8 +228,8 @@ def too_many_jobs(most: int) -> Refusal:
 
 
 def stopping() -> Refusal:
-    """Refuse a call about batch jobs because the server is about to end; its jobs go on later."""
-    text = "the server is stopping; its jobs go on when it is started again"
+    """Refuse a call because the server is about to end."""
+    text = "the server is stopping; ask another one, or this one when it is started again"
     return Refusal(_Answer(code_pb2.UNAVAILABLE, "STOPPING", text, (_retry(_AGAIN_SECONDS),)))
 
 

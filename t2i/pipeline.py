@@ -310,8 +310,15 @@ class Pipeline:
         """
         return self._encoders.encode([_condition(condition) for condition in conditions])
 
-    def draw(self, draws: Sequence[Draw]) -> list[tuple[NDArray[np.uint8], ...]]:
+    def draw(
+        self, draws: Sequence[Draw], *, cores: int | None = None
+    ) -> list[tuple[NDArray[np.uint8], ...]]:
         """Draw pictures of any conditions, seeds and options together.
+
+        Args:
+            draws: what to draw.
+            cores: how many of the CPU's cores to keep busy; None for all. Give 1 where several
+                threads draw at once. The pictures are the same.
 
         Returns:
             For each draw one `(r, r, 3)` uint8 array a stage, coarse to fine. They do not depend
@@ -344,7 +351,12 @@ class Pipeline:
                 one = replace(one, fine=fine.embedding, fine_from=fine.stage)
             inputs.append(one)
         return draw_pictures(
-            self._generator, inputs, self.device, self._value_range, proof=self._proof
+            self._generator,
+            inputs,
+            self.device,
+            self._value_range,
+            proof=self._proof,
+            cores=cores,
         )
 
     def draw_best(self, draws: Sequence[Draw], best_of: int) -> list[Best]:

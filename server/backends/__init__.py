@@ -115,6 +115,11 @@ class Batch:
     generate_seconds: float
 
 
+GPU_BATCH = 16
+# As many as share a forward pass on one core.
+CPU_BATCH = 8
+
+
 class Backend(Protocol):
     """Draws batches, `workers` of them at the same time.
 
@@ -124,7 +129,7 @@ class Backend(Protocol):
 
     @property
     def workers(self) -> int:
-        """How many batches may run at once."""
+        """How many batches may run at once; known once loaded."""
 
     @property
     def best_batch(self) -> int:

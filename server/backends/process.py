@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.context import SpawnProcess
 from typing import TYPE_CHECKING
 
-from server.backends import Batch, Drawn, Item, WorkerLost
+from server.backends import CPU_BATCH, GPU_BATCH, Batch, Drawn, Item, WorkerLost
 from server.backends.worker import Job, Loaded, work
 from t2i.errors import T2IError
 
@@ -27,8 +27,6 @@ __all__ = ["ProcessBackend"]
 
 _log = logging.getLogger("t2i.server")
 
-_GPU_BATCH = 16
-_CPU_BATCH = 1
 # Pauses before a dead worker is started again; they double while it keeps dying.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
 _END_SECONDS = 5.0
@@ -46,7 +44,7 @@ class ProcessBackend:
     def __init__(self, *, workers: int | None, device: str | None, cores: int = 1) -> None:
         self._device = device
         self._cores = cores
-        self._best_batch = _GPU_BATCH
+        self._best_batch = GPU_BATCH
         self._models: tuple[str, ...] = ()
         count = workers or _core_count()
         self._workers = [_Worker(number) for number in range(count)]
@@ -63,7 +61,7 @@ class ProcessBackend:
 
     @property
     def best_batch(self) -> int:
-        """One picture on a CPU, so that the workers share what there is; more on a GPU."""
+        """How many pictures share a forward pass; on a GPU more than on a core."""
         return self._best_batch
 
     @property
@@ -94,7 +92,7 @@ class ProcessBackend:
             await self.close()
             raise
         if all(each.on_cpu for each in loaded):
-            self._best_batch = _CPU_BATCH
+            self._best_batch = CPU_BATCH
         return loaded[0].infos
 
     async def run(

@@ -1,13 +1,20 @@
-"""Draws in threads of this process: torch lets go of the interpreter while it computes."""
+"""Draws in threads of this process: torch lets go of the interpreter while it computes.
+
+On a CPU there is a worker for each core, and each draws its batches on one thread. Workers that
+shared the cores of one batch would wait for its slowest core, which is the one that also has to run
+the event loop; so none ever waits for another.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import functools
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from server.backends import Batch, Item
+from server.backends import CPU_BATCH, GPU_BATCH, Batch, Item
 from server.backends.drawing import Memory, draw, timed_encode
 
 if TYPE_CHECKING:
@@ -15,23 +22,23 @@ if TYPE_CHECKING:
 
 __all__ = ["ThreadBackend"]
 
-_GPU_BATCH = 16
-
-
 class ThreadBackend:
     """Loads pipelines into this process and draws with them, off the event loop.
 
     Args:
-        workers: batches at the same time; None for one.
+        workers: batches at the same time; None for one a core, or one on a GPU.
         device: torch device; None lets the pipeline choose.
     """
 
     def __init__(self, *, workers: int | None, device: str | None) -> None:
+        self._asked = workers
         self._workers = workers or 1
+        self._cores: int | None = None
         self._device = device
-        self._best_batch = _GPU_BATCH
+        self._best_batch = GPU_BATCH
         self._pipelines: dict[str, Pipeline] = {}
-        self._executor = ThreadPoolExecutor(self._workers, thread_name_prefix="draw")
+        # Threads are born as they are needed.
+        self._executor = ThreadPoolExecutor(workers or os.cpu_count(), thread_name_prefix="draw")
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="encode")
         self._memory = Memory()
 
@@ -42,7 +49,7 @@ class ThreadBackend:
 
     @property
     def best_batch(self) -> int:
-        """One picture for each core on a CPU, where each is drawn on one thread; more on a GPU."""
+        """How many pictures share a forward pass; on a GPU more than on a core."""
         return self._best_batch
 
     async def load(self, models: Sequence[str]) -> Sequence[PipelineInfo]:
@@ -70,7 +77,10 @@ class ThreadBackend:
             known |= new
             self._memory.keep(pipeline, new)
         return await loop.run_in_executor(
-            self._executor, draw, pipeline, items, known, encode_seconds, begin
+            self._executor,
+            functools.partial(
+                draw, pipeline, items, known, encode_seconds, begin, cores=self._cores
+            ),
         )
 
     def watch(self, changed: Callable[[bool], None]) -> None:
@@ -93,6 +103,9 @@ class ThreadBackend:
         for pipeline in pipelines:
             pipeline.warm_up()
         if all(pipeline.device.type == "cpu" for pipeline in pipelines):
-            self._best_batch = core_count()
+            cores = core_count()
+            self._workers = self._asked or cores
+            self._cores = max(1, cores // self._workers)
+            self._best_batch = CPU_BATCH * self._cores
         self._pipelines = {pipeline.info.name: pipeline for pipeline in pipelines}
         return pipelines

@@ -1,6 +1,7 @@
 """The policy: who gets in, who goes next, who is too late. It knows no clock but what it is told.
 
-* Nothing waits for company: whoever asks for a batch gets what there is.
+* Nothing waits for company: whoever asks for a batch gets what there is, or, while other workers
+  are idle too, an even part of it.
 * A batch holds pictures of one bucket. Interactive requests go before batch jobs, which get one
   batch in twenty while both wait, so that they end some day. Within a class callers share evenly.
 * A request whose deadline cannot be met with what waits already is refused when it comes. The
@@ -153,13 +154,15 @@ class Scheduler:
         """Make up the next batch, or None when nothing waits."""
         self.forget_late(now)
         starts = self._next_start(now)
+        idle = max(1, self._workers - len(self._runs))
+        room = min(self.room, math.ceil(self.queued / idle))
 
         def largest(place: Place) -> float:
             return self._largest(place, starts, now)
 
         shares: list[Share] = []
         for queue in self._order():
-            shares = queue.take(self.room, largest)
+            shares = queue.take(room, largest)
             if shares:
                 break
         if not shares:

@@ -70,3 +70,14 @@ async def test_the_next_batch_is_encoded_while_a_worker_is_busy(
     release.set()
     assert isinstance((await running).outcomes[0], Drawn)
     assert isinstance((await ahead).outcomes[0], Drawn)
+
+
+@pytest.mark.parametrize(("asked", "workers", "batch"), [(None, 3, 8), (1, 1, 24), (4, 4, 8)])
+async def test_each_core_is_a_worker_unless_fewer_are_asked_for(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, asked: int | None, workers: int, batch: int
+) -> None:
+    monkeypatch.setattr("t2i.compute.core_count", lambda: 3)
+    backend = ThreadBackend(workers=asked, device="cpu")
+    await backend.load([str(bundle)])
+    assert (backend.workers, backend.best_batch) == (workers, batch)
+    await backend.close()
