@@ -2,9 +2,11 @@
 
     python -m benchmarks.timed --port-file port
     python -m benchmarks.timed --port-file port --fixed-ms 4 --each-ms 2
+    python -m benchmarks.timed --port-file port --bare
 
 The model, `timed`, takes captions and answers grey pictures. A batch takes as long as the options
-say, asleep, so that no core is needed for it; by default no time at all.
+say, asleep, so that no core is needed for it; by default no time at all. `--bare` leaves out the
+service too: gRPC alone gives answers that lie ready.
 """
 
 from __future__ import annotations
