@@ -39,6 +39,7 @@ from server.telemetry import Metrics
 from server.tokens import Tokens
 from t2i.errors import InvalidInput
 from t2i.files import write_atomically
+from t2i.memory import keep_memory
 from t2i.protocol.v1 import (
     batch_service_pb2,
     batch_service_pb2_grpc,
@@ -315,6 +316,7 @@ async def serve(settings: Settings, backend: Backend | None = None) -> bool:
     # A thread that computes in Python keeps the interpreter for 5 ms unless told otherwise, and the
     # event loop would wait that long for its turn.
     sys.setswitchinterval(_SWITCH_SECONDS)
+    keep_memory()
     signals = _Signals((signal.SIGTERM, signal.SIGINT))
     server = Server(settings, backend)
     await server.start()

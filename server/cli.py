@@ -51,8 +51,8 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--workers",
     type=int,
-    help="Batches that are drawn at the same time, which share the cores of a CPU.  [default: one a "
-    "core; one thread on a GPU]",
+    help="Batches that are drawn at the same time; they share the cores of a CPU.  "
+    "[default: one a core, one thread on a GPU]",
 )
 @click.option(
     "--max-batch",

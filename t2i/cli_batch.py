@@ -191,9 +191,11 @@ def _format(source: Path, chosen: InputFormat | None, piped: bool) -> InputForma
 
 def _opener(model: str | None, server: str | None, device: str | None) -> Callable[[], Drawer]:
     from t2i.batch.drawers import PipelineDrawer, ServiceDrawer
+    from t2i.memory import keep_memory
 
     if server is not None:
         return lambda: ServiceDrawer(server, model)
+    keep_memory()
     return lambda: PipelineDrawer.load(model or "default", device)
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ThreadBackend"]
 
+
 class ThreadBackend:
     """Loads pipelines into this process and draws with them, off the event loop.
 

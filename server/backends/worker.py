@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from server.backends import Batch, Item
 from server.backends.drawing import Memory, draw, timed_encode
 from t2i.errors import T2IError
+from t2i.memory import keep_memory
 
 if TYPE_CHECKING:
     from t2i.pipeline import Pipeline, PipelineInfo
@@ -52,6 +53,7 @@ def work(connection: Connection, models: Sequence[str], device: str | None, core
     # Ctrl-C and a supervisor's SIGTERM reach the whole group; the server says when to end.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    keep_memory()
     try:
         _work(connection, models, device, cores)
     except (EOFError, BrokenPipeError, ConnectionResetError):
