@@ -330,14 +330,18 @@ class _Running:
         self._counts = _Counts(total_rows=rows, total_shards=-(-rows // self.spec.rows_per_shard))
         self._note()
 
-    def found(self, rows: int) -> None:
-        """See `t2i.batch.job.Progress`; shards are counted by `finished`."""
+    def found(self, report: ShardReport) -> None:
+        """See `t2i.batch.job.Progress`."""
+        self._add(report)
 
     def drawn(self, rows: int, pictures: int) -> None:
         """See `t2i.batch.job.Progress`; shards are counted by `finished`."""
 
     def finished(self, report: ShardReport) -> None:
         """See `t2i.batch.job.Progress`."""
+        self._add(report)
+
+    def _add(self, report: ShardReport) -> None:
         if self._given_up.is_set():
             raise JobStopped("the job is being stopped")
         with self._lock:
