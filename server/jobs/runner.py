@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from server.engine import Engine
 from server.jobs.drawer import EngineDrawer
 from server.jobs.places import find_input, find_output
+from server.jobs.requests import input_format_of, shard_format_of
 from server.jobs.settings import JobSettings
 from server.jobs.store import Key, Store, StoredJob
 from server.models import Models
@@ -297,13 +298,16 @@ class _Running:
         out.parent.mkdir(parents=True, exist_ok=True)
         job = Job(
             source=source,
-            input_format=format_of(source, None),
+            input_format=format_of(source, input_format_of(spec)),
             out=out,
+            format=shard_format_of(spec),
             rows_per_shard=spec.rows_per_shard,
             count=spec.count,
             seed=spec.seed,
             truncation=spec.options.truncation,
             conditioning_truncation=spec.options.conditioning_truncation,
+            # Not set in a job that an older server took in.
+            best_of=spec.best_of or 1,
         )
         return run_job(job, self._open, progress=self)
 
