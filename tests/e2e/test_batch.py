@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from t2i.batch.parquet import is_installed
 from t2i.batch.formats import INPUT_FORMATS
+from t2i.batch.parquet import is_installed
 from t2i.batch.rows import FIELDS
 from t2i.cli import main as t2i_main
 from tests.t2i.batch.squares import tree, write_rows
@@ -112,7 +112,8 @@ def laid_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_every_command_of_the_page_does_what_the_page_says(laid_out: Path, address: str) -> None:
-    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    # Those of jobs need a server that runs jobs: see tests/server/jobs.
+    lines = [line for block in blocks("sh") for line in block.splitlines() if " jobs " not in line]
     assert len(lines) == 9
     for line in lines:
         words, _, remark = line.partition("  # ")
