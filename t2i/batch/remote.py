@@ -28,9 +28,7 @@ from t2i.files import temporary_name
 __all__ = ["RemoteStorage", "remote_file"]
 
 # Protocols whose other side has folders, shows a file while it is being written, and renames it.
-_RENAMES = frozenset(
-    {"arrow_hdfs", "dbfs", "ftp", "hdfs", "sftp", "smb", "ssh", "webdav", "webhdfs"}
-)
+_RENAMES = frozenset({"arrow_hdfs", "dbfs", "hdfs", "sftp", "smb", "ssh", "webdav", "webhdfs"})
 _BUFFER_BYTES = 1 << 20
 
 
@@ -53,9 +51,16 @@ class RemoteStorage:
         """Return the storage at an address.
 
         Raises:
-            InvalidInput: if no program here knows such addresses.
+            InvalidInput: if no program here knows such addresses, or they cannot be written to.
             ExtraMissing: if fsspec, or what it needs for them, is not installed.
         """
+        if address.startswith("ftp://"):
+            raise InvalidInput(
+                "address",
+                address,
+                "fsspec asks FTP one thing at a time, and a job does several at once",
+                "give an address of another kind, such as sftp://",
+            )
         system, root = _resolved(address)
         return cls(system, root.rstrip("/"), address.rstrip("/"))
 
@@ -193,8 +198,7 @@ class RemoteStorage:
                 f"{self.place(name)}: such addresses cannot be written to; give another --out"
             ) from error
         except Exception as error:
-            said = " ".join(str(error).split()) or type(error).__name__
-            raise OSError(errno.EIO, said, self.place(name)) from error
+            raise OSError(errno.EIO, _said(error), self.place(name)) from error
 
 
 def remote_file(address: str) -> File:
@@ -224,4 +228,13 @@ def _resolved(address: str) -> tuple[Any, str]:
             "address", address, f"{shown(scheme)} is no kind of address that fsspec knows",
             "give one such as s3://bucket/folder, or a path",
         ) from error  # fmt: skip
+    except OSError:
+        raise
+    except Exception as error:
+        # Some connect at once, and may be refused in words of their own.
+        raise OSError(errno.EIO, _said(error), address) from error
     return system, str(path)
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -436,6 +436,8 @@ def test_an_address_that_cannot_be_used_says_what_would_be_right(
 ) -> None:
     with pytest.raises(InvalidInput, match="'sw4' is no kind of address"):
         run("sw4://bucket/out")
+    with pytest.raises(InvalidInput, match="one thing at a time.*sftp"):
+        run("ftp://host.invalid/out")
     with pytest.raises(FileNotFoundError):
         run(tmp_path / "out", source="memory://nowhere.jsonl")
     for missing in ("s3", "gs"):
