@@ -90,7 +90,7 @@ def test_the_files_at_an_address_are_those_of_a_folder(
 
 
 @pytest.mark.parametrize("form", ["webdataset", "folder"])
-@pytest.mark.parametrize("kind", ["memory", "bucket", "drive"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_second_run_draws_what_is_missing_and_a_restart_everything(
     run: Callable[..., Summary], address: Any, kind: str, form: str
 ) -> None:
@@ -105,7 +105,7 @@ def test_a_second_run_draws_what_is_missing_and_a_restart_everything(
     assert stored(out) == before
     with pytest.raises(JobChanged, match=r"--seed was 0 and is 1.*--restart") as caught:
         run(out, format=form, seed=1)
-    assert out in str(caught.value) and stored(out) == before
+    assert str(storage.place()) in str(caught.value) and stored(out) == before
     assert run(out, format=form, seed=1, restart=True).drawn_pictures == PICTURES
     assert stored(out).keys() == before.keys()
     assert all(stored(out)[name] != data for name, data in before.items() if "shards/" in name
@@ -212,6 +212,25 @@ def test_a_lock_that_nobody_renews_is_taken_over_and_one_that_is_renewed_is_not(
     assert json.loads(storage.read(".lock"))["beat"] == 1, "it stays its holder's"
 
 
+def test_of_two_that_see_no_lock_one_makes_it_where_the_store_can_decide_and_else_who_is_first(
+    address: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = storage_of(address("bucket"))
+    assert isinstance(storage, RemoteStorage)
+    assert storage.create(".lock", b"first")
+    with monkeypatch.context() as patch:
+        patch.setattr(Bucket, "exists", lambda self, path, **others: False)
+        assert not storage.create(".lock", b"second")
+    pipe = Bucket.pipe_file
+
+    def careless(self: Bucket, path: str, value: bytes, **others: Any) -> None:
+        pipe(self, path, value)
+
+    monkeypatch.setattr(Bucket, "pipe_file", careless)
+    assert not storage.create(".lock", b"second")
+    assert storage.read(".lock") == b"first"
+
+
 def test_a_lock_is_renewed_and_left_to_whoever_took_it(address: Any) -> None:
     storage = storage_of(address("bucket"))
     with lease(storage, ".lock", renew=0.02) as check:
@@ -240,8 +259,10 @@ def test_a_run_that_lost_its_lock_stops_and_writes_no_manifest(
             time.sleep(0.1)
             return super().draw(asks)
 
+    model = Robbed()
     with pytest.raises(FolderBusy, match="a thief"):
-        run(out, Robbed())
+        run(out, model)
+    assert 0 < len(model.asked) < PICTURES, "it does not go on to the end first"
     assert not {name for name in stored(out) if name.startswith("manifest")}
 
 
@@ -436,7 +457,7 @@ def test_an_address_that_cannot_be_used_says_what_would_be_right(
 ) -> None:
     with pytest.raises(InvalidInput, match="'sw4' is no kind of address"):
         run("sw4://bucket/out")
-    with pytest.raises(InvalidInput, match="one thing at a time.*sftp"):
+    with pytest.raises(InvalidInput, match=r"one thing at a time.*sftp"):
         run("ftp://host.invalid/out")
     with pytest.raises(FileNotFoundError):
         run(tmp_path / "out", source="memory://nowhere.jsonl")
