@@ -22,6 +22,7 @@ from t2i.batch.records import Record, Survey, read_records, spool, survey
 from t2i.batch.reports import write_failures, write_manifest, write_sheet
 from t2i.batch.shard import ShardReport, draw_shard
 from t2i.batch.storage import File, Storage, file_of, storage_of
+from t2i.errors import InvalidInput, shown
 
 __all__ = ["Job", "Progress", "Summary", "run_job"]
 
@@ -148,6 +149,8 @@ def run_job(
     progress = progress or _Silence()
     if "parquet" in (job.format, job.input_format):
         parquet.check_installed()
+    if isinstance(job.source, Path | str):
+        _check_there(job.source)
     with folder.locked() as check, _source(job, storage) as (source, keep):
         with ThreadPoolExecutor(1, thread_name_prefix="t2i-survey") as reading:
             # Reading a long input and loading a model take seconds each: both at once.
@@ -157,6 +160,14 @@ def run_job(
             return _run(job, folder, source, keep, surveyed.result(), drawer, progress, check)
         finally:
             drawer.close()
+
+
+def _check_there(source: Path | str) -> None:
+    try:
+        file_of(source).stamp()
+    except FileNotFoundError as error:
+        told = shown(str(source))
+        raise InvalidInput("input", source, f"there is no file {told}", "check it") from error
 
 
 @contextmanager

@@ -122,11 +122,13 @@ class _ParquetShard:
 def read_picture(shard: File, position: int) -> bytes:
     """Return the PNG file in a row of a shard."""
     with _opened(shard) as file:
-        for batch in file.iter_batches(batch_size=_PICTURES, columns=["image"]):
-            if position < batch.num_rows:
-                data: bytes = batch.column(0)[position].as_py()["bytes"]
+        for group in range(file.num_row_groups):
+            rows = file.metadata.row_group(group).num_rows
+            if position < rows:
+                images = file.read_row_group(group, columns=["image"]).column(0)
+                data: bytes = images[position].as_py()["bytes"]
                 return data
-            position -= batch.num_rows
+            position -= rows
     raise InvalidInput("position", position, f"{shard} has no such row", "check the shard")
 
 

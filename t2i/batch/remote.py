@@ -191,6 +191,10 @@ class RemoteStorage:
         """Turn what fsspec's many programs raise into errors with one line and a place."""
         try:
             yield
+        except FileNotFoundError as error:
+            # Its words are a path at most, and not always that.
+            missing = "No such file or directory"
+            raise FileNotFoundError(errno.ENOENT, missing, self.place(name)) from error
         except (OSError, T2IError):
             raise
         except NotImplementedError as error:

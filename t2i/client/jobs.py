@@ -324,14 +324,14 @@ def _state(number: int) -> BatchJobState:
 def _input_format(number: int) -> InputFormat | None:
     value = batch_service_pb2.BatchInputFormat.DESCRIPTOR.values_by_number.get(number)
     name = "" if value is None else value.name.removeprefix(_INPUT_FORMAT).lower()
-    return cast("InputFormat", name) if name in INPUT_FORMATS else None
+    return name if name in INPUT_FORMATS else None
 
 
 def _shard_format(number: int) -> ShardFormat:
     value = batch_service_pb2.BatchShardFormat.DESCRIPTOR.values_by_number.get(number)
     name = "" if value is None else value.name.removeprefix(_SHARD_FORMAT).lower()
     # A service that tells none is an older one, which had no other.
-    return cast("ShardFormat", name) if name in SHARD_FORMATS else "webdataset"
+    return name if name in SHARD_FORMATS else "webdataset"
 
 
 def _time(time: Timestamp) -> datetime:

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import json
 import re
+import resource
 import sqlite3
 import time
 import uuid
@@ -330,6 +331,30 @@ async def test_what_stops_a_job_is_told_without_the_servers_folders(places: Plac
             assert reason != "INTERNAL"
             assert str(places.inputs.parent) not in message
     assert (places.outputs / "of-few.jsonl" / "dear.txt").read_text() == "not a job's"
+
+
+async def test_a_full_disk_fails_a_job_and_the_same_job_created_again_goes_on(
+    places: Places,
+) -> None:
+    places.write("birds.jsonl", [{"text": "a bird", "count": 1 + 15 * (n >= 25)} for n in range(50)])
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    async with serving(places) as server, AsyncClient(server.address) as client:
+        asked = {"rows_per_shard": 25, "seed": 7}
+        # Room for the first shard and the database, and not for the second one.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_100_000, limits[1]))
+        try:
+            job = await client.batches.create("birds.jsonl", "birds", **asked)
+            end = (await to_the_end(client, job))[-1]
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert end.error is not None
+        assert (end.state, end.error.reason) == ("failed", "FILE_ERROR")
+        assert "File too large" in end.error.message
+        there = tree(places.outputs / "birds" / "shards")
+        assert set(there) == {"000000.tar"}
+        on = await client.batches.create("birds.jsonl", "birds", **asked)
+        assert (await to_the_end(client, on))[-1].state == "succeeded"
+        assert there.items() < tree(places.outputs / "birds" / "shards").items()
 
 
 class FlakyBackend(TimedBackend):

@@ -459,8 +459,12 @@ def test_an_address_that_cannot_be_used_says_what_would_be_right(
         run("sw4://bucket/out")
     with pytest.raises(InvalidInput, match=r"one thing at a time.*sftp"):
         run("ftp://host.invalid/out")
-    with pytest.raises(FileNotFoundError):
-        run(tmp_path / "out", source="memory://nowhere.jsonl")
+    for nowhere in ("memory://nowhere.jsonl", str(tmp_path / "nowhere.jsonl")):
+        with pytest.raises(InvalidInput, match=f"there is no file '{nowhere[:20]}"):
+            run(tmp_path / "out", source=nowhere)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(FileNotFoundError, match=r"No such file.*: 'memory://out/records/1'"):
+        storage_of("memory://out").read("records/1")
     for missing in ("s3", "gs"):
         try:
             fsspec.get_filesystem_class(missing)
