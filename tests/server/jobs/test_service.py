@@ -336,7 +336,9 @@ async def test_what_stops_a_job_is_told_without_the_servers_folders(places: Plac
 async def test_a_full_disk_fails_a_job_and_the_same_job_created_again_goes_on(
     places: Places,
 ) -> None:
-    places.write("birds.jsonl", [{"text": "a bird", "count": 1 + 15 * (n >= 25)} for n in range(50)])
+    places.write(
+        "birds.jsonl", [{"text": "a bird", "count": 1 + 15 * (n >= 25)} for n in range(50)]
+    )
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     async with serving(places) as server, AsyncClient(server.address) as client:
         asked = {"rows_per_shard": 25, "seed": 7}
