@@ -21,7 +21,7 @@ from t2i.batch.plan import Plan, Shard, shards
 from t2i.batch.records import Record, Survey, read_records, spool, survey
 from t2i.batch.reports import write_failures, write_manifest, write_sheet
 from t2i.batch.shard import ShardReport, draw_shard
-from t2i.batch.storage import File, Storage, file_of, storage_of
+from t2i.batch.storage import File, Storage, file_of, is_address, storage_of
 from t2i.errors import InvalidInput, shown
 
 __all__ = ["Job", "Progress", "Summary", "run_job"]
@@ -149,7 +149,7 @@ def run_job(
     progress = progress or _Silence()
     if "parquet" in (job.format, job.input_format):
         parquet.check_installed()
-    if isinstance(job.source, Path | str):
+    if isinstance(job.source, str) and is_address(job.source):
         _check_there(job.source)
     with folder.locked() as check, _source(job, storage) as (source, keep):
         with ThreadPoolExecutor(1, thread_name_prefix="t2i-survey") as reading:
@@ -162,12 +162,12 @@ def run_job(
             drawer.close()
 
 
-def _check_there(source: Path | str) -> None:
+def _check_there(address: str) -> None:
     try:
-        file_of(source).stamp()
+        file_of(address).stamp()
     except FileNotFoundError as error:
-        told = shown(str(source))
-        raise InvalidInput("input", source, f"there is no file {told}", "check it") from error
+        told = f"there is no file {shown(address)}"
+        raise InvalidInput("input", address, told, "check the address") from error
 
 
 @contextmanager

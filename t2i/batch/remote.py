@@ -9,10 +9,12 @@ record, as of every shard.
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -103,7 +105,7 @@ class RemoteStorage:
     @contextmanager
     def draft(self, name: str) -> Iterator[Draft]:
         """See `Storage`; a draft lies among the temporary files of this machine."""
-        with tempfile.TemporaryDirectory(prefix="t2i-batch-") as folder:
+        with tempfile.TemporaryDirectory(prefix=self._drafts) as folder:
             path = Path(folder, name.rpartition("/")[2])
             yield Draft(path, partial(self._keep, path, name))
 
@@ -119,6 +121,9 @@ class RemoteStorage:
     def locked(self, name: str) -> Iterator[Callable[[], None]]:
         """See `Storage`, and `t2i.batch.lease` for what it can promise."""
         with lease(self, name) as check:
+            # Drafts of this machine for this address are now of runs that were killed.
+            for left in Path(tempfile.gettempdir()).glob(f"{self._drafts}*"):
+                shutil.rmtree(left, ignore_errors=True)
             yield check
 
     def create(self, name: str, data: bytes) -> bool:
@@ -169,9 +174,15 @@ class RemoteStorage:
                 self.system.rm_file(target)
             self.system.mv(temporary, target)
         except BaseException:
-            if self.system.exists(temporary):
+            # What broke the upload may keep us from tidying up; the next run does it then.
+            with suppress(Exception):
                 self.system.rm_file(temporary)
             raise
+
+    @property
+    def _drafts(self) -> str:
+        """What the names of this address's drafts on this machine begin with."""
+        return f"t2i-batch-{hashlib.sha256(self.address.encode()).hexdigest()[:12]}-"
 
     @property
     def _renames(self) -> bool:

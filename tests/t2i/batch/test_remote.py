@@ -314,12 +314,15 @@ def test_killed_at_random_the_files_at_an_address_are_the_same(
     run: Callable[..., Summary], source: Path, address: Any, tmp_path: Path, kind: str, form: str
 ) -> None:
     out = address(kind)
+    (tmp_path / "temporary").mkdir()
     done = subprocess.run(
         [sys.executable, "-c", KILLED, str(source), out, form],
         capture_output=True, text=True, cwd=ROOT, timeout=120,
+        env={**os.environ, "TMPDIR": str(tmp_path / "temporary")},
     )  # fmt: skip
     killed, status = map(int, done.stdout.split())
     assert (status, done.stderr) == (0, "") and killed >= 2
+    assert list((tmp_path / "temporary").iterdir()) == [], "what was killed is tidied up"
     assert run(out, format=form, rows_per_shard=4).drawn_pictures == 0
     run(tmp_path / "here", format=form, rows_per_shard=4)
     assert stored(out) == tree(tmp_path / "here")
@@ -459,7 +462,7 @@ def test_an_address_that_cannot_be_used_says_what_would_be_right(
         run("sw4://bucket/out")
     with pytest.raises(InvalidInput, match=r"one thing at a time.*sftp"):
         run("ftp://host.invalid/out")
-    for nowhere in ("memory://nowhere.jsonl", str(tmp_path / "nowhere.jsonl")):
+    for nowhere in ("memory://nowhere.jsonl", f"file://{tmp_path}/nowhere.jsonl"):
         with pytest.raises(InvalidInput, match=f"there is no file '{nowhere[:20]}"):
             run(tmp_path / "out", source=nowhere)
     assert not (tmp_path / "out").exists()
