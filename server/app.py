@@ -101,7 +101,7 @@ class Server:
         served = [_IMAGES, _MODELS] if self._jobs is None else [_IMAGES, _MODELS, _JOBS]
         # The empty name is the whole server's health.
         self._health_names = ("", *served)
-        self._metrics = Metrics(self._engine, replays, self._lag, lambda: self._serving)
+        self._metrics = Metrics(self._engine, replays, self._lag, lambda: self._serving, self._jobs)
         self._guard = Guard(
             max_request_bytes=settings.max_request_bytes, tokens=tokens, done=self._metrics.done
         )

@@ -18,6 +18,7 @@ import click
 import t2i
 from t2i.cli_batch import batch
 from t2i.cli_interpolate import interpolate
+from t2i.cli_jobs import jobs
 from t2i.errors import InvalidInput, T2IError
 from t2i.takes import SEED_ALONE
 
@@ -78,6 +79,8 @@ def main() -> None:
         t2i interpolate "a red bird" "a blue bird" --seed 7 --out way.gif
     Draw a file of captions into shards of pictures:
         t2i batch captions.jsonl --out birds
+    Have a service do that by itself:
+        t2i jobs create captions.jsonl birds --watch
     See which models there are:
         t2i models
 
@@ -346,6 +349,7 @@ def _models_there(server: str) -> list[dict[str, Any]]:
 
 main.add_command(batch)
 main.add_command(interpolate)
+main.add_command(jobs)
 
 
 @contextmanager

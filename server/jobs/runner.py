@@ -10,13 +10,14 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from server.engine import Engine
 from server.jobs.drawer import EngineDrawer
 from server.jobs.places import find_input, find_output
+from server.jobs.requests import input_format_of, shard_format_of
 from server.jobs.settings import JobSettings
-from server.jobs.store import Key, Store, StoredJob
+from server.jobs.store import Key, State, Store, StoredJob
 from server.models import Models
 from server.refusals import Refusal
 from server.tokens import OverQuota, Tokens
@@ -28,7 +29,7 @@ from t2i.batch.shard import ShardReport
 from t2i.errors import InvalidInput, T2IError
 from t2i.protocol.v1 import batch_service_pb2 as pb
 
-__all__ = ["Jobs"]
+__all__ = ["JobCounts", "Jobs"]
 
 _log = logging.getLogger("t2i.server")
 
@@ -61,6 +62,8 @@ class Jobs:
     def __init__(self, settings: JobSettings, engine: Engine, tokens: Tokens | None) -> None:
         self.settings = settings
         self.store = Store(settings.folder)
+        self.counts = JobCounts()
+        self._counting = threading.Lock()
         self._engine, self._tokens = engine, tokens
         self._threads = ThreadPoolExecutor(settings.at_once, thread_name_prefix="t2i-job")
         self._running: dict[Key, _Running] = {}
@@ -97,6 +100,16 @@ class Jobs:
         await asyncio.to_thread(self._threads.shutdown)
         self.store.close()
 
+    def count_rows(self, report: ShardReport) -> None:
+        """Count the rows of a shard that was completed; may be called by any thread."""
+        with self._counting:
+            self.counts.drawn += report.rows - report.failed
+            self.counts.failed += report.failed
+
+    def _count_end(self, state: State) -> None:
+        with self._counting:
+            self.counts.ended[state] += 1
+
     def look(self) -> None:
         """Look for jobs that wait."""
         self._look.set()
@@ -120,7 +133,11 @@ class Jobs:
 
     async def cancel(self, key: Key) -> StoredJob | None:
         """Ask a job to stop; None when there is no such job."""
+        before = await asyncio.to_thread(self.store.find, key)
         job = await asyncio.to_thread(self.store.cancel, key)
+        if before is not None and before.state == "pending" and job and job.state == "cancelled":
+            # It never ran, so nobody else takes note of its end.
+            self._count_end("cancelled")
         if key in self._running:
             self._running[key].give_up()
         self.changed(key)
@@ -190,6 +207,7 @@ class Jobs:
     def _draw(self, running: _Running) -> None:
         """Run a job to its end and take note of that; in a thread of its own."""
         key = running.job.key
+        end: State
         try:
             known = self.store.find(key)
             # It may have been asked to stop before it was known here to run.
@@ -202,7 +220,8 @@ class Jobs:
                 self.store.give_back(key)
                 _log.info("batch job %s goes on in the next server", key.id)
                 return
-            self.store.end(key, "cancelled")
+            end = "cancelled"
+            self.store.end(key, end)
             _log.info("batch job %s is cancelled", key.id)
         except Exception as error:
             failed = _failure(error, self.settings)
@@ -210,7 +229,8 @@ class Jobs:
                 _log.error("batch job %s failed", key.id, exc_info=error)
             else:
                 _log.info("batch job %s failed: %s", key.id, failed.reason)
-            self.store.end(key, "failed", reason=failed.reason, message=failed.message)
+            end = "failed"
+            self.store.end(key, end, reason=failed.reason, message=failed.message)
         else:
             failures = f"{running.spec.output_uri}/{FAILURES}" if summary.failures else ""
             counts = {
@@ -221,8 +241,10 @@ class Jobs:
                 "total_shards": summary.shards,
                 "completed_shards": summary.shards,
             }
-            self.store.end(key, "succeeded", counts=counts, failures=failures)
+            end = "succeeded"
+            self.store.end(key, end, counts=counts, failures=failures)
             _log.info("batch job %s is done: %d pictures", key.id, summary.pictures)
+        self._count_end(end)
 
     def drawer(
         self, job: StoredJob, models: Models, loop: asyncio.AbstractEventLoop
@@ -297,13 +319,16 @@ class _Running:
         out.parent.mkdir(parents=True, exist_ok=True)
         job = Job(
             source=source,
-            input_format=format_of(source, None),
+            input_format=format_of(source, input_format_of(spec)),
             out=out,
+            format=shard_format_of(spec),
             rows_per_shard=spec.rows_per_shard,
             count=spec.count,
             seed=spec.seed,
             truncation=spec.options.truncation,
             conditioning_truncation=spec.options.conditioning_truncation,
+            # Not set in a job that an older server took in.
+            best_of=spec.best_of or 1,
         )
         return run_job(job, self._open, progress=self)
 
@@ -330,14 +355,19 @@ class _Running:
         self._counts = _Counts(total_rows=rows, total_shards=-(-rows // self.spec.rows_per_shard))
         self._note()
 
-    def found(self, rows: int) -> None:
-        """See `t2i.batch.job.Progress`; shards are counted by `finished`."""
+    def found(self, report: ShardReport) -> None:
+        """See `t2i.batch.job.Progress`."""
+        self._add(report)
 
     def drawn(self, rows: int, pictures: int) -> None:
         """See `t2i.batch.job.Progress`; shards are counted by `finished`."""
 
     def finished(self, report: ShardReport) -> None:
         """See `t2i.batch.job.Progress`."""
+        self._jobs.count_rows(report)
+        self._add(report)
+
+    def _add(self, report: ShardReport) -> None:
         if self._given_up.is_set():
             raise JobStopped("the job is being stopped")
         with self._lock:
@@ -350,6 +380,21 @@ class _Running:
     def _note(self) -> None:
         self._jobs.store.progress(self.job.key, vars(self._counts))
         self._loop.call_soon_threadsafe(self._jobs.changed, self.job.key)
+
+
+@dataclass
+class JobCounts:
+    """What this server did for jobs since it began.
+
+    Attributes:
+        drawn: rows that were drawn, in shards that were completed.
+        failed: rows of such shards that could not be drawn.
+        ended: jobs by how they ended.
+    """
+
+    drawn: int = 0
+    failed: int = 0
+    ended: Counter[State] = field(default_factory=Counter)
 
 
 @dataclass

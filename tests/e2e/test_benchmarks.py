@@ -34,6 +34,19 @@ def test_the_benchmark_of_the_server_tells_every_part(bundle: Path) -> None:
     assert told["server"]["event_loop"]["own_longest_ms"] < 20
 
 
+def test_the_benchmark_of_a_batch_job_tells_every_part(bundle: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.batch", "--json", "--model", str(bundle)]
+    done = subprocess.run(
+        [*command, "--rows", "40", "--raw-rows", "8", "--long-rows", "100000"],
+        cwd=TREE, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["rows"] == 40 and told["job_per_second"] > 0 and told["job_over_raw"] > 0
+    assert set(told["rss_mb"]) == {"row 4", "row 40"}
+    assert told["start_rows"] == 100_000 and told["start_seconds"] > 0
+
+
 def test_the_simulation_of_the_queue_shows_what_the_policy_is_for(tmp_path: Path) -> None:
     plot = tmp_path / "queueing.png"
     command = [sys.executable, "-m", "benchmarks.queueing", "--json", "--seconds", "3"]
