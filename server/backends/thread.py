@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from server.backends import Batch, Item
+from server.backends import Batch, Described, Item, model_key
 from server.backends.drawing import Memory, draw, timed_encode
+from server.backends.loading import draws_on_cpu, inspect_bundle, load_pipeline
 
 if TYPE_CHECKING:
     from t2i.pipeline import Pipeline, PipelineInfo
@@ -33,6 +34,8 @@ class ThreadBackend:
         self._pipelines: dict[str, Pipeline] = {}
         self._executor = ThreadPoolExecutor(self._workers, thread_name_prefix="draw")
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="encode")
+        # Apart: a model that is loaded while others draw holds up none of them.
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
         self._memory = Memory()
 
     @property
@@ -45,15 +48,34 @@ class ThreadBackend:
         """One picture for each core on a CPU, where each is drawn on one thread; more on a GPU."""
         return self._best_batch
 
-    async def load(self, models: Sequence[str]) -> Sequence[PipelineInfo]:
-        """Load and warm up the models; describe them in the same order.
+    @property
+    def copies(self) -> int:
+        """One, which the threads share."""
+        return 1
+
+    async def inspect(self, model: str) -> Described:
+        """Check every file of a bundle and describe it.
 
         Raises:
-            T2IError: a model cannot be loaded.
+            T2IError: there is no such bundle, or it is damaged.
         """
         loop = asyncio.get_running_loop()
-        pipelines = await loop.run_in_executor(self._executor, self._load, models)
+        return await loop.run_in_executor(self._loader, self._inspect, model)
+
+    async def load(self, models: Sequence[str]) -> Sequence[PipelineInfo]:
+        """Load and warm up models, beside those that there are; describe them in the same order.
+
+        Raises:
+            T2IError: a model cannot be loaded; none is then.
+        """
+        loop = asyncio.get_running_loop()
+        pipelines = await loop.run_in_executor(self._loader, self._load, models)
+        self._pipelines |= {model_key(pipeline.info): pipeline for pipeline in pipelines}
         return [pipeline.info for pipeline in pipelines]
+
+    async def unload(self, model: str) -> None:
+        """Forget a model."""
+        self._pipelines.pop(model, None)
 
     async def run(
         self, model: str, items: Sequence[Item], begin: Callable[[], Sequence[bool]]
@@ -78,21 +100,23 @@ class ThreadBackend:
 
     async def close(self) -> None:
         """Release the threads; a batch that runs is waited for, a model that loads is not."""
+        self._loader.shutdown(wait=False, cancel_futures=True)
         self._encoder.shutdown(wait=False, cancel_futures=True)
         if self._pipelines:
             await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)
         else:
             self._executor.shutdown(wait=False, cancel_futures=True)
 
+    def _inspect(self, model: str) -> Described:
+        self._choose_batch()
+        return inspect_bundle(model)
+
     def _load(self, models: Sequence[str]) -> list[Pipeline]:
         # The slow imports happen here, while the server already answers health checks.
-        from t2i.compute import core_count
-        from t2i.pipeline import Pipeline
+        self._choose_batch()
+        return [load_pipeline(model, self._device) for model in models]
 
-        pipelines = [Pipeline.from_pretrained(name, device=self._device) for name in models]
-        for pipeline in pipelines:
-            pipeline.warm_up()
-        if all(pipeline.device.type == "cpu" for pipeline in pipelines):
-            self._best_batch = core_count()
-        self._pipelines = {pipeline.info.name: pipeline for pipeline in pipelines}
-        return pipelines
+    def _choose_batch(self) -> None:
+        from t2i.compute import core_count
+
+        self._best_batch = core_count() if draws_on_cpu(self._device) else _GPU_BATCH
