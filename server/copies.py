@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import secrets
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ from t2i.manifest import MANIFEST, check_manifest
 __all__ = ["Copies"]
 
 _MARK = "t2i-copy-"
+_LOCK = ".lock"
 
 
 class Copies:
@@ -32,6 +34,16 @@ class Copies:
         self._folder = folder
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock = (folder / _LOCK).open("w")
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InvalidInput(
+                    "models-copy",
+                    str(folder),
+                    f"another server keeps its copies in {folder}",
+                    "give a folder of this server's own",
+                ) from None
             for old in folder.glob(f"{_MARK}*"):
                 shutil.rmtree(old)
         except OSError as error:
@@ -75,3 +87,7 @@ class Copies:
     def drop(self, copy: Path) -> None:
         """Delete a copy."""
         shutil.rmtree(copy, ignore_errors=True)
+
+    def close(self) -> None:
+        """Let another server have the folder."""
+        self._lock.close()

@@ -19,6 +19,7 @@ from t2i.errors import InvalidInput
 if TYPE_CHECKING:
     from server.engine import Engine
     from server.lag import LagProbe
+    from server.model_store import ModelStore
     from server.replays import Replays
     from t2i.protocol.v1 import conditions_pb2
 
@@ -60,10 +61,16 @@ class Metrics:
         replays: its memory of answers.
         lag: how late the event loop is.
         serving: tells whether anything can draw.
+        models: what is in memory.
     """
 
     def __init__(
-        self, engine: Engine, replays: Replays, lag: LagProbe, serving: Callable[[], bool]
+        self,
+        engine: Engine,
+        replays: Replays,
+        lag: LagProbe,
+        serving: Callable[[], bool],
+        models: ModelStore,
     ) -> None:
         self.registry = CollectorRegistry(auto_describe=False)
         self._calls = Counter(
@@ -83,6 +90,7 @@ class Metrics:
             registry=self.registry,
         )  # fmt: skip
         self.registry.register(_State(engine, replays, lag, serving))
+        self.registry.register(_Models(models))
 
     def done(self, call: Done) -> None:
         """Count a call that ended."""
@@ -138,6 +146,24 @@ class _State(Collector):
             ("t2i_replay_bytes", "Bytes that kept answers hold.", self._replays.bytes),
             ("t2i_loop_lag_p99_seconds", "Lateness of the event loop.", lags.p99_ms / 1e3),
         )
+
+
+class _Models(Collector):
+    """Reads which models are in memory."""
+
+    def __init__(self, models: ModelStore) -> None:
+        self._models = models
+
+    def collect(self) -> Iterable[Metric]:
+        changes, text = self._models.changes, "Models brought into memory, taken out, and so on."
+        counted = CounterMetricFamily("t2i_model_changes", text, labels=["change"])
+        for change in ("loaded", "unloaded", "swapped", "failed"):
+            counted.add_metric([change], getattr(changes, change))
+        yield counted
+        loaded = GaugeMetricFamily("t2i_model_loaded", "1 while in memory.", labels=["model"])
+        for name, is_loaded in self._models.loaded.items():
+            loaded.add_metric([name], float(is_loaded))
+        yield loaded
 
 
 def _counters(*rows: tuple[str, str, float]) -> Iterator[Metric]:

@@ -131,8 +131,9 @@ class Encoded(NamedTuple):
 class Memory:
     """The captions asked for last, with their embeddings and warnings, bounded in bytes.
 
-    They are known by the model's checksum, so that nothing here keeps a model alive. A text encoder remembers captions too, but not what is to be said about them, and it is asked
-    in another thread. Other conditions are encoded in no time. Used by one thread only.
+    A text encoder remembers captions too, but not what is to be said about them, and it is asked
+    in another thread. Other conditions are encoded in no time. Models are known by their checksums,
+    so that nothing here keeps one in memory. Used by one thread only.
     """
 
     def __init__(self) -> None:

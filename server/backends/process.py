@@ -1,7 +1,8 @@
 """Draws in processes: one that dies takes its batch with it and nothing else.
 
-Each worker holds all loaded models and has one share of the cores. They also do not share an interpreter:
-small networks spend a good part of their time in Python, where threads wait for each other.
+Each worker holds all loaded models and has one share of the cores. They also do not share an
+interpreter: small networks spend a good part of their time in Python, where threads wait for each
+other.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a worker process does: draw each batch that it is sent, and load and unload models meanwhile.
+"""What a worker process does: draw each batch that it is sent, and load models meanwhile.
 
 Batches come on one pipe and are drawn by the process's first thread; models come on another and are
 loaded by a second thread, so that drawing goes on while a further model is loaded.

@@ -1,0 +1,754 @@
+"""Which models are in memory: loading when asked, unloading for room, swapping without a pause.
+
+A model has a *source*, the name or folder of its bundle, and at any time one *version*, told by the
+checksum of its files. Requests are given the version that is there when they come and keep it to
+their end: a version that is taken out of service *drains*, and its memory is given back when
+nothing needs it any more. One change is made after another; requests for models that are in memory
+wait for none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from server.backends import Backend, Described, WorkerLost, model_key
+from server.calibration import examples
+from server.copies import Copies
+from server.engine import Engine
+from server.models import Models
+from server.refusals import model_unavailable, no_memory
+from t2i.errors import InvalidInput, T2IError
+
+if TYPE_CHECKING:
+    from t2i.pipeline import PipelineInfo
+
+__all__ = ["Changes", "Lease", "ModelState", "ModelStore", "Status", "Swapped"]
+
+_log = logging.getLogger("t2i.server")
+
+T = TypeVar("T")
+
+# Pauses after a load that failed; they double while it keeps failing.
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+# How long a load waits for other models to come to rest.
+_ROOM_SECONDS = 30.0
+# The engine tells nobody that a model has come to rest, so that requests cost nothing for it.
+_LOOK_SECONDS = 0.05
+_MIB = 1024 * 1024
+
+
+class ModelState(Enum):
+    """What a request for a model meets."""
+
+    UNLOADED = "unloaded"
+    """It is loaded for the first request."""
+    LOADING = "loading"
+    LOADED = "loaded"
+    FAILED = "failed"
+    """The last load failed; a request tries again after a pause."""
+
+
+class _NoRoom(Exception):
+    """Models at work leave no memory for another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A model as its operator sees it.
+
+    Attributes:
+        info: the version that requests are given.
+        source: name or folder of the bundle.
+        state: what a request meets.
+        weight_bytes: what the version's own weights take when loaded, in all copies.
+        encoder_bytes: what its text model takes when loaded, in all copies; other models that
+            read captions with the same one share it.
+        in_flight: requests, batches and jobs that need this version.
+        idle_seconds: since the last request; None when there was none.
+        draining: checksums of earlier versions that something still needs.
+        failure: why the last load failed; empty if it did not.
+        is_default: whether requests that name no model go to it.
+    """
+
+    info: PipelineInfo
+    source: str
+    state: ModelState
+    weight_bytes: int
+    encoder_bytes: int
+    in_flight: int
+    idle_seconds: float | None
+    draining: tuple[str, ...]
+    failure: str
+    is_default: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """A version that is in memory, or about to be.
+
+    Attributes:
+        info: what it is.
+        path: what the backend was told to load.
+        copy: the server's own copy of the bundle, or None.
+        described: its sizes; None where nobody has asked for them yet.
+    """
+
+    info: PipelineInfo
+    path: str
+    copy: Path | None = None
+    described: Described | None = None
+
+    @property
+    def key(self) -> str:
+        return model_key(self.info)
+
+
+@dataclass(eq=False, slots=True)
+class _Slot:
+    """A model by its name."""
+
+    name: str
+    source: str
+    version: _Version | None = None
+    used: float | None = None
+    waiting: int = 0
+    loading: asyncio.Task[Exception | None] | None = None
+    failure: str = ""
+    pause: float = _FIRST_PAUSE
+    retry_at: float = -math.inf
+    described: Described | None = None
+
+
+class Lease:
+    """Keeps one version in memory until it is released; see `ModelStore.lease`."""
+
+    def __init__(self, info: PipelineInfo, leases: Counter[str]) -> None:
+        self.info = info
+        self._leases, self._key, self._held = leases, model_key(info), True
+        leases[self._key] += 1
+
+    def release(self) -> None:
+        """Let go of it; on the event loop. Twice is allowed."""
+        if self._held:
+            self._held = False
+            self._leases[self._key] -= 1
+            self._leases += Counter()
+
+
+@dataclass(frozen=True, slots=True)
+class Swapped:
+    """What a swap did.
+
+    Attributes:
+        before: the version that requests had.
+        after: the version that they have now; the same when the bundle was the same.
+    """
+
+    before: PipelineInfo
+    after: PipelineInfo
+
+
+@dataclass(slots=True)
+class Changes:
+    """What became of models since the server started."""
+
+    loaded: int = 0
+    unloaded: int = 0
+    swapped: int = 0
+    failed: int = 0
+
+
+class ModelStore:
+    """The models of a server and what of them is in memory. Used on the event loop only.
+
+    Args:
+        backend: loads them.
+        engine: draws with them.
+        sources: names or folders of bundles; the first is the default model.
+        lazy: load each at its first request, not at the start.
+        memory_budget: bytes that the weights of loaded models may take; None for any.
+        copies: where to keep copies of the bundles; None reads them where they are.
+        able: told of a model by name, and whether requests for it can be answered.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        engine: Engine,
+        sources: Sequence[str],
+        *,
+        lazy: bool = False,
+        memory_budget: int | None = None,
+        copies: Copies | None = None,
+        able: Callable[[str, bool], None] = lambda name, able: None,
+    ) -> None:
+        self._backend, self._engine = backend, engine
+        self._sources, self._lazy, self._budget = tuple(sources), lazy, memory_budget
+        self._copies, self._able = copies, able
+        self._slots: dict[str, _Slot] = {}
+        self._models: Models | None = None
+        self._held: dict[str, _Version] = {}
+        self._draining: dict[str, _Version] = {}
+        self._leases: Counter[str] = Counter()
+        self._changing = asyncio.Lock()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._sweeper: asyncio.Task[None] | None = None
+        self.changes = Changes()
+
+    @property
+    def models(self) -> Models | None:
+        """What can be asked for; None until `open` is done."""
+        return self._models
+
+    @property
+    def budget(self) -> int | None:
+        """Bytes that the weights of loaded models may take; None for any."""
+        return self._budget
+
+    @property
+    def busy(self) -> bool:
+        """Whether a model is being loaded, unloaded or swapped."""
+        return self._changing.locked()
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the weights of the loaded models take, as far as their sizes are known."""
+        return self._footprint(list(self._held.values()))
+
+    @property
+    def loaded(self) -> dict[str, bool]:
+        """Whether each model is in memory, by name."""
+        return {slot.name: slot.version is not None for slot in list(self._slots.values())}
+
+    async def open(self) -> Models:
+        """Make the models ready to be asked for: loaded, or checked where they are loaded later.
+
+        Raises:
+            T2IError: a bundle cannot be used, two have one name, or one alone exceeds the budget.
+        """
+        async with self._changing:
+            if self._lazy or self._budget is not None or self._copies is not None:
+                models = await self._open_one_by_one()
+            else:
+                models = await self._open_all()
+        self._models = models
+        return models
+
+    async def ready(self, name: str) -> Models:
+        """Return the models once the one of this name is in memory, loading it if it is not.
+
+        Until the caller awaits something else, the version that it finds there stays.
+
+        Args:
+            name: of a model, empty for the default. One that is unknown is left to `Models.find`.
+
+        Raises:
+            Refusal: it cannot be loaded at present.
+        """
+        assert self._models is not None
+        slot = self._slots.get(name or self._default)
+        if slot is not None:
+            slot.used = asyncio.get_running_loop().time()
+            if slot.version is None:
+                await self._wait_for(slot)
+        return self._models
+
+    async def lease(self, name: str) -> Lease:
+        """Return a hold on the present version of a model, which keeps it in memory.
+
+        Raises:
+            Refusal: there is no such model, or it cannot be loaded at present.
+        """
+        return Lease((await self.ready(name)).find(name), self._leases)
+
+    async def load(self, name: str) -> Status:
+        """Load a model now if it is not in memory.
+
+        Raises:
+            Refusal: there is no such model, or models at work leave no memory for it.
+            Exception: why it cannot be loaded.
+        """
+        slot = self._slot(name)
+        if slot.version is None:
+            slot.retry_at = -math.inf
+            error = await asyncio.shield(self._loading(slot))
+            if isinstance(error, _NoRoom):
+                raise no_memory(slot.name, _ROOM_SECONDS)
+            if error is not None:
+                raise error
+        return self._status(slot)
+
+    async def add(self, source: str) -> Status:
+        """Serve one more model, and load it.
+
+        Raises:
+            T2IError: its bundle cannot be used, or there is a model of its name.
+            Exception: why it cannot be loaded.
+        """
+        return await self._apart(self._add(source))
+
+    async def unload(self, name: str, *, forget: bool = False) -> Status:
+        """Take a model out of memory, as soon as nothing needs it any more.
+
+        Args:
+            name: of the model.
+            forget: do not serve it any more. Without this the next request loads it again.
+
+        Raises:
+            Refusal: there is no such model.
+            InvalidInput: the default model is to be forgotten.
+        """
+        return await self._apart(self._unload(name, forget))
+
+    async def swap(self, name: str, source: str | None = None) -> Swapped:
+        """Put another version in the place of a model's present one, without a pause.
+
+        The new one is checked, loaded beside the old one, warmed up and measured. Then it is what
+        requests that come are given; those that are there end with the old one. A model that is not
+        in memory is checked only. Whatever goes wrong, the old version stays.
+
+        Args:
+            name: of the model, empty for the default.
+            source: name or folder of the new bundle; None for the source that the model has, where
+                another bundle may be by now.
+
+        Raises:
+            Refusal: there is no such model.
+            T2IError: the new bundle cannot be used, is of another name, or does not fit the budget
+                beside the old one.
+            Exception: why it cannot be loaded.
+        """
+        return await self._apart(self._swap(self._slot(name), source))
+
+    async def refresh(self) -> None:
+        """Swap every model whose source holds another version by now; what fails is logged."""
+        for slot in list(self._slots.values()):
+            try:
+                await self._apart(self._swap(slot, None))
+            except Exception as error:
+                _log_failure(f"{slot.name} stays as it was", error)
+
+    async def statuses(self) -> list[Status]:
+        """Return all models, the default first, with the sizes of those whose bundles are there."""
+        for slot in self._slots.values():
+            version = slot.version
+            if version is not None and version.described is None:
+                with suppress(T2IError):
+                    described = await self._backend.inspect(version.path)
+                    if model_key(described.info) == version.key:
+                        self._note(slot, version, described)
+        return self.known_statuses()
+
+    def known_statuses(self) -> list[Status]:
+        """Return all models, the default first, as they are known without asking."""
+        models = self._models
+        infos = [] if models is None else models.list()
+        return [self._status(self._slots[info.name]) for info in infos]
+
+    async def close(self) -> None:
+        """Give up what is being changed, and delete the copies."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._copies is not None:
+            for version in self._held.values():
+                self._drop_copy(version.copy)
+            self._copies.close()
+
+    # What follows is called with the lock held, unless it says otherwise.
+
+    async def _open_all(self) -> Models:
+        infos = await self._backend.load(self._sources)
+        models = Models(infos)
+        self._engine.start()
+        for source, info in zip(self._sources, infos, strict=True):
+            await self._calibrate(info)
+            version = _Version(info, source)
+            self._held[version.key] = version
+            self._slots[info.name] = _Slot(info.name, source, version)
+        return models
+
+    async def _open_one_by_one(self) -> Models:
+        found = [await self._check(source) for source in self._sources]
+        models = Models([version.info for version in found])
+        self._engine.start()
+        for source, version in zip(self._sources, found, strict=True):
+            self._slots[version.info.name] = _Slot(
+                version.info.name, source, described=version.described
+            )
+        for slot, version in zip(self._slots.values(), found, strict=True):
+            if self._lazy or not self._fits([*self._held.values(), version]):
+                self._drop_copy(version.copy)
+            else:
+                models.replace(await self._bring_in(slot, version))
+        return models
+
+    async def _add(self, source: str) -> Status:
+        """Lock not held."""
+        models = self._models
+        assert models is not None
+        async with self._changing:
+            version = await self._check(source)
+            slot = _Slot(version.info.name, source, described=version.described)
+            if slot.name in models:
+                self._drop_copy(version.copy)
+                raise InvalidInput(
+                    "path", source, f"there is a model {slot.name} already", "swap that one"
+                )
+            info = await self._bring_in(slot, version)
+            self._slots[slot.name] = slot
+            models.add(info)
+        self._able(slot.name, True)
+        _log.info("%s is served as well, from %s", _named(info), source)
+        return self._status(slot)
+
+    async def _unload(self, name: str, forget: bool) -> Status:
+        """Lock not held."""
+        models = self._models
+        assert models is not None
+        async with self._changing:
+            slot = self._slot(name)
+            if forget and slot.name == self._default:
+                raise InvalidInput(
+                    "forget", True, f"{slot.name} is the default model", "swap it for another"
+                )
+            status = self._status(slot)
+            if slot.version is not None:
+                self._retire(slot)
+            if forget:
+                models.remove(slot.name)
+                del self._slots[slot.name]
+                self._able(slot.name, False)
+            await self._sweep()
+        _log.info("%s is unloaded%s", _named(status.info), " and forgotten" if forget else "")
+        return status if forget else self._status(slot)
+
+    async def _swap(self, slot: _Slot, source: str | None) -> Swapped:
+        """Lock not held."""
+        models = self._models
+        assert models is not None
+        async with self._changing:
+            before = models.find(slot.name)
+            source = source or slot.source
+            version = await self._check(source, name=slot.name)
+            if version.info.checksum == before.checksum:
+                slot.source, slot.described = source, version.described
+                if slot.version is not None:
+                    self._note(slot, slot.version, version.described)
+                self._drop_copy(version.copy)
+                return Swapped(before, before)
+            if slot.version is None:
+                self._drop_copy(version.copy)
+                after = version.info
+            else:
+                after = await self._bring_in(slot, version)
+            # From here to the end nothing is awaited: a request finds the old or the new version.
+            slot.source, slot.described = source, version.described
+            models.replace(after)
+            self._forgive(slot)
+        self.changes.swapped += 1
+        _log.info("%s is now %s, from %s", _named(before), _named(after), source)
+        return Swapped(before, after)
+
+    async def _check(self, source: str, *, name: str | None = None) -> _Version:
+        """Return the version that a source holds, every file of it checked.
+
+        Raises:
+            T2IError: its bundle cannot be used, is of another name than `name`, or alone exceeds
+                the budget.
+        """
+        copy = None
+        if self._copies is not None:
+            copy = await asyncio.to_thread(self._copies.take, source)
+        try:
+            path = source if copy is None else str(copy)
+            described = await self._backend.inspect(path)
+            version = _Version(described.info, path, copy, described)
+            if name is not None and described.info.name != name:
+                raise InvalidInput(
+                    "path",
+                    source,
+                    f"the bundle there is named {described.info.name}",
+                    f"give a version of {name}, or load it as a model of its own",
+                )
+            self._check_alone(version, source)
+        except BaseException:
+            self._drop_copy(copy)
+            raise
+        return version
+
+    def _check_alone(self, version: _Version, source: str) -> None:
+        needed = self._footprint([version])
+        if self._budget is not None and needed > self._budget:
+            raise InvalidInput(
+                "memory-budget",
+                self._budget,
+                f"{source} alone takes {_mib(needed)} MiB, of {_mib(self._budget)} MiB",
+                f"give {_mib(needed)} or more",
+            )
+
+    async def _bring_in(self, slot: _Slot, version: _Version) -> PipelineInfo:
+        """Load a version and let it be a slot's; the slot's former version drains.
+
+        Raises:
+            _NoRoom: models at work leave no memory for it.
+            Exception: why it cannot be loaded.
+        """
+        if version.key in self._draining:
+            # Still in memory, and in use: it need not be loaded to be in service again.
+            self._drop_copy(version.copy)
+            version = self._draining.pop(version.key)
+        else:
+            try:
+                await self._make_room(slot, version)
+                (info,) = await self._backend.load([version.path])
+                try:
+                    if model_key(info) != version.key:
+                        raise InvalidInput(
+                            "path", version.path, "it changed while it was loaded", "try again"
+                        )
+                    await self._calibrate(info)
+                except BaseException:
+                    if model_key(info) not in self._held:
+                        await self._backend.unload(model_key(info))
+                    raise
+            except BaseException:
+                self._drop_copy(version.copy)
+                raise
+            version = _Version(info, version.path, version.copy, version.described)
+            self._held[version.key] = version
+            self.changes.loaded += 1
+        if slot.version is not None:
+            self._retire(slot)
+        slot.version = version
+        return version.info
+
+    async def _calibrate(self, info: PipelineInfo) -> None:
+        for item in examples(info):
+            await self._engine.calibrate(model_key(info), item)
+
+    def _retire(self, slot: _Slot) -> None:
+        """Take a slot's version out of service; `_sweep` unloads it when nothing needs it."""
+        assert slot.version is not None
+        self._draining[slot.version.key] = slot.version
+        slot.version = None
+        if self._sweeper is None or self._sweeper.done():
+            self._sweeper = self._task(self._keep_sweeping())
+
+    async def _keep_sweeping(self) -> None:
+        """Lock not held."""
+        while self._draining:
+            await asyncio.sleep(_LOOK_SECONDS)
+            async with self._changing:
+                await self._sweep()
+
+    async def _sweep(self) -> None:
+        for key, version in list(self._draining.items()):
+            if not self._needed(key):
+                del self._draining[key]
+                del self._held[key]
+                self._engine.forget(key)
+                await self._backend.unload(key)
+                self._drop_copy(version.copy)
+                self.changes.unloaded += 1
+
+    async def _make_room(self, slot: _Slot, version: _Version) -> None:
+        """Unload what was used least recently until a version fits beside what stays.
+
+        Raises:
+            InvalidInput: it would not fit beside its own slot's present version alone.
+            _NoRoom: the others did not come to rest in time.
+        """
+        staying = [version] if slot.version is None else [slot.version, version]
+        if not self._fits(staying):
+            needed = self._footprint(staying)
+            raise InvalidInput(
+                "memory-budget",
+                self._budget,
+                f"{version.info.name} takes {_mib(needed)} MiB with the version that it replaces",
+                f"give {_mib(needed)} or more, or unload it before",
+            )
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _ROOM_SECONDS
+        while not self._fits([*self._held.values(), version]):
+            await self._sweep()
+            idle = [
+                each
+                for each in self._slots.values()
+                if each is not slot
+                and each.version is not None
+                and not each.waiting
+                and not self._needed(each.version.key)
+            ]
+            if idle:
+                oldest = min(idle, key=lambda each: each.used or -math.inf)
+                _log.info("%s makes room for %s", oldest.name, _named(version.info))
+                self._retire(oldest)
+                await self._sweep()
+            elif loop.time() > until:
+                raise _NoRoom
+            else:
+                await asyncio.sleep(_LOOK_SECONDS)
+
+    def _needed(self, key: str) -> bool:
+        return self._leases[key] > 0 or self._engine.in_flight(key) > 0
+
+    def _fits(self, versions: Sequence[_Version]) -> bool:
+        return self._budget is None or self._footprint(versions) <= self._budget
+
+    def _footprint(self, versions: Iterable[_Version]) -> int:
+        """Return what the weights of versions take together; a shared text model counts once."""
+        known = [version.described for version in versions if version.described is not None]
+        encoders = {described.encoder: described.encoder_bytes for described in known}
+        each = sum(described.weight_bytes for described in known) + sum(encoders.values())
+        return self._backend.copies * each
+
+    def _note(self, slot: _Slot, version: _Version, described: Described | None) -> None:
+        """Keep the sizes of a version."""
+        known = _Version(version.info, version.path, version.copy, described)
+        if version.key in self._held:
+            self._held[version.key] = known
+        if slot.version is version:
+            slot.version = known
+
+    def _drop_copy(self, copy: Path | None) -> None:
+        if copy is not None and self._copies is not None:
+            self._copies.drop(copy)
+
+    # What follows needs no lock.
+
+    @property
+    def _default(self) -> str:
+        return next(iter(self._slots), "")
+
+    def _slot(self, name: str) -> _Slot:
+        assert self._models is not None
+        return self._slots[self._models.find(name).name]
+
+    async def _wait_for(self, slot: _Slot) -> None:
+        """Wait until a model is in memory.
+
+        Raises:
+            Refusal: it cannot be loaded.
+        """
+        slot.waiting += 1
+        try:
+            while slot.version is None and self._slots.get(slot.name) is slot:
+                pause = slot.retry_at - asyncio.get_running_loop().time()
+                if slot.loading is None and pause > 0:
+                    raise model_unavailable(slot.name, pause)
+                # Whoever waits may go; the others still want it.
+                error = await asyncio.shield(self._loading(slot))
+                if isinstance(error, _NoRoom):
+                    raise no_memory(slot.name, slot.pause)
+                if error is not None:
+                    raise model_unavailable(slot.name, slot.pause)
+        finally:
+            slot.waiting -= 1
+
+    def _loading(self, slot: _Slot) -> asyncio.Task[Exception | None]:
+        """Return the one task that loads a model, for all who want it."""
+        if slot.loading is None:
+            slot.loading = self._task(self._load(slot))
+        return slot.loading
+
+    async def _load(self, slot: _Slot) -> Exception | None:
+        """Load a model from its source; return why it cannot be, after it was noted."""
+        models, loop = self._models, asyncio.get_running_loop()
+        assert models is not None
+        try:
+            async with self._changing:
+                if slot.version is not None or self._slots.get(slot.name) is not slot:
+                    return None
+                began = loop.time()
+                version = await self._check(slot.source, name=slot.name)
+                info = await self._bring_in(slot, version)
+                slot.described = version.described
+                models.replace(info)
+        except _NoRoom as full:
+            return full
+        except Exception as error:
+            self.changes.failed += 1
+            slot.failure = " ".join(str(error).split()) or type(error).__name__
+            slot.retry_at = loop.time() + slot.pause
+            _log_failure(f"{slot.name} cannot be loaded, next try in {slot.pause:.0f} s", error)
+            slot.pause = min(2 * slot.pause, _LONGEST_PAUSE)
+            self._able(slot.name, False)
+            return error
+        else:
+            self._forgive(slot)
+            _log.info("%s is loaded, in %.1f s", _named(info), loop.time() - began)
+            return None
+        finally:
+            slot.loading = None
+
+    def _forgive(self, slot: _Slot) -> None:
+        """Take note that a model can be had."""
+        slot.failure, slot.pause, slot.retry_at = "", _FIRST_PAUSE, -math.inf
+        self._able(slot.name, True)
+
+    def _status(self, slot: _Slot) -> Status:
+        assert self._models is not None
+        info, version = self._models.find(slot.name), slot.version
+        described = slot.described if version is None else version.described or slot.described
+        states = (
+            (version is not None, ModelState.LOADED),
+            (slot.loading is not None, ModelState.LOADING),
+            (bool(slot.failure), ModelState.FAILED),
+        )
+        draining = [each.info for each in self._draining.values() if each.info.name == slot.name]
+        key = model_key(info)
+        return Status(
+            info=info,
+            source=slot.source,
+            state=next((state for holds, state in states if holds), ModelState.UNLOADED),
+            weight_bytes=self._backend.copies * described.weight_bytes if described else 0,
+            encoder_bytes=self._backend.copies * described.encoder_bytes if described else 0,
+            in_flight=self._engine.in_flight(key) + self._leases[key],
+            idle_seconds=None
+            if slot.used is None
+            else asyncio.get_running_loop().time() - slot.used,
+            draining=tuple(each.checksum for each in draining),
+            failure=slot.failure,
+            is_default=slot.name == self._default,
+        )
+
+    def _task(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            # Whoever asked for it has seen it, or is gone.
+            task.exception()
+
+    def _apart(self, work: Coroutine[Any, Any, T]) -> Awaitable[T]:
+        """Let a change be made to its end, whether or not whoever asked still waits."""
+        return asyncio.shield(self._task(work))
+
+
+def _log_failure(what: str, error: Exception) -> None:
+    """Log a failure: in one line where it says all, with its place where it was not foreseen."""
+    known = isinstance(error, T2IError | WorkerLost | _NoRoom)
+    told = "models at work leave no memory for it" if isinstance(error, _NoRoom) else error
+    _log.error("%s: %s", what, told, exc_info=None if known else error)
+
+
+def _named(info: PipelineInfo) -> str:
+    return f"{info.name} (version {info.version}, {info.checksum[:12]})"
+
+
+def _mib(size: int) -> int:
+    return math.ceil(size / _MIB)
