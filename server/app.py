@@ -420,6 +420,8 @@ async def serve(settings: Settings, backend: Backend | None = None) -> bool:
     server = Server(settings, backend)
     await server.start()
     _log.info("listening on %s, loading %s", server.address, ", ".join(settings.models))
+    if server.admin_address is not None:
+        _log.info("listening on %s for operators", server.admin_address)
     loading = asyncio.create_task(server.load())
     refreshing = asyncio.create_task(_refresh_on(signal.SIGHUP, server))
     stop = asyncio.create_task(signals.wait())
