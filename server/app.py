@@ -417,13 +417,14 @@ async def serve(settings: Settings, backend: Backend | None = None) -> bool:
     # event loop would wait that long for its turn.
     sys.setswitchinterval(_SWITCH_SECONDS)
     signals = _Signals((signal.SIGTERM, signal.SIGINT))
+    refreshes = _Signals((signal.SIGHUP,))
     server = Server(settings, backend)
     await server.start()
     _log.info("listening on %s, loading %s", server.address, ", ".join(settings.models))
     if server.admin_address is not None:
         _log.info("listening on %s for operators", server.admin_address)
     loading = asyncio.create_task(server.load())
-    refreshing = asyncio.create_task(_refresh_on(signal.SIGHUP, server))
+    refreshing = asyncio.create_task(_refresh_on(refreshes, server))
     stop = asyncio.create_task(signals.wait())
     await asyncio.wait({loading, stop}, return_when=asyncio.FIRST_COMPLETED)
     if loading.done():
@@ -451,11 +452,17 @@ async def serve(settings: Settings, backend: Backend | None = None) -> bool:
     return was_loaded
 
 
-async def _refresh_on(number: signal.Signals, server: Server) -> None:
-    """Look for other versions of the models whenever a signal comes."""
-    signals = _Signals((number,))
+async def _refresh_on(signals: _Signals, server: Server) -> None:
+    """Look for other versions of the models whenever SIGHUP comes.
+
+    The same signal tells of a terminal that was closed; a server that was started there ends then.
+    """
+    has_terminal = sys.stderr.isatty()
     while True:
         await signals.wait()
+        if has_terminal and not sys.stderr.isatty():
+            signal.raise_signal(signal.SIGTERM)
+            return
         _log.info("looking for other versions of the models")
         await server.refresh()
 

@@ -339,7 +339,7 @@ class ModelStore:
 
     async def statuses(self) -> list[Status]:
         """Return all models, the default first, with the sizes of those whose bundles are there."""
-        for slot in self._slots.values():
+        for slot in list(self._slots.values()):
             version = slot.version
             if version is not None and version.described is None:
                 with suppress(T2IError):
@@ -378,8 +378,15 @@ class ModelStore:
         return models
 
     async def _open_one_by_one(self) -> Models:
-        found = [await self._check(source) for source in self._sources]
-        models = Models([version.info for version in found])
+        found: list[_Version] = []
+        try:
+            for source in self._sources:
+                found.append(await self._check(source))
+            models = Models([version.info for version in found])
+        except BaseException:
+            for version in found:
+                self._drop_copy(version.copy)
+            raise
         self._engine.start()
         for source, version in zip(self._sources, found, strict=True):
             self._slots[version.info.name] = _Slot(

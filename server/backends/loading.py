@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 from typing import TYPE_CHECKING
 
 from server.backends import Described
@@ -9,7 +11,7 @@ from server.backends import Described
 if TYPE_CHECKING:
     from t2i.pipeline import Pipeline
 
-__all__ = ["draws_on_cpu", "inspect_bundle", "load_pipeline"]
+__all__ = ["draws_on_cpu", "give_back_memory", "inspect_bundle", "load_pipeline"]
 
 
 def load_pipeline(model: str, device: str | None) -> Pipeline:
@@ -45,6 +47,16 @@ def inspect_bundle(model: str) -> Described:
         name,
         text_encoder_bytes(name) if name else 0,
     )
+
+
+def give_back_memory() -> None:
+    """Let the system have the memory that a forgotten model took.
+
+    glibc keeps much of what is freed for itself: of the bundled model half, as measured.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        # Only glibc has it.
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def draws_on_cpu(device: str | None) -> bool:

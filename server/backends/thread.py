@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 
 from server.backends import Batch, Described, Item, model_key
 from server.backends.drawing import Memory, draw, timed_encode
-from server.backends.loading import draws_on_cpu, inspect_bundle, load_pipeline
+from server.backends.loading import (
+    draws_on_cpu,
+    give_back_memory,
+    inspect_bundle,
+    load_pipeline,
+)
 
 if TYPE_CHECKING:
     from t2i.pipeline import Pipeline, PipelineInfo
@@ -76,6 +81,7 @@ class ThreadBackend:
     async def unload(self, model: str) -> None:
         """Forget a model."""
         self._pipelines.pop(model, None)
+        await asyncio.get_running_loop().run_in_executor(self._loader, give_back_memory)
 
     async def run(
         self, model: str, items: Sequence[Item], begin: Callable[[], Sequence[bool]]

@@ -16,7 +16,12 @@ from typing import TYPE_CHECKING
 
 from server.backends import Batch, Item, model_key
 from server.backends.drawing import Memory, draw, timed_encode
-from server.backends.loading import draws_on_cpu, inspect_bundle, load_pipeline
+from server.backends.loading import (
+    draws_on_cpu,
+    give_back_memory,
+    inspect_bundle,
+    load_pipeline,
+)
 from t2i.errors import T2IError
 
 if TYPE_CHECKING:
@@ -79,8 +84,9 @@ def work(batches: Connection, orders: Connection, device: str | None, cores: int
         device: torch device; None lets the pipelines choose.
         cores: how many cores this process may keep busy.
     """
-    # Ctrl-C and a supervisor's SIGTERM reach the whole group; the server says when to end.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    # Ctrl-C, a supervisor's SIGTERM and a closed terminal reach the whole group; the server says when
+    # to end.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     try:
         _work(batches, orders, device, cores)
@@ -122,6 +128,7 @@ def _do(known: dict[str, Pipeline], order: Order, device: str | None) -> object:
             return pipeline.info
         case Unload(model):
             known.pop(model, None)
+            give_back_memory()
             return None
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
 import signal
 import socket
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Iterator
@@ -90,6 +93,31 @@ def test_a_signal_while_loading_ends_it_with_zero(
     assert started.returncode == 0, log
     assert log.splitlines()[-1].endswith("stopped")
     assert "ready" not in log and "Traceback" not in log
+
+
+def test_a_closed_terminal_ends_it(bundle: Path, tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    port_file = tmp_path / "port"
+    arguments = ["--address", "127.0.0.1:0", "--model", str(bundle), "--port-file", str(port_file)]
+
+    def own_the_terminal() -> None:
+        os.setsid()
+        fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+
+    started = subprocess.Popen(
+        [*COMMAND, *arguments],
+        stdin=theirs,
+        stderr=theirs,
+        cwd=ROOT,
+        preexec_fn=own_the_terminal,  # noqa: PLW1509 - no threads of ours run between
+    )
+    os.close(theirs)
+    limit = time.monotonic() + 60
+    while not port_file.exists():
+        assert started.poll() is None and time.monotonic() < limit
+        time.sleep(0.02)
+    os.close(ours)
+    assert started.wait(60) == 0
 
 
 def test_a_bundle_that_is_not_there_ends_it_with_one_line(tmp_path: Path) -> None:
