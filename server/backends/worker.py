@@ -84,8 +84,8 @@ def work(batches: Connection, orders: Connection, device: str | None, cores: int
         device: torch device; None lets the pipelines choose.
         cores: how many cores this process may keep busy.
     """
-    # Ctrl-C, a supervisor's SIGTERM and a closed terminal reach the whole group; the server says when
-    # to end.
+    # Ctrl-C, a supervisor's SIGTERM and a closed terminal reach the whole group; the server says
+    # when to end.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     try:

@@ -109,7 +109,7 @@ def test_a_closed_terminal_ends_it(bundle: Path, tmp_path: Path) -> None:
         stdin=theirs,
         stderr=theirs,
         cwd=ROOT,
-        preexec_fn=own_the_terminal,  # noqa: PLW1509 - no threads of ours run between
+        preexec_fn=own_the_terminal,
     )
     os.close(theirs)
     limit = time.monotonic() + 60
