@@ -137,7 +137,9 @@ async def test_one_flipped_bit_is_refused_at_the_first_request_which_is_told_whe
         await until(lambda: seen == [SERVING])
         flip_a_bit(bad)
         with caplog.at_level(logging.ERROR, "t2i.server"):
-            code, reason, seconds, text = await refused(channel, "bad")
+            told, again = await asyncio.gather(refused(channel, "bad"), refused(channel, "bad"))
+        assert told[1] == again[1]
+        code, reason, seconds, text = told
         assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "MODEL_UNAVAILABLE")
         assert 0 < seconds <= 2.0
         assert str(tmp_path) not in text and "safetensors" not in text

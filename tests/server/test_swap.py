@@ -9,7 +9,7 @@ import resource
 import shutil
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from server.backends import Backend
+from server.backends import Backend, Batch, Item
 from server.backends.process import ProcessBackend
 from server.backends.thread import ThreadBackend
 from t2i.client import AsyncAdmin, AsyncClient, FailedPreconditionError, InvalidArgumentError
@@ -96,33 +96,71 @@ async def test_swaps_under_load_fail_no_request_and_every_picture_is_of_the_vers
         assert (await admin.models()).models[0].draining == ()
 
 
+class HeldVersions(ThreadBackend):
+    """Draws as always, but batches of some versions only once `go` is set."""
+
+    def __init__(self) -> None:
+        super().__init__(workers=1, device="cpu")
+        self.held: set[str] = set()
+        self.go = asyncio.Event()
+
+    async def run(
+        self, model: str, items: Sequence[Item], begin: Callable[[], Sequence[bool]]
+    ) -> Batch:
+        if model in self.held:
+            await self.go.wait()
+        return await super().run(model, items, begin)
+
+
 async def test_a_request_that_was_there_ends_with_the_version_that_it_was_promised(
-    tmp_path: Path, held_backend: Any
+    tmp_path: Path,
 ) -> None:
-    backend = held_backend
+    backend = HeldVersions()
     for version in (1, 2):
         save_digits(tmp_path / f"v{version}", version=version)
     first, second = (expected(tmp_path / f"v{version}") for version in (1, 2))
     async with serving(tmp_path / "v1", backend=backend, max_batch=2) as (server, channel):
-        backend.begun.clear()
-        backend.go.clear()
+        store = server._store
+        backend.held = {f"digits@{first[0]}"}
         stream = ImageServiceStub(channel).Generate(
             GenerateRequest(condition=ONE, seeds=[*SEEDS, 5, 6], previews=False)
         )
         events = aiter(stream)
         accepted = (await anext(events)).accepted
         assert accepted.model.checksum == first[0]
-        await until(lambda: backend.begun == [2])
-        swapping = asyncio.create_task(server._store.swap("digits", str(tmp_path / "v2")))
-        await asyncio.sleep(0.3)
-        backend.go.set()
-        swapped = await swapping
+        swapped = await store.swap("digits", str(tmp_path / "v2"))
         assert (swapped.before.checksum, swapped.after.checksum) == (first[0], second[0])
+        await asyncio.sleep(0.2)
+        (status,) = await store.statuses()
+        assert status.info.checksum == second[0] and status.draining == (first[0],)
+        assert len(backend._pipelines) == 2
+        # Back to a version that has not left yet: it need not be loaded again, and stays.
+        loaded = store.changes.loaded
+        await store.swap("digits", str(tmp_path / "v1"))
+        assert store.changes.loaded == loaded
+        await until(lambda: len(backend._pipelines) == 1)
+        await store.swap("digits", str(tmp_path / "v2"))
+        backend.go.set()
         rest = [event async for event in events]
         drawn = [event.completed.image for event in rest if event.HasField("completed")]
         assert len(drawn) == 4
         assert {tuple(image.data for image in drawn if image.seed in SEEDS)} == first[1]
-        await until(lambda: server._store._draining == {})
+        await until(lambda: list(backend._pipelines) == [f"digits@{second[0]}"])
+
+
+async def test_a_lease_keeps_a_version_in_memory_until_it_is_released(tmp_path: Path) -> None:
+    for version in (1, 2):
+        save_digits(tmp_path / f"v{version}", version=version)
+    async with serving(tmp_path / "v1") as (server, _):
+        store = server._store
+        lease = await store.lease("digits")
+        await store.swap("digits", str(tmp_path / "v2"))
+        await asyncio.sleep(0.2)
+        assert store.known_statuses()[0].draining == (lease.info.checksum,)
+        lease.release()
+        lease.release()
+        await until(lambda: store.known_statuses()[0].draining == ())
+        assert not store._leases
 
 
 @contextmanager
