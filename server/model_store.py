@@ -1,10 +1,9 @@
-"""Which models are in memory: loading when asked, unloading for room, swapping without a pause.
+"""The models that requests can name: loading when asked, swapping versions without a pause.
 
 A model has a *source*, the name or folder of its bundle, and at any time one *version*, told by the
 checksum of its files. Requests are given the version that is there when they come and keep it to
-their end: a version that is taken out of service *drains*, and its memory is given back when
-nothing needs it any more. One change is made after another; requests for models that are in memory
-wait for none.
+their end. One change is made after another; requests for models that are in memory wait for none.
+What is in memory, and what may leave it, is kept by `server.model_memory`.
 """
 
 from __future__ import annotations
@@ -12,18 +11,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from server.backends import Backend, Described, WorkerLost, model_key
-from server.calibration import examples
+from server.backends import Backend, Described, WorkerLost
 from server.copies import Copies
 from server.engine import Engine
+from server.model_memory import LOOK_SECONDS, ROOM_SECONDS, Lease, ModelMemory, NoRoom, Version
 from server.models import Models
 from server.refusals import model_unavailable, no_memory
 from t2i.errors import InvalidInput, T2IError
@@ -31,7 +28,7 @@ from t2i.errors import InvalidInput, T2IError
 if TYPE_CHECKING:
     from t2i.pipeline import PipelineInfo
 
-__all__ = ["Changes", "Lease", "ModelState", "ModelStore", "Status", "Swapped"]
+__all__ = ["Changes", "ModelState", "ModelStore", "Status", "Swapped"]
 
 _log = logging.getLogger("t2i.server")
 
@@ -39,11 +36,6 @@ T = TypeVar("T")
 
 # Pauses after a load that failed; they double while it keeps failing.
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
-# How long a load waits for other models to come to rest.
-_ROOM_SECONDS = 30.0
-# The engine tells nobody that a model has come to rest, so that requests cost nothing for it.
-_LOOK_SECONDS = 0.05
-_MIB = 1024 * 1024
 
 
 class ModelState(Enum):
@@ -57,10 +49,6 @@ class ModelState(Enum):
     """The last load failed; a request tries again after a pause."""
 
 
-class _NoRoom(Exception):
-    """Models at work leave no memory for another one."""
-
-
 @dataclass(frozen=True, slots=True)
 class Status:
     """A model as its operator sees it.
@@ -69,7 +57,8 @@ class Status:
         info: the version that requests are given.
         source: name or folder of the bundle.
         state: what a request meets.
-        weight_bytes: what the version's own weights take when loaded, in all copies.
+        weight_bytes: what the version's own weights take when loaded, in all copies; 0 if it is
+            not known.
         encoder_bytes: what its text model takes when loaded, in all copies; other models that
             read captions with the same one share it.
         in_flight: requests, batches and jobs that need this version.
@@ -92,59 +81,6 @@ class Status:
 
 
 @dataclass(frozen=True, slots=True)
-class _Version:
-    """A version that is in memory, or about to be.
-
-    Attributes:
-        info: what it is.
-        path: what the backend was told to load.
-        copy: the server's own copy of the bundle, or None.
-        described: its sizes; None where nobody has asked for them yet.
-    """
-
-    info: PipelineInfo
-    path: str
-    copy: Path | None = None
-    described: Described | None = None
-
-    @property
-    def key(self) -> str:
-        return model_key(self.info)
-
-
-@dataclass(eq=False, slots=True)
-class _Slot:
-    """A model by its name."""
-
-    name: str
-    source: str
-    version: _Version | None = None
-    used: float | None = None
-    waiting: int = 0
-    loading: asyncio.Task[Exception | None] | None = None
-    failure: str = ""
-    pause: float = _FIRST_PAUSE
-    retry_at: float = -math.inf
-    described: Described | None = None
-
-
-class Lease:
-    """Keeps one version in memory until it is released; see `ModelStore.lease`."""
-
-    def __init__(self, info: PipelineInfo, leases: Counter[str]) -> None:
-        self.info = info
-        self._leases, self._key, self._held = leases, model_key(info), True
-        leases[self._key] += 1
-
-    def release(self) -> None:
-        """Let go of it; on the event loop. Twice is allowed."""
-        if self._held:
-            self._held = False
-            self._leases[self._key] -= 1
-            self._leases += Counter()
-
-
-@dataclass(frozen=True, slots=True)
 class Swapped:
     """What a swap did.
 
@@ -157,18 +93,41 @@ class Swapped:
     after: PipelineInfo
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Changes:
-    """What became of models since the server started."""
+    """What became of models since the server started.
 
-    loaded: int = 0
-    unloaded: int = 0
-    swapped: int = 0
-    failed: int = 0
+    Attributes:
+        loaded: times that one was brought into memory.
+        unloaded: times that one left it.
+        swapped: names that were given another version.
+        failed: loads that failed.
+    """
+
+    loaded: int
+    unloaded: int
+    swapped: int
+    failed: int
+
+
+@dataclass(eq=False, slots=True)
+class _Slot:
+    """A model by its name; without a version while it is not in memory."""
+
+    name: str
+    source: str
+    version: Version | None = None
+    described: Described | None = None
+    used: float | None = None
+    waiting: int = 0
+    loading: asyncio.Task[Exception | None] | None = None
+    failure: str = ""
+    pause: float = _FIRST_PAUSE
+    retry_at: float = -math.inf
 
 
 class ModelStore:
-    """The models of a server and what of them is in memory. Used on the event loop only.
+    """The models of a server. Used on the event loop only.
 
     Args:
         backend: loads them.
@@ -191,18 +150,18 @@ class ModelStore:
         copies: Copies | None = None,
         able: Callable[[str, bool], None] = lambda name, able: None,
     ) -> None:
-        self._backend, self._engine = backend, engine
-        self._sources, self._lazy, self._budget = tuple(sources), lazy, memory_budget
-        self._copies, self._able = copies, able
+        self._memory = ModelMemory(backend, engine, memory_budget, copies)
+        self._engine, self._copies_of_each = engine, backend.copies
+        self._sources, self._able = tuple(sources), able
+        self._lazy = lazy
+        # Sizes are looked up where they matter: looking takes time at the start.
+        self._at_once = not lazy and memory_budget is None and copies is None
         self._slots: dict[str, _Slot] = {}
         self._models: Models | None = None
-        self._held: dict[str, _Version] = {}
-        self._draining: dict[str, _Version] = {}
-        self._leases: Counter[str] = Counter()
         self._changing = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._sweeper: asyncio.Task[None] | None = None
-        self.changes = Changes()
+        self._swapped = self._failed = 0
 
     @property
     def models(self) -> Models | None:
@@ -212,7 +171,7 @@ class ModelStore:
     @property
     def budget(self) -> int | None:
         """Bytes that the weights of loaded models may take; None for any."""
-        return self._budget
+        return self._memory.budget
 
     @property
     def busy(self) -> bool:
@@ -222,12 +181,18 @@ class ModelStore:
     @property
     def memory_bytes(self) -> int:
         """What the weights of the loaded models take, as far as their sizes are known."""
-        return self._footprint(list(self._held.values()))
+        return self._memory.bytes
 
     @property
     def loaded(self) -> dict[str, bool]:
         """Whether each model is in memory, by name."""
         return {slot.name: slot.version is not None for slot in list(self._slots.values())}
+
+    @property
+    def changes(self) -> Changes:
+        """What became of models so far."""
+        memory = self._memory
+        return Changes(memory.loaded, memory.unloaded, self._swapped, self._failed)
 
     async def open(self) -> Models:
         """Make the models ready to be asked for: loaded, or checked where they are loaded later.
@@ -236,12 +201,8 @@ class ModelStore:
             T2IError: a bundle cannot be used, two have one name, or one alone exceeds the budget.
         """
         async with self._changing:
-            if self._lazy or self._budget is not None or self._copies is not None:
-                models = await self._open_one_by_one()
-            else:
-                models = await self._open_all()
-        self._models = models
-        return models
+            self._models = await (self._open_all() if self._at_once else self._open_as_fits())
+        return self._models
 
     async def ready(self, name: str) -> Models:
         """Return the models once the one of this name is in memory, loading it if it is not.
@@ -268,7 +229,7 @@ class ModelStore:
         Raises:
             Refusal: there is no such model, or it cannot be loaded at present.
         """
-        return Lease((await self.ready(name)).find(name), self._leases)
+        return self._memory.lease((await self.ready(name)).find(name))
 
     async def load(self, name: str) -> Status:
         """Load a model now if it is not in memory.
@@ -281,8 +242,8 @@ class ModelStore:
         if slot.version is None:
             slot.retry_at = -math.inf
             error = await asyncio.shield(self._loading(slot))
-            if isinstance(error, _NoRoom):
-                raise no_memory(slot.name, _ROOM_SECONDS)
+            if isinstance(error, NoRoom):
+                raise no_memory(slot.name, ROOM_SECONDS)
             if error is not None:
                 raise error
         return self._status(slot)
@@ -342,10 +303,10 @@ class ModelStore:
         for slot in list(self._slots.values()):
             version = slot.version
             if version is not None and version.described is None:
-                with suppress(T2IError):
-                    described = await self._backend.inspect(version.path)
-                    if model_key(described.info) == version.key:
-                        self._note(slot, version, described)
+                with suppress(T2IError, WorkerLost):
+                    known = await self._memory.described(version)
+                    if slot.version is version:
+                        slot.version = known
         return self.known_statuses()
 
     def known_statuses(self) -> list[Status]:
@@ -359,67 +320,53 @@ class ModelStore:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._copies is not None:
-            for version in self._held.values():
-                self._drop_copy(version.copy)
-            self._copies.close()
-
-    # What follows is called with the lock held, unless it says otherwise.
+        self._memory.close()
 
     async def _open_all(self) -> Models:
-        infos = await self._backend.load(self._sources)
-        models = Models(infos)
-        self._engine.start()
-        for source, info in zip(self._sources, infos, strict=True):
-            await self._calibrate(info)
-            version = _Version(info, source)
-            self._held[version.key] = version
-            self._slots[info.name] = _Slot(info.name, source, version)
+        versions = await self._memory.load_all(self._sources)
+        models = Models([version.info for version in versions])
+        for source, version in zip(self._sources, versions, strict=True):
+            self._slots[version.info.name] = _Slot(version.info.name, source, version)
         return models
 
-    async def _open_one_by_one(self) -> Models:
-        found: list[_Version] = []
+    async def _open_as_fits(self) -> Models:
+        found: list[Version] = []
         try:
             for source in self._sources:
-                found.append(await self._check(source))
+                found.append(await self._memory.check(source))
             models = Models([version.info for version in found])
         except BaseException:
             for version in found:
-                self._drop_copy(version.copy)
+                self._memory.drop(version)
             raise
         self._engine.start()
         for source, version in zip(self._sources, found, strict=True):
-            self._slots[version.info.name] = _Slot(
-                version.info.name, source, described=version.described
-            )
-        for slot, version in zip(self._slots.values(), found, strict=True):
-            if self._lazy or not self._fits([*self._held.values(), version]):
-                self._drop_copy(version.copy)
+            name = version.info.name
+            slot = self._slots[name] = _Slot(name, source, described=version.described)
+            if self._lazy or not self._memory.has_room_for(version):
+                self._memory.drop(version)
             else:
                 models.replace(await self._bring_in(slot, version))
         return models
 
     async def _add(self, source: str) -> Status:
-        """Lock not held."""
         models = self._models
         assert models is not None
         async with self._changing:
-            version = await self._check(source)
+            version = await self._memory.check(source)
             slot = _Slot(version.info.name, source, described=version.described)
             if slot.name in models:
-                self._drop_copy(version.copy)
+                self._memory.drop(version)
                 raise InvalidInput(
                     "path", source, f"there is a model {slot.name} already", "swap that one"
                 )
-            info = await self._bring_in(slot, version)
+            models.add(await self._bring_in(slot, version))
             self._slots[slot.name] = slot
-            models.add(info)
         self._able(slot.name, True)
-        _log.info("%s is served as well, from %s", _named(info), source)
+        _log.info("%s is served as well, from %s", _named(version.info), source)
         return self._status(slot)
 
     async def _unload(self, name: str, forget: bool) -> Status:
-        """Lock not held."""
         models = self._models
         assert models is not None
         async with self._changing:
@@ -429,217 +376,76 @@ class ModelStore:
                     "forget", True, f"{slot.name} is the default model", "swap it for another"
                 )
             status = self._status(slot)
-            if slot.version is not None:
-                self._retire(slot)
+            self._retire(slot)
             if forget:
                 models.remove(slot.name)
                 del self._slots[slot.name]
                 self._able(slot.name, False)
-            await self._sweep()
+            await self._memory.sweep()
         _log.info("%s is unloaded%s", _named(status.info), " and forgotten" if forget else "")
         return status if forget else self._status(slot)
 
     async def _swap(self, slot: _Slot, source: str | None) -> Swapped:
-        """Lock not held."""
         models = self._models
         assert models is not None
         async with self._changing:
             before = models.find(slot.name)
             source = source or slot.source
-            version = await self._check(source, name=slot.name)
-            if version.info.checksum == before.checksum:
-                slot.source, slot.described = source, version.described
-                if slot.version is not None:
-                    self._note(slot, slot.version, version.described)
-                self._drop_copy(version.copy)
-                return Swapped(before, before)
-            if slot.version is None:
-                self._drop_copy(version.copy)
-                after = version.info
+            version = await self._memory.check(source, name=slot.name)
+            if version.info.checksum == before.checksum or slot.version is None:
+                self._memory.drop(version)
+                after = before if version.info.checksum == before.checksum else version.info
             else:
                 after = await self._bring_in(slot, version)
             # From here to the end nothing is awaited: a request finds the old or the new version.
             slot.source, slot.described = source, version.described
             models.replace(after)
-            self._forgive(slot)
-        self.changes.swapped += 1
+            if slot.failure:
+                self._forgive(slot)
+        if after is before:
+            return Swapped(before, before)
+        self._swapped += 1
         _log.info("%s is now %s, from %s", _named(before), _named(after), source)
         return Swapped(before, after)
 
-    async def _check(self, source: str, *, name: str | None = None) -> _Version:
-        """Return the version that a source holds, every file of it checked.
+    async def _bring_in(self, slot: _Slot, version: Version) -> PipelineInfo:
+        """Load a version and let it be a slot's, with the lock held; its former version drains."""
 
-        Raises:
-            T2IError: its bundle cannot be used, is of another name than `name`, or alone exceeds
-                the budget.
-        """
-        copy = None
-        if self._copies is not None:
-            copy = await asyncio.to_thread(self._copies.take, source)
-        try:
-            path = source if copy is None else str(copy)
-            described = await self._backend.inspect(path)
-            version = _Version(described.info, path, copy, described)
-            if name is not None and described.info.name != name:
-                raise InvalidInput(
-                    "path",
-                    source,
-                    f"the bundle there is named {described.info.name}",
-                    f"give a version of {name}, or load it as a model of its own",
-                )
-            self._check_alone(version, source)
-        except BaseException:
-            self._drop_copy(copy)
-            raise
-        return version
+        def evict() -> bool:
+            idle = [
+                (each.used or -math.inf, index, each)
+                for index, each in enumerate(self._slots.values())
+                if each is not slot
+                and each.version is not None
+                and not each.waiting
+                and not self._memory.needed_by(each.version.info)
+            ]
+            if idle:
+                oldest = min(idle)[-1]
+                _log.info("%s makes room for %s", oldest.name, _named(version.info))
+                self._retire(oldest)
+            return bool(idle)
 
-    def _check_alone(self, version: _Version, source: str) -> None:
-        needed = self._footprint([version])
-        if self._budget is not None and needed > self._budget:
-            raise InvalidInput(
-                "memory-budget",
-                self._budget,
-                f"{source} alone takes {_mib(needed)} MiB, of {_mib(self._budget)} MiB",
-                f"give {_mib(needed)} or more",
-            )
-
-    async def _bring_in(self, slot: _Slot, version: _Version) -> PipelineInfo:
-        """Load a version and let it be a slot's; the slot's former version drains.
-
-        Raises:
-            _NoRoom: models at work leave no memory for it.
-            Exception: why it cannot be loaded.
-        """
-        if version.key in self._draining:
-            # Still in memory, and in use: it need not be loaded to be in service again.
-            self._drop_copy(version.copy)
-            version = self._draining.pop(version.key)
-        else:
-            try:
-                await self._make_room(slot, version)
-                (info,) = await self._backend.load([version.path])
-                try:
-                    if model_key(info) != version.key:
-                        raise InvalidInput(
-                            "path", version.path, "it changed while it was loaded", "try again"
-                        )
-                    await self._calibrate(info)
-                except BaseException:
-                    if model_key(info) not in self._held:
-                        await self._backend.unload(model_key(info))
-                    raise
-            except BaseException:
-                self._drop_copy(version.copy)
-                raise
-            version = _Version(info, version.path, version.copy, version.described)
-            self._held[version.key] = version
-            self.changes.loaded += 1
-        if slot.version is not None:
-            self._retire(slot)
-        slot.version = version
-        return version.info
-
-    async def _calibrate(self, info: PipelineInfo) -> None:
-        for item in examples(info):
-            await self._engine.calibrate(model_key(info), item)
+        loaded = await self._memory.bring_in(version, beside=slot.version, evict=evict)
+        self._retire(slot)
+        slot.version = loaded
+        return loaded.info
 
     def _retire(self, slot: _Slot) -> None:
-        """Take a slot's version out of service; `_sweep` unloads it when nothing needs it."""
-        assert slot.version is not None
-        self._draining[slot.version.key] = slot.version
+        """Take a slot's version, if it has one, out of service."""
+        if slot.version is None:
+            return
+        self._memory.retire(slot.version)
         slot.version = None
         if self._sweeper is None or self._sweeper.done():
             self._sweeper = self._task(self._keep_sweeping())
 
     async def _keep_sweeping(self) -> None:
-        """Lock not held."""
-        while self._draining:
-            await asyncio.sleep(_LOOK_SECONDS)
+        draining = True
+        while draining:
+            await asyncio.sleep(LOOK_SECONDS)
             async with self._changing:
-                await self._sweep()
-
-    async def _sweep(self) -> None:
-        for key, version in list(self._draining.items()):
-            if not self._needed(key):
-                del self._draining[key]
-                del self._held[key]
-                self._engine.forget(key)
-                await self._backend.unload(key)
-                self._drop_copy(version.copy)
-                self.changes.unloaded += 1
-
-    async def _make_room(self, slot: _Slot, version: _Version) -> None:
-        """Unload what was used least recently until a version fits beside what stays.
-
-        Raises:
-            InvalidInput: it would not fit beside its own slot's present version alone.
-            _NoRoom: the others did not come to rest in time.
-        """
-        staying = [version] if slot.version is None else [slot.version, version]
-        if not self._fits(staying):
-            needed = self._footprint(staying)
-            raise InvalidInput(
-                "memory-budget",
-                self._budget,
-                f"{version.info.name} takes {_mib(needed)} MiB with the version that it replaces",
-                f"give {_mib(needed)} or more, or unload it before",
-            )
-        loop = asyncio.get_running_loop()
-        until = loop.time() + _ROOM_SECONDS
-        while not self._fits([*self._held.values(), version]):
-            await self._sweep()
-            idle = [
-                each
-                for each in self._slots.values()
-                if each is not slot
-                and each.version is not None
-                and not each.waiting
-                and not self._needed(each.version.key)
-            ]
-            if idle:
-                oldest = min(idle, key=lambda each: each.used or -math.inf)
-                _log.info("%s makes room for %s", oldest.name, _named(version.info))
-                self._retire(oldest)
-                await self._sweep()
-            elif loop.time() > until:
-                raise _NoRoom
-            else:
-                await asyncio.sleep(_LOOK_SECONDS)
-
-    def _needed(self, key: str) -> bool:
-        return self._leases[key] > 0 or self._engine.in_flight(key) > 0
-
-    def _fits(self, versions: Sequence[_Version]) -> bool:
-        return self._budget is None or self._footprint(versions) <= self._budget
-
-    def _footprint(self, versions: Iterable[_Version]) -> int:
-        """Return what the weights of versions take together; a shared text model counts once."""
-        known = [version.described for version in versions if version.described is not None]
-        encoders = {described.encoder: described.encoder_bytes for described in known}
-        each = sum(described.weight_bytes for described in known) + sum(encoders.values())
-        return self._backend.copies * each
-
-    def _note(self, slot: _Slot, version: _Version, described: Described | None) -> None:
-        """Keep the sizes of a version."""
-        known = _Version(version.info, version.path, version.copy, described)
-        if version.key in self._held:
-            self._held[version.key] = known
-        if slot.version is version:
-            slot.version = known
-
-    def _drop_copy(self, copy: Path | None) -> None:
-        if copy is not None and self._copies is not None:
-            self._copies.drop(copy)
-
-    # What follows needs no lock.
-
-    @property
-    def _default(self) -> str:
-        return next(iter(self._slots), "")
-
-    def _slot(self, name: str) -> _Slot:
-        assert self._models is not None
-        return self._slots[self._models.find(name).name]
+                draining = await self._memory.sweep()
 
     async def _wait_for(self, slot: _Slot) -> None:
         """Wait until a model is in memory.
@@ -655,7 +461,7 @@ class ModelStore:
                     raise model_unavailable(slot.name, pause)
                 # Whoever waits may go; the others still want it.
                 error = await asyncio.shield(self._loading(slot))
-                if isinstance(error, _NoRoom):
+                if isinstance(error, NoRoom):
                     raise no_memory(slot.name, slot.pause)
                 if error is not None:
                     raise model_unavailable(slot.name, slot.pause)
@@ -677,14 +483,14 @@ class ModelStore:
                 if slot.version is not None or self._slots.get(slot.name) is not slot:
                     return None
                 began = loop.time()
-                version = await self._check(slot.source, name=slot.name)
+                version = await self._memory.check(slot.source, name=slot.name)
                 info = await self._bring_in(slot, version)
                 slot.described = version.described
                 models.replace(info)
-        except _NoRoom as full:
+        except NoRoom as full:
             return full
         except Exception as error:
-            self.changes.failed += 1
+            self._failed += 1
             slot.failure = " ".join(str(error).split()) or type(error).__name__
             slot.retry_at = loop.time() + slot.pause
             _log_failure(f"{slot.name} cannot be loaded, next try in {slot.pause:.0f} s", error)
@@ -703,6 +509,14 @@ class ModelStore:
         slot.failure, slot.pause, slot.retry_at = "", _FIRST_PAUSE, -math.inf
         self._able(slot.name, True)
 
+    @property
+    def _default(self) -> str:
+        return next(iter(self._slots), "")
+
+    def _slot(self, name: str) -> _Slot:
+        assert self._models is not None
+        return self._slots[self._models.find(name).name]
+
     def _status(self, slot: _Slot) -> Status:
         assert self._models is not None
         info, version = self._models.find(slot.name), slot.version
@@ -712,18 +526,16 @@ class ModelStore:
             (slot.loading is not None, ModelState.LOADING),
             (bool(slot.failure), ModelState.FAILED),
         )
-        draining = [each.info for each in self._draining.values() if each.info.name == slot.name]
-        key = model_key(info)
+        draining = [each for each in self._memory.draining if each.name == slot.name]
+        now = asyncio.get_running_loop().time()
         return Status(
             info=info,
             source=slot.source,
             state=next((state for holds, state in states if holds), ModelState.UNLOADED),
-            weight_bytes=self._backend.copies * described.weight_bytes if described else 0,
-            encoder_bytes=self._backend.copies * described.encoder_bytes if described else 0,
-            in_flight=self._engine.in_flight(key) + self._leases[key],
-            idle_seconds=None
-            if slot.used is None
-            else asyncio.get_running_loop().time() - slot.used,
+            weight_bytes=self._copies_of_each * described.weight_bytes if described else 0,
+            encoder_bytes=self._copies_of_each * described.encoder_bytes if described else 0,
+            in_flight=self._memory.needed_by(info),
+            idle_seconds=None if slot.used is None else now - slot.used,
             draining=tuple(each.checksum for each in draining),
             failure=slot.failure,
             is_default=slot.name == self._default,
@@ -748,14 +560,9 @@ class ModelStore:
 
 def _log_failure(what: str, error: Exception) -> None:
     """Log a failure: in one line where it says all, with its place where it was not foreseen."""
-    known = isinstance(error, T2IError | WorkerLost | _NoRoom)
-    told = "models at work leave no memory for it" if isinstance(error, _NoRoom) else error
-    _log.error("%s: %s", what, told, exc_info=None if known else error)
+    known = isinstance(error, T2IError | WorkerLost | NoRoom)
+    _log.error("%s: %s", what, error, exc_info=None if known else error)
 
 
 def _named(info: PipelineInfo) -> str:
     return f"{info.name} (version {info.version}, {info.checksum[:12]})"
-
-
-def _mib(size: int) -> int:
-    return math.ceil(size / _MIB)

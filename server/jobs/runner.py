@@ -17,7 +17,8 @@ from server.jobs.drawer import EngineDrawer
 from server.jobs.places import find_input, find_output
 from server.jobs.settings import JobSettings
 from server.jobs.store import Key, Store, StoredJob
-from server.model_store import Lease, ModelStore
+from server.model_memory import Lease
+from server.model_store import ModelStore
 from server.refusals import Refusal
 from server.tokens import OverQuota, Tokens
 from t2i.batch.errors import FolderBusy, JobChanged, JobStopped

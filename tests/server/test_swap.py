@@ -92,7 +92,7 @@ async def test_swaps_under_load_fail_no_request_and_every_picture_is_of_the_vers
         await asyncio.gather(*asking)
         assert callers.failures == []
         assert callers.pictures == versions
-        await until(lambda: len(server._store._held) == 1)
+        await until(lambda: len(server._store._memory._held) == 1)
         assert (await admin.models()).models[0].draining == ()
 
 
@@ -160,7 +160,7 @@ async def test_a_lease_keeps_a_version_in_memory_until_it_is_released(tmp_path: 
         lease.release()
         lease.release()
         await until(lambda: store.known_statuses()[0].draining == ())
-        assert not store._leases
+        assert not store._memory._leases
 
 
 @contextmanager
@@ -327,4 +327,6 @@ async def test_a_batch_job_keeps_its_version_to_its_end(tmp_path: Path, held_bac
         async with asyncio.timeout(30):
             *_, last = [change async for change in client.batches.watch(job)]
         assert (last.state, last.images, last.model.version) == ("succeeded", 40, "1")
-        await until(lambda: server._store._draining == {} and not server._store._leases)
+        await until(
+            lambda: server._store._memory._draining == {} and not server._store._memory._leases
+        )
