@@ -136,7 +136,8 @@ async def test_a_request_that_was_there_ends_with_the_version_that_it_was_promis
         assert len(backend._pipelines) == 2
         # Back to a version that has not left yet: it need not be loaded again, and stays.
         loaded = store.changes.loaded
-        await store.swap("digits", str(tmp_path / "v1"))
+        async with asyncio.timeout(20):
+            await store.swap("digits", str(tmp_path / "v1"))
         assert store.changes.loaded == loaded
         await until(lambda: len(backend._pipelines) == 1)
         await store.swap("digits", str(tmp_path / "v2"))
