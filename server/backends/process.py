@@ -132,11 +132,7 @@ class ProcessBackend:
         Raises:
             WorkerLost: it died of it, or meanwhile.
         """
-        worker = await self._next_free()
-        if model in self._models and model not in worker.keys:
-            # It was started again, and could not load what the others have.
-            self._free.put_nowait(worker)
-            raise WorkerLost(f"worker {worker.number} lacks {model}")
+        worker = await self._next_free(model)
         wanted = begin()
         asked = [item for item, flag in zip(items, wanted, strict=True) if flag]
         if not asked:
@@ -244,11 +240,25 @@ class ProcessBackend:
             await self._forget(worker, found)
             raise BundleError(f"bundle {model}: it is no more what was loaded; swap the model")
 
-    async def _next_free(self) -> _Worker:
-        while True:
-            worker = await self._free.get()
-            if worker.ready:
-                return worker
+    async def _next_free(self, model: str) -> _Worker:
+        """Return the next worker that is free for a model.
+
+        Raises:
+            WorkerLost: none has it any more: each was started again, and could not load it.
+        """
+        lacking: list[_Worker] = []
+        try:
+            while True:
+                worker = await self._free.get()
+                if worker.ready and (model in worker.keys or model not in self._models):
+                    return worker
+                if worker.ready:
+                    lacking.append(worker)
+                    if not any(each.ready and model in each.keys for each in self._workers):
+                        raise WorkerLost(f"no worker has {model} any more")
+        finally:
+            for worker in lacking:
+                self._free.put_nowait(worker)
 
     def _freed(self, worker: _Worker, drawing: asyncio.Future[Batch]) -> None:
         if not drawing.cancelled():

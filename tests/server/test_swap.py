@@ -20,7 +20,13 @@ import pytest
 from server.backends import Backend, Batch, Item
 from server.backends.process import ProcessBackend
 from server.backends.thread import ThreadBackend
-from t2i.client import AsyncAdmin, AsyncClient, FailedPreconditionError, InvalidArgumentError
+from t2i.client import (
+    AsyncAdmin,
+    AsyncClient,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    UnavailableError,
+)
 from t2i.conditions import Label
 from t2i.pipeline import Pipeline
 from t2i.protocol.v1.image_service_pb2 import GenerateRequest
@@ -254,31 +260,38 @@ async def test_a_new_version_in_the_folder_is_found_by_looking_again_and_the_sam
 
 
 @pytest.mark.parametrize("copied", [True, False])
-async def test_a_worker_that_is_started_again_draws_the_version_of_the_others_or_not_at_all(
+async def test_a_worker_that_is_started_again_draws_that_version_or_leaves_it_to_the_others(
     tmp_path: Path, copied: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "digits"
     save_digits(folder)
     checksum, pictures = expected(folder)
-    backend = ProcessBackend(workers=1, device="cpu")
+    backend = ProcessBackend(workers=1 if copied else 2, device="cpu")
     options = {"models_copy": tmp_path / "copies"} if copied else {}
+
+    async def replaced(pid: int) -> None:
+        os.kill(pid, signal.SIGKILL)
+        count = backend.workers
+        await until(lambda: pid not in backend.pids and len(backend.pids) == count)
+
     async with (
         serving(folder, backend=backend, **options) as (server, _),
         AsyncClient(server.address, max_retries=0) as client,
     ):
         shutil.rmtree(folder)
         save_digits(folder, version=2)
-        (pid,) = backend.pids
-        os.kill(pid, signal.SIGKILL)
-        await until(lambda: backend.pids not in ([pid], []))
-        if copied:
+        first, *others = backend.pids
+        await replaced(first)
+        for _ in range(10):
             result = await client.generate_images(Label(id=1), seeds=SEEDS)
             assert result.model.checksum == checksum
             assert {tuple(image.data for image in result.images)} == pictures
-        else:
-            with pytest.raises(Exception, match="worker that drew it ended"):
-                await client.generate_images(Label(id=1), seeds=SEEDS)
+        if not copied:
             assert "it is no more what was loaded" in caplog.text
+            (last,) = others
+            await replaced(last)
+            with pytest.raises(UnavailableError, match="worker that drew it ended"):
+                await client.generate_images(Label(id=1), seeds=SEEDS)
             # Whoever looks again has the new version everywhere.
             await server.refresh()
             result = await client.generate_images(Label(id=1), seeds=SEEDS)
