@@ -9,7 +9,8 @@ from typing import Any, TypeAlias, TypeVar
 import grpc
 from google.protobuf import duration_pb2
 
-from server.model_store import ModelState, ModelStore, Status
+from server.model_status import ModelState, Status
+from server.model_store import ModelStore
 from server.models import version
 from server.refusals import Refusal, Violation, change_refused, invalid, not_ready
 from t2i.errors import T2IError

@@ -92,6 +92,19 @@ async def test_a_call_needs_the_operators_token_and_a_callers_is_none(tmp_path: 
         assert error.value.code() == grpc.StatusCode.UNAUTHENTICATED
 
 
+async def test_bytes_that_are_no_message_are_refused_without_a_name_of_ours(tmp_path: Path) -> None:
+    save_digits(tmp_path / "digits")
+    async with (
+        serving(tmp_path / "digits", **LOOPBACK) as (server, _),
+        grpc.aio.insecure_channel(str(server.admin_address)) as channel,
+    ):
+        for method in ("ListModels", "LoadModel", "UnloadModel", "SwapModel"):
+            with pytest.raises(grpc.aio.AioRpcError) as error:
+                await channel.unary_unary(f"/t2i.v1.AdminService/{method}")(b"\xff\xff")
+            assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+            assert "pb2" not in str(error.value.details())
+
+
 async def test_operators_see_load_add_unload_and_forget_models(tmp_path: Path) -> None:
     size = save_digits(tmp_path / "one", "one").weight_bytes
     checksum = save_digits(tmp_path / "two", "two").checksum
