@@ -17,6 +17,7 @@ __all__ = [
     "DOMAIN",
     "Refusal",
     "Violation",
+    "change_refused",
     "deadline_out_of_reach",
     "deadline_passed",
     "deadline_too_short",
@@ -26,6 +27,8 @@ __all__ = [
     "jobs_off",
     "malformed",
     "model_not_found",
+    "model_unavailable",
+    "no_memory",
     "not_ready",
     "over_quota",
     "queue_full",
@@ -126,6 +129,27 @@ def model_not_found(name: str, known: Iterable[str]) -> Refusal:
     return Refusal(
         _Answer(code_pb2.NOT_FOUND, "MODEL_NOT_FOUND", text, (resource,), {"models": names})
     )
+
+
+def model_unavailable(name: str, retry_seconds: float) -> Refusal:
+    """Refuse a request for a model that is not in memory and could not be loaded."""
+    text = f"model: {name} cannot be loaded at present; the server's log says why"
+    return Refusal(
+        _Answer(code_pb2.UNAVAILABLE, "MODEL_UNAVAILABLE", text, (_retry(retry_seconds),))
+    )
+
+
+def no_memory(name: str, retry_seconds: float) -> Refusal:
+    """Refuse a request for a model for which the models at work leave no memory."""
+    text = f"model: the other models are at work and leave no memory for {name}; come back later"
+    return Refusal(
+        _Answer(code_pb2.RESOURCE_EXHAUSTED, "NO_MEMORY", text, (_retry(retry_seconds),))
+    )
+
+
+def change_refused(text: str) -> Refusal:
+    """Refuse an operator's change of the models; all is as it was before."""
+    return Refusal(_Answer(code_pb2.FAILED_PRECONDITION, "CHANGE_REFUSED", text))
 
 
 def queue_full(retry_seconds: float) -> Refusal:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from server.engine import Engine
     from server.jobs.runner import Jobs
     from server.lag import LagProbe
+    from server.model_store import ModelStore
     from server.replays import Replays
     from t2i.protocol.v1 import conditions_pb2
 
@@ -64,6 +65,7 @@ class Metrics:
         replays: its memory of answers.
         lag: how late the event loop is.
         serving: tells whether anything can draw.
+        models: what is in memory.
         jobs: its batch jobs; None where it runs none.
     """
 
@@ -73,6 +75,7 @@ class Metrics:
         replays: Replays,
         lag: LagProbe,
         serving: Callable[[], bool],
+        models: ModelStore,
         jobs: Jobs | None = None,
     ) -> None:
         self.registry = CollectorRegistry(auto_describe=False)
@@ -93,6 +96,7 @@ class Metrics:
             registry=self.registry,
         )  # fmt: skip
         self.registry.register(_State(engine, replays, lag, serving))
+        self.registry.register(_Models(models))
         self.registry.register(_JobState(jobs))
 
     def done(self, call: Done) -> None:
@@ -174,6 +178,24 @@ class _JobState(Collector):
                 for each, count in self._jobs.store.states().items():
                     states.add_metric((each,), count)
         return (states, rows, ended)
+
+
+class _Models(Collector):
+    """Reads which models are in memory."""
+
+    def __init__(self, models: ModelStore) -> None:
+        self._models = models
+
+    def collect(self) -> Iterable[Metric]:
+        changes, text = self._models.changes, "Models brought into memory, taken out, and so on."
+        counted = CounterMetricFamily("t2i_model_changes", text, labels=["change"])
+        for change in ("loaded", "unloaded", "swapped", "failed"):
+            counted.add_metric([change], getattr(changes, change))
+        yield counted
+        loaded = GaugeMetricFamily("t2i_model_loaded", "1 while in memory.", labels=["model"])
+        for name, is_loaded in self._models.loaded.items():
+            loaded.add_metric([name], float(is_loaded))
+        yield loaded
 
 
 def _counters(*rows: tuple[str, str, float]) -> Iterator[Metric]:

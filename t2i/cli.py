@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 import t2i
+from t2i.cli_admin import admin
 from t2i.cli_batch import batch
 from t2i.cli_interpolate import interpolate
 from t2i.cli_jobs import jobs
@@ -347,6 +348,7 @@ def _models_there(server: str) -> list[dict[str, Any]]:
         return [asdict(model) for model in client.list_models()]
 
 
+main.add_command(admin)
 main.add_command(batch)
 main.add_command(interpolate)
 main.add_command(jobs)

@@ -9,10 +9,11 @@ memory that it ever needed, which in steady work it needs again right away.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 
-__all__ = ["keep_memory"]
+__all__ = ["give_back_memory", "keep_memory"]
 
 # Of <malloc.h>.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
@@ -37,3 +38,13 @@ def keep_memory() -> bool:
         return False
     settings = {_MMAP_THRESHOLD: _LARGEST_BLOCK, _TRIM_THRESHOLD: _NEVER, _TOP_PAD: _STEP}
     return all(library.mallopt(name, value) for name, value in settings.items())
+
+
+def give_back_memory() -> None:
+    """Let the system have what this process freed, as after a model that is not needed any more.
+
+    Does nothing where the C library is not glibc, which keeps much for itself even without
+    `keep_memory`: of the bundled model half, as measured.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

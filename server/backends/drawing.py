@@ -136,11 +136,12 @@ class Memory:
     """The captions asked for last, with their embeddings and warnings, bounded in bytes.
 
     A text encoder remembers captions too, but not what is to be said about them, and it is asked
-    in another thread. Other conditions are encoded in no time. Used by one thread only.
+    in another thread. Other conditions are encoded in no time. Models are known by their checksums,
+    so that nothing here keeps one in memory. Used by one thread only.
     """
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[Pipeline, Condition | None], Encoded] = OrderedDict()
+        self._known: OrderedDict[tuple[str, Condition | None], Encoded] = OrderedDict()
         self._bytes = 0
 
     def look_up(
@@ -160,15 +161,16 @@ class Memory:
     def _recall(self, pipeline: Pipeline, condition: Condition | None) -> Encoded | None:
         if not isinstance(condition, Text):
             return None
-        found = self._known.get((pipeline, condition))
+        key = (pipeline.info.checksum, condition)
+        found = self._known.get(key)
         if found is not None:
-            self._known.move_to_end((pipeline, condition))
+            self._known.move_to_end(key)
         return found
 
     def keep(self, pipeline: Pipeline, new: dict[Condition | None, Encoded | T2IError]) -> None:
         """Keep what was encoded, and forget the oldest where it gets too much."""
         for condition, found in new.items():
-            key = (pipeline, condition)
+            key = (pipeline.info.checksum, condition)
             if isinstance(condition, Text) and isinstance(found, Encoded):
                 if key not in self._known:
                     self._bytes += _size(found)

@@ -14,8 +14,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from server.backends import CPU_BATCH, GPU_BATCH, Batch, Item
+from server.backends import CPU_BATCH, GPU_BATCH, Batch, Described, Item, model_key
 from server.backends.drawing import Memory, draw, timed_encode
+from server.backends.loading import (
+    draws_on_cpu,
+    inspect_bundle,
+    load_pipeline,
+)
+from t2i.memory import give_back_memory
 
 if TYPE_CHECKING:
     from t2i.pipeline import Pipeline, PipelineInfo
@@ -41,6 +47,8 @@ class ThreadBackend:
         # Threads are born as they are needed.
         self._executor = ThreadPoolExecutor(workers or os.cpu_count(), thread_name_prefix="draw")
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="encode")
+        # Apart: a model that is loaded while others draw holds up none of them.
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
         self._memory = Memory()
 
     @property
@@ -53,15 +61,35 @@ class ThreadBackend:
         """How many pictures share a forward pass; on a GPU more than on a core."""
         return self._best_batch
 
-    async def load(self, models: Sequence[str]) -> Sequence[PipelineInfo]:
-        """Load and warm up the models; describe them in the same order.
+    @property
+    def copies(self) -> int:
+        """One, which the threads share."""
+        return 1
+
+    async def inspect(self, model: str) -> Described:
+        """Check every file of a bundle and describe it.
 
         Raises:
-            T2IError: a model cannot be loaded.
+            T2IError: there is no such bundle, or it is damaged.
         """
         loop = asyncio.get_running_loop()
-        pipelines = await loop.run_in_executor(self._executor, self._load, models)
+        return await loop.run_in_executor(self._loader, self._inspect, model)
+
+    async def load(self, models: Sequence[str]) -> Sequence[PipelineInfo]:
+        """Load and warm up models, beside those that there are; describe them in the same order.
+
+        Raises:
+            T2IError: a model cannot be loaded; none is then.
+        """
+        loop = asyncio.get_running_loop()
+        pipelines = await loop.run_in_executor(self._loader, self._load, models)
+        self._pipelines |= {model_key(pipeline.info): pipeline for pipeline in pipelines}
         return [pipeline.info for pipeline in pipelines]
+
+    async def unload(self, model: str) -> None:
+        """Forget a model."""
+        self._pipelines.pop(model, None)
+        await asyncio.get_running_loop().run_in_executor(self._loader, give_back_memory)
 
     async def run(
         self, model: str, items: Sequence[Item], begin: Callable[[], Sequence[bool]]
@@ -89,24 +117,27 @@ class ThreadBackend:
 
     async def close(self) -> None:
         """Release the threads; a batch that runs is waited for, a model that loads is not."""
+        self._loader.shutdown(wait=False, cancel_futures=True)
         self._encoder.shutdown(wait=False, cancel_futures=True)
         if self._pipelines:
             await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)
         else:
             self._executor.shutdown(wait=False, cancel_futures=True)
 
+    def _inspect(self, model: str) -> Described:
+        self._choose_batch()
+        return inspect_bundle(model)
+
     def _load(self, models: Sequence[str]) -> list[Pipeline]:
         # The slow imports happen here, while the server already answers health checks.
-        from t2i.compute import core_count
-        from t2i.pipeline import Pipeline
+        self._choose_batch()
+        return [load_pipeline(model, self._device) for model in models]
 
-        pipelines = [Pipeline.from_pretrained(name, device=self._device) for name in models]
-        for pipeline in pipelines:
-            pipeline.warm_up()
-        if all(pipeline.device.type == "cpu" for pipeline in pipelines):
+    def _choose_batch(self) -> None:
+        from t2i.compute import core_count
+
+        if draws_on_cpu(self._device):
             cores = core_count()
             self._workers = self._asked or cores
             self._cores = max(1, cores // self._workers)
             self._best_batch = CPU_BATCH * self._cores
-        self._pipelines = {pipeline.info.name: pipeline for pipeline in pipelines}
-        return pipelines

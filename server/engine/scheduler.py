@@ -131,6 +131,17 @@ class Scheduler:
             self._costs[bucket] = CostModel()
         return self._costs[bucket]
 
+    def in_flight(self, model: str) -> int:
+        """Return how many places and batches there are of a model."""
+        # Counted when somebody asks, which is seldom, and not at every request.
+        places = sum(place.bucket.model == model for place in self._inside)
+        return places + sum(run.bucket.model == model for run in self._runs)
+
+    def forget(self, model: str) -> None:
+        """Forget what a model's batches cost."""
+        for bucket in [bucket for bucket in self._costs if bucket.model == model]:
+            del self._costs[bucket]
+
     def offer(self, place: Place, now: float) -> None:
         """Take a place in.
 
@@ -175,6 +186,13 @@ class Scheduler:
             self.queued -= share.size
             if share.place.waiting == 0:
                 self._in_queue.discard(share.place)
+        return run
+
+    def occupy(self, bucket: Bucket, pictures: int, now: float) -> Run:
+        """Take note of a batch that is nobody's, so that what comes behind it is told in time."""
+        starts = self._next_start(now)
+        run = Run(bucket, [], starts, starts + self.cost(bucket).run(pictures))
+        self._runs.add(run)
         return run
 
     def _largest(self, place: Place, starts: float, now: float) -> float:

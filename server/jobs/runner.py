@@ -8,7 +8,7 @@ import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -18,7 +18,8 @@ from server.jobs.places import find_input, find_output
 from server.jobs.requests import input_format_of, shard_format_of
 from server.jobs.settings import JobSettings
 from server.jobs.store import Key, State, Store, StoredJob
-from server.models import Models
+from server.model_memory import Lease
+from server.model_store import ModelStore
 from server.refusals import Refusal
 from server.tokens import OverQuota, Tokens
 from t2i.batch.errors import FolderBusy, JobChanged, JobStopped
@@ -37,6 +38,7 @@ _LOOK_SECONDS = 3600.0
 _AGAIN_SECONDS = 1.0
 # Of a quota that is used up until midnight: it may be raised before.
 _PAY_SECONDS = 30.0
+_MEMORY_SECONDS = 5.0
 
 
 class _Failed(Exception):
@@ -78,7 +80,7 @@ class Jobs:
         """Whether the server is about to end."""
         return self._stopped is not None
 
-    async def start(self, models: Models) -> None:
+    async def start(self, models: ModelStore) -> None:
         """Go on with the jobs that an earlier server was at, and begin those that wait."""
         waiting = await asyncio.to_thread(self.store.recover)
         if waiting:
@@ -154,7 +156,7 @@ class Jobs:
             running.give_up()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _keep_looking(self, models: Models) -> None:
+    async def _keep_looking(self, models: ModelStore) -> None:
         while True:
             try:
                 async with asyncio.timeout(_LOOK_SECONDS):
@@ -169,7 +171,7 @@ class Jobs:
                 # A disk that is full for a while must not end the looking.
                 _log.exception("cannot look for batch jobs")
 
-    async def _begin_waiting(self, models: Models) -> None:
+    async def _begin_waiting(self, models: ModelStore) -> None:
         while len(self._running) < self.settings.at_once:
             waiting = await asyncio.to_thread(self.store.waiting)
             if not waiting:
@@ -246,14 +248,8 @@ class Jobs:
             _log.info("batch job %s is done: %d pictures", key.id, summary.pictures)
         self._count_end(end)
 
-    def drawer(
-        self, job: StoredJob, models: Models, loop: asyncio.AbstractEventLoop
-    ) -> EngineDrawer:
-        """Return what draws for a job.
-
-        Raises:
-            Refusal: there is no such model any more.
-        """
+    def drawer(self, job: StoredJob, lease: Lease, loop: asyncio.AbstractEventLoop) -> EngineDrawer:
+        """Return what draws for a job with a model that it holds."""
 
         async def pay(pictures: int) -> None:
             for _ in range(pictures):
@@ -261,7 +257,12 @@ class Jobs:
 
         # A name of its own: the jobs of a caller share the workers with those of others.
         return EngineDrawer(
-            self._engine, loop, models.find(job.model), caller=f"jobs of {job.owner}", pay=pay
+            self._engine,
+            loop,
+            lease.info,
+            caller=f"jobs of {job.owner}",
+            pay=pay,
+            release=lease.release,
         )
 
     async def _pay(self, owner: str) -> None:
@@ -285,7 +286,7 @@ class _Running:
     """One job at work; `t2i.batch.job.Progress` for it."""
 
     def __init__(
-        self, jobs: Jobs, job: StoredJob, models: Models, loop: asyncio.AbstractEventLoop
+        self, jobs: Jobs, job: StoredJob, models: ModelStore, loop: asyncio.AbstractEventLoop
     ) -> None:
         self.job = job
         self.spec = pb.BatchJobSpec.FromString(job.spec)
@@ -293,15 +294,18 @@ class _Running:
         self._given_up = threading.Event()
         self._lock = threading.Lock()
         self._drawer: EngineDrawer | None = None
+        self._holding: Future[Lease] | None = None
         self._counts = _Counts()
 
     def give_up(self) -> None:
         """Have the job end soon; finished shards are kept."""
         self._given_up.set()
         with self._lock:
-            drawer = self._drawer
+            drawer, holding = self._drawer, self._holding
         if drawer is not None:
             drawer.close()
+        elif holding is not None:
+            holding.cancel()
 
     def draw(self) -> Summary:
         """Draw what is not drawn yet.
@@ -333,8 +337,9 @@ class _Running:
         return run_job(job, self._open, progress=self)
 
     def _open(self) -> EngineDrawer:
-        drawer = self._jobs.drawer(self.job, self._models, self._loop)
+        drawer = self._jobs.drawer(self.job, self._lease(), self._loop)
         if drawer.model.checksum != self.job.checksum:
+            drawer.close()
             raise _Failed(
                 "MODEL_CHANGED",
                 f"the server has another {self.job.model} now; begin anew with another folder",
@@ -344,6 +349,23 @@ class _Running:
         if self._given_up.is_set():
             drawer.close()
         return drawer
+
+    def _lease(self) -> Lease:
+        """Have the model in memory to the job's end, whatever its name stands for by then."""
+        while True:
+            model = self._models.lease(self.job.model)
+            with self._lock:
+                self._holding = asyncio.run_coroutine_threadsafe(model, self._loop)
+            try:
+                return self._holding.result()
+            except CancelledError:
+                raise JobStopped("the job is being stopped") from None
+            except Refusal as refusal:
+                # Callers' models may take all memory for a while; a job can wait.
+                if refusal.reason != "NO_MEMORY":
+                    raise
+            if self._given_up.wait(_MEMORY_SECONDS):
+                raise JobStopped("the job is being stopped")
 
     def begin(self, rows: int) -> None:
         """See `t2i.batch.job.Progress`."""
