@@ -292,7 +292,7 @@ class Doomed(Squares):
 
 killed = 0
 while True:
-    left, moment = chance.randrange(2, 7), chance.uniform(0, 0.04)
+    left, moment = chance.randrange(2, 4), chance.uniform(0, 0.04)
     child = os.fork()
     if not child:
         model = Doomed(seconds=0.003)
