@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import subprocess
 import sys
@@ -85,3 +86,21 @@ def test_the_tables_of_the_benchmark_have_a_row_for_each_measure() -> None:
 def test_there_are_a_hundred_sentences_about_something_else() -> None:
     assert len(set(FAR_CAPTIONS)) == 100
     assert not any("bird" in caption and "birthday" not in caption for caption in FAR_CAPTIONS)
+
+
+def test_the_benchmark_of_peers_measures_ours_and_names_what_is_not_installed() -> None:
+    command = [sys.executable, "-m", "benchmarks.peers", "--json", "--seconds", "0.2"]
+    done = subprocess.run(
+        [*command, "--rounds", "1", "--clients", "2", "--peers"],
+        cwd=TREE, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert set(told["pictures_per_second"]) == {"raw_batched", "t2i_thread", "t2i_process"}
+    assert all(rate > 0 for rate in told["of_raw_batched"].values())
+    if importlib.util.find_spec("litserve") is None:
+        without = subprocess.run(
+            [*command, "--peers", "litserve"], cwd=TREE, capture_output=True, text=True
+        )
+        assert without.returncode == 2
+        assert "litserve is not installed" in without.stderr
