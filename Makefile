@@ -30,8 +30,9 @@ $(READY): pyproject.toml
 demo: $(READY)  ## draw "small bird with red head" through the real server; files in demo/
 	@$(BIN)/python examples/demo.py
 
+# One thread a process: the processes keep the cores busy. A file's tests share what they set up.
 test: $(READY)  ## the fast tests
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-slow: $(READY)  ## the claims that take minutes of training
 	$(BIN)/python -m pytest -m slow

@@ -37,7 +37,7 @@ import psutil
 import torch
 from numpy.typing import NDArray
 
-from t2i.batch import Job, PipelineDrawer, Summary, run_job
+from t2i.batch import Job, PipelineDrawer, ShardReport, Summary, run_job
 from t2i.compute import core_count
 from t2i.pictures import encode_picture
 from t2i.pipeline import Draw, Pipeline
@@ -146,13 +146,16 @@ class Memory:
     def begin(self, rows: int) -> None:
         """See `t2i.batch.job.Progress`."""
 
-    def found(self, rows: int) -> None:
+    def found(self, report: ShardReport) -> None:
         """See `t2i.batch.job.Progress`."""
 
     def drawn(self, rows: int, pictures: int) -> None:
         """See `t2i.batch.job.Progress`."""
         self._rows += rows
         self.mb.append((self._rows, self._process.memory_info().rss / 1e6))
+
+    def finished(self, report: ShardReport) -> None:
+        """See `t2i.batch.job.Progress`."""
 
     def at(self, row: int) -> float:
         """Return the megabytes when so many rows were drawn."""

@@ -10,14 +10,15 @@ share here as they do not in a deployment. In one run, which takes about two min
 * `light`: one caller, one picture at a time: what a request takes, what of it is not encoding and
   drawing, and the same picture drawn and packed in this process without a server.
 * `capacity`: as many callers as fill the batches (a closed loop): pictures a second, beside what
-  this process does alone with the same batch size, threads and packing, once by the raw batched
-  forward of the generator and once by `Pipeline.draw`, which draws each picture alone so that its
-  bytes do not depend on its company (ARCHITECTURE.md, "The seed contract").
+  this process does alone with the same batch size, cores and packing, once by the raw batched
+  forward of the generator and once by `Pipeline.draw`, whose pictures do not depend on their
+  company (ARCHITECTURE.md, "The seed contract"). All in turn, five times.
 * `open_loop`: requests that come at random (Poisson) at 0.8, 1.5 and 3 times that capacity whoever
   waits, each with a deadline. Goodput is pictures received in time; `late` counts replies after
   the deadline, of which there should be none.
 * `zero_work`: a server whose model takes no time (benchmarks/timed): the cost of the
-  service itself, what two callers get of it when one is greedy, and how its memory grows.
+  service itself, beside a bare gRPC server that gives the same answers; what two callers get of
+  it when one is greedy, and how its memory grows.
 * `server`: what the server says of itself: pictures drawn, requests refused and given up, and by
   how much its event loop was late.
 """
@@ -48,10 +49,12 @@ import psutil
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from t2i.client import AsyncClient, Completed, Finished, ImageFormat, Preview, ServiceError
+from t2i.memory import keep_memory
 
 CAPTION = "small bird with red head"
 SERVING = health_pb2.HealthCheckResponse.SERVING
 LOADS = (0.8, 1.5, 3.0)
+ROUNDS = 5
 # What may pass between a reply's arrival and this process's noticing it.
 OWN_SECONDS = 0.010
 
@@ -254,82 +257,134 @@ async def memory(running: Running, requests: int) -> dict[str, float]:
     }
 
 
-def raw_rates(model: str, batch: int, seconds: float) -> dict[str, float]:
-    """Return pictures a second, and milliseconds a picture, of this process without a server."""
-    import torch
+class Raw:
+    """What this process draws and packs without a server, with the same batch and cores."""
 
-    from t2i.conditions import Text
-    from t2i.pictures import encode_picture
-    from t2i.pipeline import Draw, Pipeline
+    def __init__(self, model: str, batch: int) -> None:
+        from t2i.conditions import Text
+        from t2i.pipeline import Pipeline
 
-    pipeline = Pipeline.from_pretrained(model, device="cpu")
-    pipeline.warm_up()
-    embedding = pipeline.encode([Text(CAPTION)])[0]
-    generator = pipeline._generator
-    packers = ThreadPoolExecutor(2)
+        self._batch = batch
+        self._pipeline = Pipeline.from_pretrained(model, device="cpu")
+        self._pipeline.warm_up()
+        self._embedding = self._pipeline.encode([Text(CAPTION)])[0]
+        self._packers = ThreadPoolExecutor(2)
+        for work in (self._forward, self._drawn):
+            self._per_second(work, 0.1)
 
-    def forward(first: int) -> list[bytes]:
+    def batched_per_second(self, seconds: float) -> float:
+        """Return pictures a second of the generator's batched forward pass on all cores."""
+        return self._per_second(self._forward, seconds)
+
+    def drawn_per_second(self, seconds: float) -> float:
+        """Return pictures a second of `Pipeline.draw`."""
+        return self._per_second(self._drawn, seconds)
+
+    def alone(self, seconds: float) -> list[float]:
+        """Return the milliseconds that one picture takes, each time that it was drawn."""
+        return [took * 1e3 for took in _times(lambda: self._drawn(1), seconds)]
+
+    def _forward(self) -> None:
+        import torch
+
+        from t2i.pictures import encode_picture
+
+        generator, batch = self._pipeline._generator, self._batch
         noise = torch.randn(batch, generator.noise_dim)
         conditioning = torch.randn(batch, generator.conditioning_dim)
         with torch.inference_mode():
-            output = generator(embedding.expand(batch, -1), noise, conditioning)
+            output = generator(self._embedding.expand(batch, -1), noise, conditioning)
             pixels = ((output.pictures[-1] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
         arrays = pixels.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).contiguous().numpy()
-        return list(packers.map(encode_picture, arrays))
+        list(self._packers.map(encode_picture, arrays))
 
-    def drawn(count: int) -> Callable[[int], list[bytes]]:
-        def work(first: int) -> list[bytes]:
-            pictures = pipeline.draw([Draw(embedding, first + n) for n in range(count)])
-            return list(packers.map(encode_picture, [stages[-1] for stages in pictures]))
+    def _drawn(self, count: int | None = None) -> None:
+        from t2i.pictures import encode_picture
+        from t2i.pipeline import Draw
 
-        return work
+        draws = [Draw(self._embedding, seed) for seed in range(count or self._batch)]
+        pictures = self._pipeline.draw(draws)
+        list(self._packers.map(encode_picture, [stages[-1] for stages in pictures]))
 
-    def timed(work: Callable[[int], list[bytes]]) -> list[float]:
-        for first in range(3):
-            work(first)
-        times, end, first = [], time.perf_counter() + seconds, 0
-        while time.perf_counter() < end:
-            began = time.perf_counter()
-            work(first)
-            times.append((time.perf_counter() - began) * 1e3)
-            first += batch
-        return times
+    def _per_second(self, work: Callable[[], None], seconds: float) -> float:
+        return self._batch / statistics.mean(_times(work, seconds))
 
-    batched, apart, alone = timed(forward), timed(drawn(batch)), timed(drawn(1))
+
+def _times(work: Callable[[], None], seconds: float) -> list[float]:
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while not times or time.perf_counter() < end:
+        began = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - began)
+    return times
+
+
+def measure_capacity(address: str, raw: Raw, options: argparse.Namespace) -> dict[str, float]:
+    """Return the service's and this process's pictures a second, measured in turn.
+
+    A shared machine is faster in one minute than in the next: each ratio is the median of ratios of
+    neighbours in time.
+    """
+    turns: dict[str, list[float]] = {n: [] for n in ("unary", "stream", "batched", "pipeline")}
+    seconds = options.seconds / ROUNDS
+    for _ in range(ROUNDS):
+        turns["batched"].append(raw.batched_per_second(seconds))
+        for name in ("unary", "stream"):
+            loop = closed_loop(address, options.clients, seconds, stream=name == "stream")
+            turns[name].append(asyncio.run(loop))
+        turns["pipeline"].append(raw.drawn_per_second(seconds))
+
+    def ratio(mine: str, whole: str) -> float:
+        return statistics.median(m / w for m, w in zip(turns[mine], turns[whole], strict=True))
+
     return {
-        "batched_forward_per_second": batch * 1e3 / statistics.mean(batched),
-        "pipeline_per_second": batch * 1e3 / statistics.mean(apart),
-        **{f"alone_{name}": value for name, value in quantiles(alone).items()},
+        **{f"{name}_per_second": statistics.median(rates) for name, rates in turns.items()},
+        **{f"{name}_of_batched": ratio(name, "batched") for name in turns if name != "batched"},
+        **{f"{name}_of_pipeline": ratio(name, "pipeline") for name in ("unary", "stream")},
     }
 
 
-async def measure(running: Running, options: argparse.Namespace) -> dict[str, Any]:
+def measure(running: Running, raw: Raw, options: argparse.Namespace) -> dict[str, Any]:
     """Measure a server with a real model."""
-    async with AsyncClient(running.address) as client:
-        began = time.perf_counter()
-        await client.generate_images(CAPTION, seeds=[0])
-        first = (time.perf_counter() - began) * 1e3
-        light = await one_by_one(client, options.requests)
-    unary = await closed_loop(running.address, options.clients, options.seconds)
-    stream = await closed_loop(running.address, options.clients, options.seconds, stream=True)
+
+    async def one_caller() -> tuple[float, dict[str, Any]]:
+        async with AsyncClient(running.address) as client:
+            began = time.perf_counter()
+            await client.generate_images(CAPTION, seeds=[0])
+            first = (time.perf_counter() - began) * 1e3
+            return first, await one_by_one(client, options.requests)
+
+    first, light = asyncio.run(one_caller())
+    light["raw_alone"] = quantiles(raw.alone(options.seconds / 2))
+    capacity = measure_capacity(running.address, raw, options)
+    unary = capacity["unary_per_second"]
     full_batch = options.batch / unary
     deadline = options.deadline_ms / 1e3 if options.deadline_ms else 5 * full_batch
     loads = []
     for load in LOADS:
-        found = await open_loop(running.address, load * unary, options.seconds, deadline)
+        asked = open_loop(running.address, load * unary, options.seconds, deadline)
+        found = asyncio.run(asked)
         found["goodput"] = found["received_per_second"] / unary
         found["p99_in_full_batches"] = found["p99_ms"] / 1e3 / full_batch
         loads.append({"load": load, **found})
     return {
         "first_request_ms": first,
         "light": light,
-        "capacity": {"unary_per_second": unary, "stream_per_second": stream},
+        "capacity": capacity,
         "open_loop": {
             "full_batch_ms": full_batch * 1e3,
             "deadline_ms": deadline * 1e3,
             "loads": loads,
         },
     }
+
+
+async def measure_bare(running: Running, options: argparse.Namespace) -> dict[str, Any]:
+    """Measure gRPC itself: a server that gives the same answers at once."""
+    async with AsyncClient(running.address) as client:
+        light = await one_by_one(client, options.requests, "raw")
+    return {"unary": light["unary"], "stream": light["stream_overhead"]}
 
 
 async def measure_zero_work(running: Running, options: argparse.Namespace) -> dict[str, Any]:
@@ -360,6 +415,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print JSON; it always does")
     parser.add_argument("--model", default="default", help="name or folder of a bundle")
+    parser.add_argument("--backend", default="thread", help="thread or process")
     parser.add_argument("--batch", type=int, default=8, help="pictures in a batch")
     parser.add_argument("--requests", type=int, default=200, help="requests one by one")
     parser.add_argument("--clients", type=int, default=24, help="callers at once")
@@ -368,29 +424,27 @@ def main() -> None:
     parser.add_argument("--memory-requests", type=int, default=20_000)
     parser.add_argument("--quick", action="store_true", help="a few seconds, to see that it runs")
     options = parser.parse_args()
+    # As the server does: the raw pass shall not be slower for another reason.
+    keep_memory()
     if options.quick:
         options.requests, options.seconds, options.memory_requests = 3, 0.4, 320
     command = ["-m", "server.cli", "--address", "127.0.0.1:0", "--model", options.model]
     command += ["--max-batch", str(options.batch), "--log-level", "warning"]
+    command += ["--backend", options.backend]
     with serving(command) as server:
-        found = asyncio.run(measure(server, options))
-        # The server idles meanwhile.
-        raw = raw_rates(options.model, options.batch, options.seconds)
+        found = measure(server, Raw(options.model, options.batch), options)
     with serving(["-m", "benchmarks.timed"]) as idle:
         zero = asyncio.run(measure_zero_work(idle, options))
+    with serving(["-m", "benchmarks.timed", "--bare"]) as bare:
+        zero["bare_grpc"] = asyncio.run(measure_bare(bare, options))
     # Slow enough for both callers to have requests waiting all the time, however fast they ask.
     timed = ["-m", "benchmarks.timed", "--fixed-ms", "10", "--each-ms", "5", "--batch", "8"]
     with serving(timed) as slow:
         zero["share_of_the_modest"] = asyncio.run(two_callers(slow.address, options.seconds))
-    capacity = found["capacity"]
-    capacity |= raw
-    for name in ("unary", "stream"):
-        served = capacity[f"{name}_per_second"]
-        capacity[f"{name}_of_batched_forward"] = served / raw["batched_forward_per_second"]
-        capacity[f"{name}_of_pipeline"] = served / raw["pipeline_per_second"]
     result = {
         "benchmark": "serving",
         "model": options.model,
+        "backend": options.backend,
         "batch": options.batch,
         "requests": options.requests,
         "clients": options.clients,

@@ -17,18 +17,22 @@ from pathlib import Path
 from wsgiref.simple_server import WSGIServer
 
 import grpc
+from google.protobuf import descriptor_pb2, descriptor_pool
+from google.protobuf.descriptor import FileDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from server.admin import AdminService
 from server.backends import Backend
 from server.backends.process import ProcessBackend
 from server.backends.thread import ThreadBackend
-from server.calibration import examples
+from server.copies import Copies
 from server.engine import Engine
 from server.guard import Guard
 from server.jobs.runner import Jobs
 from server.jobs.service import BatchService
 from server.lag import LagProbe
+from server.model_store import ModelStore
 from server.models import Models
 from server.refusals import not_ready
 from server.replays import Replays
@@ -39,7 +43,10 @@ from server.telemetry import Metrics
 from server.tokens import Tokens
 from t2i.errors import InvalidInput
 from t2i.files import write_atomically
+from t2i.memory import keep_memory
 from t2i.protocol.v1 import (
+    admin_service_pb2,
+    admin_service_pb2_grpc,
     batch_service_pb2,
     batch_service_pb2_grpc,
     image_service_pb2,
@@ -55,6 +62,7 @@ _log = logging.getLogger("t2i.server")
 _IMAGES: str = image_service_pb2.DESCRIPTOR.services_by_name["ImageService"].full_name
 _MODELS: str = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
 _JOBS: str = batch_service_pb2.DESCRIPTOR.services_by_name["BatchService"].full_name
+_ADMIN: str = admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name
 _PACKERS = 2
 _START_SECONDS = 2.0
 _SWITCH_SECONDS = 0.0005
@@ -77,7 +85,7 @@ class Server:
         backend: where pictures are drawn; by default what the settings name.
 
     Raises:
-        InvalidInput: the folder of jobs cannot be used, or another server uses it.
+        InvalidInput: the folder of jobs or of copies cannot be used, or another server uses it.
     """
 
     def __init__(self, settings: Settings, backend: Backend | None = None) -> None:
@@ -89,6 +97,17 @@ class Server:
             queue_limit=settings.queue_limit,
             queue_bytes=settings.queue_bytes,
         )
+        self._store = ModelStore(
+            self._backend,
+            self._engine,
+            settings.models,
+            lazy=settings.lazy,
+            memory_budget=settings.memory_budget,
+            copies=None if settings.models_copy is None else Copies(settings.models_copy),
+            able=self._can_answer,
+        )
+        # Models that could not be loaded when they were last asked for.
+        self._unable: set[str] = set()
         replays = Replays(most_bytes=settings.replay_bytes, seconds=settings.replay_seconds)
         self._packers = ThreadPoolExecutor(_PACKERS, thread_name_prefix="pack")
         self._lag = LagProbe()
@@ -100,11 +119,12 @@ class Server:
         served = [_IMAGES, _MODELS] if self._jobs is None else [_IMAGES, _MODELS, _JOBS]
         # The empty name is the whole server's health.
         self._health_names = ("", *served)
-        self._metrics = Metrics(self._engine, replays, self._lag, lambda: self._serving)
+        self._metrics = Metrics(
+            self._engine, replays, self._lag, lambda: self._serving, self._store, self._jobs
+        )
         self._guard = Guard(
             max_request_bytes=settings.max_request_bytes, tokens=tokens, done=self._metrics.done
         )
-        self._models: Models | None = None
         self._metrics_server: WSGIServer | None = None
         self.metrics_port: int | None = None
         self._tellings: set[asyncio.Task[None]] = set()
@@ -114,7 +134,7 @@ class Server:
         )
         images = ImageService(
             self._engine,
-            self._loaded,
+            self._ready,
             self._packers,
             replays,
             tokens=tokens,
@@ -126,15 +146,22 @@ class Server:
         batch = BatchService(self._jobs, self._loaded)
         batch_service_pb2_grpc.add_BatchServiceServicer_to_server(batch, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection(
-            [*served, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server
-        )
+        _reflect(served, self._server)
+        self._ending: asyncio.Task[None] | None = None
+        self._admin = None if settings.admin is None else self._admin_server(settings)
         self.port = settings.port
+        self.admin_port = None if settings.admin is None else settings.admin[1]
 
     @property
     def address(self) -> str:
         """`host:port` with the port that was bound."""
         return f"{self._settings.address.rpartition(':')[0]}:{self.port}"
+
+    @property
+    def admin_address(self) -> str | None:
+        """The same of the service for operators; None where there is none."""
+        address = self._settings.admin_address
+        return None if address is None else f"{address.rpartition(':')[0]}:{self.admin_port}"
 
     @property
     def waiting(self) -> int:
@@ -155,9 +182,26 @@ class Server:
         }
 
     def _loaded(self) -> Models:
-        if self._models is None:
+        if self._store.models is None:
             raise not_ready(_START_SECONDS)
-        return self._models
+        return self._store.models
+
+    async def _ready(self, name: str) -> Models:
+        self._loaded()
+        return await self._store.ready(name)
+
+    def _admin_server(self, settings: Settings) -> grpc.aio.Server:
+        token = settings.admin_token
+        guard = Guard(
+            max_request_bytes=settings.max_request_bytes,
+            tokens=None if token is None else Tokens.of_one(token),
+            done=self._metrics.done,
+        )
+        server = grpc.aio.server(interceptors=[guard], options=_options(settings))
+        service = AdminService(self._store, settings.models_root)
+        admin_service_pb2_grpc.add_AdminServiceServicer_to_server(service, server)
+        _reflect([_ADMIN], server)
+        return server
 
     async def start(self) -> None:
         """Bind the address and answer; health is NOT_SERVING until `load` is done.
@@ -167,49 +211,85 @@ class Server:
         """
         settings = self._settings
         await self._tell_health(serving=False)
-        try:
-            if settings.tls_cert is not None and settings.tls_key is not None:
-                credentials = Certificates(
-                    settings.tls_cert, settings.tls_key, settings.tls_client_ca
-                ).credentials()
-                self.port = self._server.add_secure_port(settings.address, credentials)
-            else:
-                self.port = self._server.add_insecure_port(settings.address)
-        except RuntimeError as error:
-            raise InvalidInput(
-                "address",
-                settings.address,
-                f"{settings.address} cannot be bound",
-                "choose a free port (0 finds one) and an address of this machine",
-            ) from error
+        secure = settings.tls_cert is not None
+        self.port = self._bind(self._server, "address", settings.address, secure=secure)
+        if self._admin is not None and settings.admin_address is not None:
+            # As with every address: in the clear on this machine, and nowhere else.
+            self.admin_port = self._bind(
+                self._admin,
+                "admin",
+                settings.admin_address,
+                secure=not settings.admin_is_loopback,
+            )
         if settings.metrics is not None:
             host, port = settings.metrics
             self._metrics_server, self.metrics_port = self._metrics.serve(host, port)
         await self._server.start()
+        if self._admin is not None:
+            await self._admin.start()
         if settings.port_file is not None:
             write_atomically(settings.port_file, f"{self.port}\n".encode())
+
+    def _bind(self, server: grpc.aio.Server, field: str, address: str, *, secure: bool) -> int:
+        """Bind an address and return its port.
+
+        Raises:
+            InvalidInput: it cannot be bound, or the TLS files cannot be used.
+        """
+        settings = self._settings
+        try:
+            if secure and settings.tls_cert is not None and settings.tls_key is not None:
+                credentials = Certificates(
+                    settings.tls_cert, settings.tls_key, settings.tls_client_ca
+                ).credentials()
+                return server.add_secure_port(address, credentials)
+            return server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise InvalidInput(
+                field,
+                address,
+                f"{address} cannot be bound",
+                "choose a free port (0 finds one) and an address of this machine",
+            ) from error
 
     async def load(self) -> None:
         """Load and warm up the models, then serve.
 
+        With `lazy` or a memory budget their bundles are checked, and those that are not loaded now
+        are loaded when they are asked for.
+
         Raises:
             T2IError: a model cannot be loaded.
         """
-        models = Models(await self._backend.load(self._settings.models))
-        self._engine.start()
-        for info in models.list():
-            for item in examples(info):
-                await self._engine.calibrate(info.name, item)
-        self._models = models
+        models = await self._store.open()
         # Models, their libraries and the warm-up stay as long as the process: the collector need
         # not go through a million objects again and again, and hold up every request meanwhile.
         gc.collect()
         gc.freeze()
+        _log.info("models: %s", ", ".join(info.name for info in models.list()))
         self._lag.start()
         if self._jobs is not None:
-            await self._jobs.start(models)
+            await self._jobs.start(self._store)
         await self._tell_health(serving=True)
         self._backend.watch(self._can_draw)
+
+    async def refresh(self) -> None:
+        """Swap every model whose bundle is another version by now; see `ModelStore.refresh`."""
+        if self._store.models is not None:
+            await self._store.refresh()
+
+    @property
+    def changing(self) -> bool:
+        """Whether a model is being loaded, unloaded or swapped."""
+        return self._store.busy
+
+    def _can_answer(self, model: str, able: bool) -> None:
+        """Let health say whether requests for a model can be answered."""
+        if able:
+            self._unable.discard(model)
+        else:
+            self._unable.add(model)
+        self._can_draw(self._serving)
 
     def _can_draw(self, able: bool) -> None:
         """Let health say whether there is a worker left."""
@@ -220,8 +300,11 @@ class Server:
     async def _tell_health(self, *, serving: bool) -> None:
         self._serving = serving
         status = health_pb2.HealthCheckResponse
-        for name in self._health_names:
-            await self._health.set(name, status.SERVING if serving else status.NOT_SERVING)
+        models = self._store.loaded.keys()
+        able = {f"{_IMAGES}/{name}": name not in self._unable for name in models | self._unable}
+        for name in (*self._health_names, *able):
+            answers = serving and able.get(name, True)
+            await self._health.set(name, status.SERVING if answers else status.NOT_SERVING)
 
     async def stop(self, drain_seconds: float | None = None) -> None:
         """Tell health NOT_SERVING, let running calls finish, and end.
@@ -232,21 +315,27 @@ class Server:
         if drain_seconds is None:
             drain_seconds = self._settings.drain_seconds
         await self._health.enter_graceful_shutdown()
+        # gRPC itself would cut off what comes in just as it closes, without a word.
+        self._guard.turn_away()
+        if self._admin is not None:
+            await self._admin.stop(0)
         # Jobs go on in the next server; who watches one would otherwise be waited for.
         giving_up = None if self._jobs is None else asyncio.create_task(self._jobs.stop())
-        stopping = asyncio.create_task(self._server.stop(drain_seconds))
-        idle = asyncio.create_task(self._guard.wait_idle())
-        await asyncio.wait({stopping, idle}, return_when=asyncio.FIRST_COMPLETED)
-        idle.cancel()
-        # The shorter of two graces holds. One that is over at once must stay alone: gRPC frees the
-        # server when the first has ended, and the second would cancel the calls of a freed server.
-        if drain_seconds > _LAST_BYTES_SECONDS and not stopping.done():
-            await self._server.stop(_LAST_BYTES_SECONDS)
-        await stopping
+        grace = _LAST_BYTES_SECONDS
+        try:
+            async with asyncio.timeout(drain_seconds):
+                await self._guard.wait_idle()
+        except TimeoutError:
+            grace = 0.0
+        # Once only: gRPC frees the server at the end, and a second call would stop a freed one.
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._server.stop(grace))
+        await self._ending
         if self._jobs is not None and giving_up is not None:
             await giving_up
             await self._jobs.close()
         self._lag.stop()
+        await self._store.close()
         await self._engine.close()
         await self._backend.close()
         self._packers.shutdown()
@@ -286,6 +375,27 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
     return options
 
 
+def _reflect(served: Sequence[str], server: grpc.aio.Server) -> None:
+    """Let a server tell about its own services, and about no other of this process."""
+    names = (*served, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    everything = descriptor_pool.Default()
+    pool = descriptor_pool.DescriptorPool()
+    known: set[str] = set()
+
+    def add(file: FileDescriptor) -> None:
+        if file.name not in known:
+            known.add(file.name)
+            for needed in file.dependencies:
+                add(needed)
+            message = descriptor_pb2.FileDescriptorProto()
+            file.CopyToProto(message)
+            pool.Add(message)
+
+    for name in names:
+        add(everything.FindServiceByName(name).file)
+    reflection.enable_server_reflection(names, server, pool)
+
+
 def _backend(settings: Settings) -> Backend:
     kinds: dict[BackendName, type[ThreadBackend] | type[ProcessBackend]] = {
         "thread": ThreadBackend,
@@ -311,11 +421,16 @@ async def serve(settings: Settings, backend: Backend | None = None) -> bool:
     # A thread that computes in Python keeps the interpreter for 5 ms unless told otherwise, and the
     # event loop would wait that long for its turn.
     sys.setswitchinterval(_SWITCH_SECONDS)
+    keep_memory()
     signals = _Signals((signal.SIGTERM, signal.SIGINT))
+    refreshes = _Signals((signal.SIGHUP,))
     server = Server(settings, backend)
     await server.start()
     _log.info("listening on %s, loading %s", server.address, ", ".join(settings.models))
+    if server.admin_address is not None:
+        _log.info("listening on %s for operators", server.admin_address)
     loading = asyncio.create_task(server.load())
+    refreshing = asyncio.create_task(_refresh_on(refreshes, server))
     stop = asyncio.create_task(signals.wait())
     await asyncio.wait({loading, stop}, return_when=asyncio.FIRST_COMPLETED)
     if loading.done():
@@ -326,7 +441,8 @@ async def serve(settings: Settings, backend: Backend | None = None) -> bool:
             raise
         _log.info("ready on %s, %.1f s after start", server.address, _seconds_since_start())
         await stop
-    was_loaded = loading.done()
+    was_loaded = loading.done() and not server.changing
+    refreshing.cancel()
     _log.info("stopping on signal, at most %.0f s for running calls", settings.drain_seconds)
     loading.cancel()
     draining = asyncio.create_task(server.stop())
@@ -340,6 +456,21 @@ async def serve(settings: Settings, backend: Backend | None = None) -> bool:
         write_atomically(settings.report_file, json.dumps(server.report(), indent=2).encode())
     _log.info("stopped")
     return was_loaded
+
+
+async def _refresh_on(signals: _Signals, server: Server) -> None:
+    """Look for other versions of the models whenever SIGHUP comes.
+
+    The same signal tells of a terminal that was closed; a server that was started there ends then.
+    """
+    has_terminal = sys.stderr.isatty()
+    while True:
+        await signals.wait()
+        if has_terminal and not sys.stderr.isatty():
+            signal.raise_signal(signal.SIGTERM)
+            return
+        _log.info("looking for other versions of the models")
+        await server.refresh()
 
 
 class _Signals:

@@ -40,6 +40,42 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     help="A model to serve: a name or a bundle's folder. Repeat for more; the first is the default "
     "that answers when a request names none.",
 )
+@click.option(
+    "--lazy",
+    is_flag=True,
+    help="Load each model at its first request, which waits for it. At the start bundles are only "
+    "checked.",
+)
+@click.option(
+    "--memory-budget",
+    type=click.IntRange(min=1),
+    metavar="MIB",
+    help="MiB that the weights of loaded models may take, in all workers together. A model that is "
+    "asked for takes the room of those used least recently.  [default: any]",
+)
+@click.option(
+    "--models-copy",
+    type=_FOLDER,
+    help="Folder of this server's own for copies of loaded bundles: the folders that "
+    "they were read from may then change at any time.",
+)
+@click.option(
+    "--admin",
+    metavar="HOST:PORT",
+    help="Where operators may list, load, unload and swap models with t2i admin, such as "
+    "127.0.0.1:50052. Without it, nowhere.",
+)
+@click.option(
+    "--admin-token-file",
+    type=_FILE,
+    help="File with the token of operators, which is no caller's. Without it, whoever is on this "
+    "machine may.",
+)
+@click.option(
+    "--models-root",
+    type=_FOLDER,
+    help="Folder below which operators may name further bundles. Without it, none.",
+)
 @click.option("--device", help="Torch device, such as cpu or cuda:0.  [default: the best there is]")
 @click.option(
     "--backend",
@@ -51,14 +87,14 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--workers",
     type=int,
-    help="Batches that are drawn at the same time.  [default: one thread, whose batch uses all "
-    "cores, or one process a core]",
+    help="Batches that are drawn at the same time; they share the cores of a CPU.  "
+    "[default: one a core, one thread on a GPU]",
 )
 @click.option(
     "--max-batch",
     type=int,
-    help="Pictures drawn together. More wins throughput on a GPU and costs latency on a CPU.  "
-    "[default: one for each core on a CPU, 16 on a GPU]",
+    help="Pictures in a batch at most. More wins throughput on a GPU and costs latency on a CPU.  "
+    "[default: 8 for each core of a worker, 16 on a GPU]",
 )
 @click.option(
     "--queue",
@@ -177,6 +213,12 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 def main(
     address: str,
     models: tuple[str, ...],
+    lazy: bool,
+    memory_budget: int | None,
+    models_copy: Path | None,
+    admin: str | None,
+    admin_token_file: Path | None,
+    models_root: Path | None,
     device: str | None,
     backend: BackendName,
     workers: int | None,
@@ -219,8 +261,13 @@ def main(
     Serve other machines, which needs a certificate and a token:
         t2i-serve --address 0.0.0.0:50051 --tls-cert cert.pem --tls-key key.pem --token-file token
 
-    The server answers health checks at once (NOT_SERVING until its models are loaded). On SIGTERM
-    or Ctrl-C it turns NOT_SERVING, finishes what runs, and exits with 0; a second signal ends it
+    \b
+    Serve many models from little memory, each loaded when it is asked for:
+        t2i-serve --model birds --model flowers --model faces --lazy --memory-budget 500
+
+    The server answers health checks at once (NOT_SERVING until its models are loaded). On SIGHUP it
+    looks for other versions of its models and swaps them without failing a request. On SIGTERM or
+    Ctrl-C it turns NOT_SERVING, finishes what runs, and exits with 0; a second signal ends it
     at once.
     """  # noqa: D301 - \b keeps click from filling the examples
     logging.basicConfig(
@@ -242,6 +289,12 @@ def main(
         host, port = _split(address)
         settings = Settings(
             models=models,
+            lazy=lazy,
+            memory_budget=None if memory_budget is None else memory_budget * _MB,
+            models_copy=models_copy,
+            admin=None if admin is None else _split(admin),
+            admin_token=None if admin_token_file is None else read_token(admin_token_file),
+            models_root=models_root,
             host=host,
             port=port,
             port_file=port_file,

@@ -21,7 +21,7 @@ from google.rpc import code_pb2
 from grpc_status import rpc_status
 
 from server.callers import Caller, caller_of
-from server.refusals import Refusal, internal, malformed, unauthenticated
+from server.refusals import Refusal, internal, malformed, stopping, unauthenticated
 from server.requests import is_request_id
 from server.telemetry import Done
 from server.tokens import Grant, Tokens
@@ -71,9 +71,14 @@ class Guard(grpc.aio.ServerInterceptor):
         self._tokens = tokens
         self._done = done
         self._wrapped: dict[str, _Handler] = {}
+        self._turns_away = False
         self._running = 0
         self._idle = asyncio.Event()
         self._idle.set()
+
+    def turn_away(self) -> None:
+        """Refuse every call of the project's own services from now on."""
+        self._turns_away = True
 
     async def wait_idle(self) -> None:
         """Wait until no call of the project's own services runs."""
@@ -106,6 +111,15 @@ class Guard(grpc.aio.ServerInterceptor):
         if found is None:
             raise unauthenticated()
         return found
+
+    def check_open(self, method: str) -> None:
+        """Let a call in.
+
+        Raises:
+            Refusal: UNAVAILABLE, while the server stops.
+        """
+        if self._turns_away and method.startswith(_OURS):
+            raise stopping()
 
     def _wrap(self, method: str, handler: _Handler) -> _Handler:
         behavior: Any = (
@@ -229,6 +243,7 @@ class _Call:
             SPAN.set(self._span)
         grant = self._guard.grant(self._method, metadata)
         CALLER.set(caller_of(context.peer(), metadata, grant))
+        self._guard.check_open(self._method)
         if isinstance(self._request, _Malformed):
             raise malformed(self._request.description)
 

@@ -23,7 +23,7 @@ CODE_PARTS: dict[CodePartKind, model_service_pb2.CodePartKind.ValueType] = {
 
 
 class Models:
-    """Loaded models by name.
+    """The models that can be asked for, by name. Which version a name stands for may change.
 
     Args:
         infos: the models, the default first.
@@ -33,14 +33,10 @@ class Models:
     """
 
     def __init__(self, infos: Sequence[PipelineInfo]) -> None:
-        self._default = infos[0]
+        self._default = infos[0].name
         self._by_name: dict[str, PipelineInfo] = {}
         for info in infos:
-            if info.name in self._by_name:
-                raise InvalidInput(
-                    "models", info.name, f"two bundles are named {info.name}", "serve one of them"
-                )
-            self._by_name[info.name] = info
+            self.add(info)
 
     def __contains__(self, name: str) -> bool:
         """Tell whether `find` has an answer to this name."""
@@ -52,20 +48,39 @@ class Models:
         Raises:
             Refusal: NOT_FOUND, with the names there are.
         """
-        if not name:
-            return self._default
+        name = name or self._default
         if name not in self._by_name:
             raise model_not_found(name, self._by_name)
         return self._by_name[name]
 
     def list(self) -> list[PipelineInfo]:
         """Return all models, the default first, then by name."""
-        others = sorted(name for name in self._by_name if name != self._default.name)
-        return [self._default, *(self._by_name[name] for name in others)]
+        others = sorted(name for name in self._by_name if name != self._default)
+        return [self._by_name[name] for name in (self._default, *others)]
 
     def is_default(self, info: PipelineInfo) -> bool:
         """Tell whether requests without a model name go to this model."""
-        return info is self._default
+        return info.name == self._default
+
+    def add(self, info: PipelineInfo) -> None:
+        """Let one more model be asked for.
+
+        Raises:
+            InvalidInput: there is one of its name.
+        """
+        if info.name in self._by_name:
+            raise InvalidInput(
+                "models", info.name, f"two bundles are named {info.name}", "serve one of them"
+            )
+        self._by_name[info.name] = info
+
+    def replace(self, info: PipelineInfo) -> None:
+        """Let a name stand for another version, from the next request on."""
+        self._by_name[info.name] = info
+
+    def remove(self, name: str) -> None:
+        """Let a model other than the default be asked for no more."""
+        del self._by_name[name]
 
 
 def describe(info: PipelineInfo, *, is_default: bool) -> model_service_pb2.Model:

@@ -17,6 +17,7 @@ __all__ = [
     "DOMAIN",
     "Refusal",
     "Violation",
+    "change_refused",
     "deadline_out_of_reach",
     "deadline_passed",
     "deadline_too_short",
@@ -26,6 +27,8 @@ __all__ = [
     "jobs_off",
     "malformed",
     "model_not_found",
+    "model_unavailable",
+    "no_memory",
     "not_ready",
     "over_quota",
     "queue_full",
@@ -128,6 +131,27 @@ def model_not_found(name: str, known: Iterable[str]) -> Refusal:
     )
 
 
+def model_unavailable(name: str, retry_seconds: float) -> Refusal:
+    """Refuse a request for a model that is not in memory and could not be loaded."""
+    text = f"model: {name} cannot be loaded at present; the server's log says why"
+    return Refusal(
+        _Answer(code_pb2.UNAVAILABLE, "MODEL_UNAVAILABLE", text, (_retry(retry_seconds),))
+    )
+
+
+def no_memory(name: str, retry_seconds: float) -> Refusal:
+    """Refuse a request for a model for which the models at work leave no memory."""
+    text = f"model: the other models are at work and leave no memory for {name}; come back later"
+    return Refusal(
+        _Answer(code_pb2.RESOURCE_EXHAUSTED, "NO_MEMORY", text, (_retry(retry_seconds),))
+    )
+
+
+def change_refused(text: str) -> Refusal:
+    """Refuse an operator's change of the models; all is as it was before."""
+    return Refusal(_Answer(code_pb2.FAILED_PRECONDITION, "CHANGE_REFUSED", text))
+
+
 def queue_full(retry_seconds: float) -> Refusal:
     """Refuse a request because too many pictures wait already."""
     text = f"too many pictures wait; come back in {retry_seconds:.1f} s"
@@ -228,8 +252,8 @@ def too_many_jobs(most: int) -> Refusal:
 
 
 def stopping() -> Refusal:
-    """Refuse a call about batch jobs because the server is about to end; its jobs go on later."""
-    text = "the server is stopping; its jobs go on when it is started again"
+    """Refuse a call because the server is about to end."""
+    text = "the server is stopping; ask another one, or this one when it is started again"
     return Refusal(_Answer(code_pb2.UNAVAILABLE, "STOPPING", text, (_retry(_AGAIN_SECONDS),)))
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import grpc
 
-from server.backends import Drawn, WorkerLost
+from server.backends import Drawn, WorkerLost, model_key
 from server.callers import priority_of
 from server.engine import (
     BackendFailed,
@@ -61,7 +61,7 @@ class ImageService(image_service_pb2_grpc.ImageServiceServicer):
 
     Args:
         engine: runs the requests.
-        models: returns the loaded models, or refuses while there are none.
+        models: returns the models with the one of this name in memory, or refuses.
         packers: threads that turn pictures into files.
         replays: the answers to requests that may be asked again.
         tokens: what callers may have; None where nobody needs a token.
@@ -71,7 +71,7 @@ class ImageService(image_service_pb2_grpc.ImageServiceServicer):
     def __init__(
         self,
         engine: Engine,
-        models: Callable[[], Models],
+        models: Callable[[str], Awaitable[Models]],
         packers: ThreadPoolExecutor,
         replays: Replays,
         *,
@@ -106,7 +106,7 @@ class ImageService(image_service_pb2_grpc.ImageServiceServicer):
         self, request: image_service_pb2.GenerateRequest, context: _Context
     ) -> AsyncIterator[image_service_pb2.GenerateEvent]:
         tally, request_id = _Tally(), REQUEST_ID.get()
-        ask = read_request(request, request_id, self._models())
+        ask = read_request(request, request_id, await self._models(request.model))
         ticket = self._submit(ask, request.ByteSize(), context)
         accepted = image_service_pb2.GenerateAccepted(
             request_id=request_id,
@@ -136,7 +136,7 @@ class ImageService(image_service_pb2_grpc.ImageServiceServicer):
         self, request: image_service_pb2.GenerateImagesRequest, context: _Context
     ) -> image_service_pb2.GenerateImagesResponse:
         tally, request_id = _Tally(), REQUEST_ID.get()
-        ask = read_request(request, request_id, self._models())
+        ask = read_request(request, request_id, await self._models(request.model))
         ticket = self._submit(ask, request.ByteSize(), context)
         final = [len(ask.model.resolutions) - 1]
         images: list[conditions_pb2.GeneratedImage] = []
@@ -176,7 +176,7 @@ class ImageService(image_service_pb2_grpc.ImageServiceServicer):
         pixels = sum(side * side for side in ask.model.resolutions)
         try:
             ticket = self._engine.submit(
-                ask.model.name,
+                model_key(ask.model),
                 ask.items,
                 deadline=deadline,
                 caller=CALLER.get().name,

@@ -53,6 +53,15 @@ class Settings:
         connection_seconds: age at which a connection is to be made anew, so that load spreads and
             new certificates take hold; 0 for any.
         jobs: how to run batch jobs; None runs none.
+        lazy: load each model at its first request, not at the start.
+        memory_budget: bytes that the weights of loaded models may take, in all workers together;
+            what was used least recently makes room. None for any.
+        models_copy: folder for the server's own copies of the bundles that it has loaded; None
+            reads them where they are, once.
+        models_root: folder below which an operator may name further bundles; None for nowhere.
+        admin: host and port of the service for operators, in the clear on loopback and with the
+            server's certificate elsewhere; None serves none.
+        admin_token: secret that its calls must carry, and no other's.
 
     Raises:
         InvalidInput: a value is out of range, or a public address lacks TLS or token.
@@ -82,6 +91,12 @@ class Settings:
     max_streams: int = 256
     connection_seconds: float = 0.0
     jobs: JobSettings | None = None
+    lazy: bool = False
+    memory_budget: int | None = None
+    models_copy: Path | None = None
+    models_root: Path | None = None
+    admin: tuple[str, int] | None = None
+    admin_token: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.models:
@@ -123,12 +138,43 @@ class Settings:
             raise InvalidInput(
                 "tokens", self.tokens_file, "are given beside one token", "give one of the two"
             )
+        self._check_admin()
+        if self.memory_budget is not None:
+            _check_range("memory_budget", self.memory_budget, 1, 2**50)
+        if self.models_root is not None and not self.models_root.is_dir():
+            raise InvalidInput(
+                "models_root", self.models_root, "is not a folder", "name a folder of bundles"
+            )
         if not self.is_loopback and (self.tls_cert is None or not self.has_tokens):
             raise InvalidInput(
                 "host",
                 self.host,
                 f"{self.host} can be reached from other machines",
                 "give a TLS certificate, its key and a token, or listen on 127.0.0.1",
+            )
+
+    def _check_admin(self) -> None:
+        if self.admin is None:
+            for name in ("admin_token", "models_root"):
+                if getattr(self, name) is not None:
+                    raise InvalidInput(
+                        name, "(hidden)", "is for operators", "give --admin HOST:PORT as well"
+                    )
+            return
+        host, port = self.admin
+        _check_range("admin port", port, 0, 65535)
+        if self.admin_token is not None:
+            check_token(self.admin_token)
+            if self.admin_token == self.token:
+                raise InvalidInput(
+                    "admin_token", "(hidden)", "is the callers' token", "give operators their own"
+                )
+        if not _is_loopback(host) and (self.tls_cert is None or self.admin_token is None):
+            raise InvalidInput(
+                "admin",
+                host,
+                f"{host} can be reached from other machines",
+                "give a TLS certificate, its key and --admin-token-file, or listen on 127.0.0.1",
             )
 
     @property
@@ -139,18 +185,36 @@ class Settings:
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the address."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
-        except ValueError:
-            return False
+        return _is_loopback(self.host)
 
     @property
     def address(self) -> str:
         """`host:port` as gRPC takes it, IPv6 addresses in brackets."""
-        bare = self.host.strip("[]")
-        return f"[{bare}]:{self.port}" if ":" in bare else f"{bare}:{self.port}"
+        return _address(self.host, self.port)
+
+    @property
+    def admin_address(self) -> str | None:
+        """The same for operators; None where there is no service for them."""
+        return None if self.admin is None else _address(*self.admin)
+
+    @property
+    def admin_is_loopback(self) -> bool:
+        """Whether operators can reach it from this machine only."""
+        return self.admin is None or _is_loopback(self.admin[0])
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _address(host: str, port: int) -> str:
+    bare = host.strip("[]")
+    return f"[{bare}]:{port}" if ":" in bare else f"{bare}:{port}"
 
 
 def _check_range(field: str, value: float, low: float, high: float) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -14,11 +16,14 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from server.jobs.store import ENDS
 from t2i.errors import InvalidInput
 
 if TYPE_CHECKING:
     from server.engine import Engine
+    from server.jobs.runner import Jobs
     from server.lag import LagProbe
+    from server.model_store import ModelStore
     from server.replays import Replays
     from t2i.protocol.v1 import conditions_pb2
 
@@ -60,10 +65,18 @@ class Metrics:
         replays: its memory of answers.
         lag: how late the event loop is.
         serving: tells whether anything can draw.
+        models: what is in memory.
+        jobs: its batch jobs; None where it runs none.
     """
 
     def __init__(
-        self, engine: Engine, replays: Replays, lag: LagProbe, serving: Callable[[], bool]
+        self,
+        engine: Engine,
+        replays: Replays,
+        lag: LagProbe,
+        serving: Callable[[], bool],
+        models: ModelStore,
+        jobs: Jobs | None = None,
     ) -> None:
         self.registry = CollectorRegistry(auto_describe=False)
         self._calls = Counter(
@@ -83,6 +96,8 @@ class Metrics:
             registry=self.registry,
         )  # fmt: skip
         self.registry.register(_State(engine, replays, lag, serving))
+        self.registry.register(_Models(models))
+        self.registry.register(_JobState(jobs))
 
     def done(self, call: Done) -> None:
         """Count a call that ended."""
@@ -138,6 +153,49 @@ class _State(Collector):
             ("t2i_replay_bytes", "Bytes that kept answers hold.", self._replays.bytes),
             ("t2i_loop_lag_p99_seconds", "Lateness of the event loop.", lags.p99_ms / 1e3),
         )
+
+
+class _JobState(Collector):
+    """Reads what there is to know of batch jobs; nothing where there are none."""
+
+    def __init__(self, jobs: Jobs | None) -> None:
+        self._jobs = jobs
+
+    def collect(self) -> Iterable[Metric]:
+        states = GaugeMetricFamily("t2i_jobs", "Batch jobs by state.", labels=("state",))
+        rows = CounterMetricFamily(
+            "t2i_job_rows", "Rows of batch jobs in completed shards.", labels=("result",)
+        )
+        ended = CounterMetricFamily("t2i_jobs_ended", "Batch jobs that ended.", labels=("state",))
+        if self._jobs is not None:
+            counts = self._jobs.counts
+            rows.add_metric(("drawn",), counts.drawn)
+            rows.add_metric(("failed",), counts.failed)
+            for state in sorted(ENDS):
+                ended.add_metric((state,), counts.ended[state])
+            # A database that cannot be read must not take the other numbers with it.
+            with suppress(sqlite3.Error):
+                for each, count in self._jobs.store.states().items():
+                    states.add_metric((each,), count)
+        return (states, rows, ended)
+
+
+class _Models(Collector):
+    """Reads which models are in memory."""
+
+    def __init__(self, models: ModelStore) -> None:
+        self._models = models
+
+    def collect(self) -> Iterable[Metric]:
+        changes, text = self._models.changes, "Models brought into memory, taken out, and so on."
+        counted = CounterMetricFamily("t2i_model_changes", text, labels=["change"])
+        for change in ("loaded", "unloaded", "swapped", "failed"):
+            counted.add_metric([change], getattr(changes, change))
+        yield counted
+        loaded = GaugeMetricFamily("t2i_model_loaded", "1 while in memory.", labels=["model"])
+        for name, is_loaded in self._models.loaded.items():
+            loaded.add_metric([name], float(is_loaded))
+        yield loaded
 
 
 def _counters(*rows: tuple[str, str, float]) -> Iterator[Metric]:

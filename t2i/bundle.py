@@ -6,6 +6,7 @@ A bundle is a folder of plain files, never of pickled objects; docs/bundle.md de
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
 import shutil
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-__all__ = ["DEFAULT_NAME", "Bundle", "Precision", "pretrained_names"]
+__all__ = ["DEFAULT_NAME", "Bundle", "Precision", "find_bundle", "pretrained_names"]
 
 DEFAULT_NAME = "birds-64"
 
@@ -68,7 +69,7 @@ class Bundle:
             BundleError: if there is no such bundle, a file is missing or damaged, the format or
                 the network class is unknown.
         """
-        folder = _find(path_or_name)
+        folder = find_bundle(path_or_name)
         checksum, files = check_manifest(folder)
         for name in (CONFIG, CARD, f"{GENERATOR}.safetensors"):
             if name not in files:
@@ -194,6 +195,31 @@ class Bundle:
                 f"bundle {self.folder}: {name}.safetensors cannot be read; fetch the bundle again"
             ) from error
 
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes that the bundle's networks take when all are loaded, in float32.
+
+        Told by the headers of their files. A text encoder that comes from elsewhere is not counted,
+        nor what drawing needs beside the weights.
+
+        Raises:
+            BundleError: if a file is not a safetensors file.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        numbers = 0
+        for name in filter(self.has_state, (GENERATOR, ENCODER, SCORER)):
+            path = self.folder / f"{name}.safetensors"
+            try:
+                with safe_open(path, framework="pt") as file:
+                    shapes = [file.get_slice(key).get_shape() for key in file.keys()]  # noqa: SIM118
+            except (SafetensorError, OSError) as error:
+                raise BundleError(
+                    f"bundle {self.folder}: {path.name} cannot be read; fetch the bundle again"
+                ) from error
+            numbers += sum(math.prod(shape) for shape in shapes)
+        return 4 * numbers
+
     def card(self) -> str:
         """Return the model card."""
         return (self.folder / CARD).read_text(encoding="utf-8")
@@ -256,7 +282,12 @@ def pretrained_names() -> tuple[str, ...]:
     return tuple(sorted(entry.name for entry in root.iterdir() if (entry / MANIFEST).is_file()))
 
 
-def _find(path_or_name: str | os.PathLike[str]) -> Path:
+def find_bundle(path_or_name: str | os.PathLike[str]) -> Path:
+    """Return the folder of a bundle, unchecked; see `Bundle.load` for what names one.
+
+    Raises:
+        BundleError: if there is no such bundle.
+    """
     name = os.fspath(path_or_name)
     if not isinstance(path_or_name, str) or Path(name).is_dir():
         if not Path(name).is_dir():

@@ -16,8 +16,10 @@ from typing import Any
 import click
 
 import t2i
+from t2i.cli_admin import admin
 from t2i.cli_batch import batch
 from t2i.cli_interpolate import interpolate
+from t2i.cli_jobs import jobs
 from t2i.errors import InvalidInput, T2IError
 from t2i.takes import SEED_ALONE
 
@@ -78,6 +80,8 @@ def main() -> None:
         t2i interpolate "a red bird" "a blue bird" --seed 7 --out way.gif
     Draw a file of captions into shards of pictures:
         t2i batch captions.jsonl --out birds
+    Have a service do that by itself:
+        t2i jobs create captions.jsonl birds --watch
     See which models there are:
         t2i models
 
@@ -344,8 +348,10 @@ def _models_there(server: str) -> list[dict[str, Any]]:
         return [asdict(model) for model in client.list_models()]
 
 
+main.add_command(admin)
 main.add_command(batch)
 main.add_command(interpolate)
+main.add_command(jobs)
 
 
 @contextmanager

@@ -6,15 +6,17 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING, BinaryIO, cast, get_args
 
 import click
 
-from t2i.batch.plan import MAX_COUNT, MAX_ROWS_PER_SHARD, MAX_SEED, SHARD_FORMATS, ShardFormat
-from t2i.batch.records import INPUT_FORMATS, InputFormat, check_file, format_of
+from t2i.batch.formats import INPUT_FORMATS, SHARD_FORMATS, InputFormat, ShardFormat
+from t2i.batch.plan import MAX_COUNT, MAX_ROWS_PER_SHARD, MAX_SEED
+from t2i.batch.records import check_file, format_of
+from t2i.batch.storage import is_address
 from t2i.errors import InvalidInput, T2IError
 
 if TYPE_CHECKING:
@@ -35,12 +37,14 @@ class _Stopped(click.ClickException):
 
 
 @click.command(context_settings={"show_default": True})
-@click.argument("source", metavar="INPUT", type=click.Path(path_type=Path))
+@click.argument("source", metavar="INPUT", type=click.Path())
 @click.option(
     "--out",
     required=True,
-    type=click.Path(path_type=Path),
-    help="Folder of the job: new, empty, or with a job that is to be gone on with.",
+    metavar="FOLDER",
+    type=click.Path(),
+    help="Folder of the job: new, empty, or with a job that is to be gone on with; a path, or an "
+    "address of fsspec such as s3://bucket/birds.",
 )
 @click.option(
     "--input-format",
@@ -105,8 +109,8 @@ class _Stopped(click.ClickException):
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def batch(
-    source: Path,
-    out: Path,
+    source: str,
+    out: str,
     input_format: str | None,
     shard_format: str,
     rows_per_shard: int,
@@ -140,6 +144,13 @@ def batch(
     The summary goes to standard output, everything else to standard error. Rows that cannot be
     drawn are told in failures.jsonl.
 
+    INPUT and FOLDER may be addresses that fsspec knows (s3://, gs://, az://, sftp://, https:// for
+    INPUT ...), each with the package that fsspec names for it.
+
+    \b
+    From one bucket to another:
+        t2i batch s3://texts/captions.jsonl --out s3://pictures/birds
+
     \b
     Exit codes:
         0  every row is drawn
@@ -152,11 +163,14 @@ def batch(
         from t2i.batch.job import Job, run_job
 
         chosen = cast("InputFormat | None", input_format)
-        piped = str(source) == "-"
-        streamed = piped or not check_file(source)
-        with sys.stdin.buffer if piped else source.open("rb") as stream:
+        piped = source == "-"
+        streamed = piped or not (is_address(source) or check_file(Path(source)))
+        with ExitStack() as stack:
+            given: str | BinaryIO = source
+            if streamed:
+                given = sys.stdin.buffer if piped else stack.enter_context(Path(source).open("rb"))
             job = Job(
-                source=stream if streamed else source,
+                source=given,
                 input_format=_format(source, chosen, piped),
                 out=out,
                 format=cast("ShardFormat", shard_format),
@@ -178,7 +192,7 @@ def batch(
         raise SystemExit(_SOME_FAILED)
 
 
-def _format(source: Path, chosen: InputFormat | None, piped: bool) -> InputFormat:
+def _format(source: str, chosen: InputFormat | None, piped: bool) -> InputFormat:
     if piped and chosen is None:
         raise InvalidInput(
             "input-format",
@@ -191,14 +205,16 @@ def _format(source: Path, chosen: InputFormat | None, piped: bool) -> InputForma
 
 def _opener(model: str | None, server: str | None, device: str | None) -> Callable[[], Drawer]:
     from t2i.batch.drawers import PipelineDrawer, ServiceDrawer
+    from t2i.memory import keep_memory
 
     if server is not None:
         return lambda: ServiceDrawer(server, model)
+    keep_memory()
     return lambda: PipelineDrawer.load(model or "default", device)
 
 
 @contextmanager
-def _one_line(out: Path) -> Iterator[None]:
+def _one_line(out: str) -> Iterator[None]:
     """Tell what stops a job in one line, with the exit code that says so."""
     try:
         yield
@@ -268,9 +284,9 @@ class _Progress:
         self._began, self._rows = time.monotonic(), rows
         self._bar.update(self._task, description="Drawing", total=rows)
 
-    def found(self, rows: int) -> None:
+    def found(self, report: ShardReport) -> None:
         """See `t2i.batch.job.Progress`."""
-        self._found += rows
+        self._found += report.rows
         self._show()
 
     def drawn(self, rows: int, pictures: int) -> None:

@@ -104,6 +104,7 @@ def draw_pictures(
     *,
     tile: int = TILE,
     proof: Proof | None = None,
+    cores: int | None = None,
 ) -> list[tuple[NDArray[np.uint8], ...]]:
     """Draw pictures.
 
@@ -115,6 +116,7 @@ def draw_pictures(
         tile: pictures that run together on other devices than the CPU.
         proof: tells for which kinds of pictures several may run together on the CPU, and how many;
             None has each run alone.
+        cores: how many of the CPU's cores the tiles are laid out for; None for all there are.
 
     Returns:
         For each picture one `(r, r, 3)` uint8 array a stage, coarse to fine. A grey picture has
@@ -124,7 +126,7 @@ def draw_pictures(
         BundleError: if the generator's pictures have neither one channel nor three.
     """
     if device.type == "cpu":
-        tiles = _cpu_tiles(inputs, proof)
+        tiles = _cpu_tiles(inputs, proof, cores or core_count())
 
         def together(places: Sequence[int]) -> list[tuple[NDArray[np.uint8], ...]]:
             rows = [inputs[place] for place in places]
@@ -164,9 +166,8 @@ def tile_sizes(count: int, cores: int, most: int) -> list[int]:
     return [size + 1] * larger + [size] * (tiles - larger)
 
 
-def _cpu_tiles(inputs: Sequence[Inputs], proof: Proof | None) -> list[list[int]]:
+def _cpu_tiles(inputs: Sequence[Inputs], proof: Proof | None, cores: int) -> list[list[int]]:
     """Return the places of the pictures that run together, each tile of one kind."""
-    cores = core_count()
     tiles = []
     for kind, alike in _alike(inputs).items():
         sizes = tile_sizes(len(alike), cores, proof.most if proof else 1)

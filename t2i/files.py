@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
-__all__ = ["durable_file", "sync_folder", "temporary_name", "write_atomically"]
-
-_BUFFER_BYTES = 1 << 20
+__all__ = ["sync_folder", "temporary_name", "write_atomically"]
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> Path:
@@ -31,28 +26,6 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
-
-
-@contextmanager
-def durable_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file to be written piece by piece, which appears when the block ends without an error.
-
-    It is then on the disk: a machine that loses its power keeps it. A file of that name is
-    replaced. The folder must exist.
-
-    Raises:
-        OSError: if the file cannot be written; nothing is left behind then.
-    """
-    temporary = temporary_name(path)
-    try:
-        with temporary.open("xb", buffering=_BUFFER_BYTES) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

@@ -24,7 +24,7 @@ from hashlib import sha256
 import torch
 from torch import Tensor, nn
 
-from t2i.compute import run_apart
+from t2i.compute import core_count, run_apart
 from t2i.drawing import TILE, Generator, Inputs, run_generator
 
 __all__ = ["LEAST_ROWS", "SMALL_MAP", "SMALL_ROW", "Proof", "pad_rows"]
@@ -144,7 +144,11 @@ class Proof:
             for turn in range(math.ceil(_ROWS / size))
         ]
         singles = [] if kind in self._alone else [[number] for number in range(_PICTURES)]
-        drawn = run_apart(digests, [*batches, *singles])
+        pieces, drawn = [*batches, *singles], list[list[_Digest] | None]()
+        # A piece for each core at a time: whoever draws with another generator meanwhile, as a
+        # server does that loads one more model, waits for one of them and not for all.
+        for start in range(0, len(pieces), core_count()):
+            drawn += run_apart(digests, pieces[start : start + core_count()])
         found, lone = drawn[: len(batches)], drawn[len(batches) :]
         if None in drawn:
             return False

@@ -60,6 +60,7 @@ __all__ = [
     "Pipeline",
     "PipelineInfo",
     "Towards",
+    "describe_bundle",
 ]
 
 MAX_COUNT = 1024
@@ -77,6 +78,8 @@ class Pipeline:
         device: where the generator and the text encoder compute; None for CUDA where there is
             one, else the CPU.
         encoder: the text encoder; None loads the one that the bundle names.
+        share_encoder: use the text model of another pipeline of this process that shares its own,
+            where it is the same: several bundles then take its memory once.
 
     Raises:
         BundleError: if the bundle's parts do not fit each other.
@@ -89,37 +92,20 @@ class Pipeline:
         *,
         device: str | torch.device | None = None,
         encoder: TextEncoder | None = None,
+        share_encoder: bool = False,
     ) -> None:
-        config = bundle.config
         self.bundle = bundle
         self.device = _device(device)
         self._generator = _generator(bundle, self.device)
         self._proof = Proof(self._generator)
-        self._encoders = BundleEncoders(bundle, self.device, encoder)
+        self._encoders = BundleEncoders(bundle, self.device, encoder, share=share_encoder)
         if self._encoders.dim != self._generator.condition_dim:
             raise BundleError(
                 f"bundle {bundle.folder}: its encoder gives {self._encoders.dim} numbers and its "
                 f"generator takes {self._generator.condition_dim}; make it again"
             )
         text = self._encoders.text
-        self.info = PipelineInfo(
-            name=config.name,
-            version=config.version,
-            checksum=bundle.checksum,
-            conditions=config.conditions,
-            resolutions=config.resolutions,
-            encoder=text.id if text else "",
-            embedding_size=self._generator.condition_dim,
-            labels=config.labels,
-            parameters=sum(p.numel() for p in self._generator.parameters()),
-            code=config.code,
-            attributes=config.attributes,
-            takes_fine=bool(config.conditions)
-            and len(config.resolutions) > 1
-            and bool(getattr(self._generator, "takes_fine", False)),
-            has_scorer=bool(config.conditions) and config.scorer is not None,
-            attention_words=self._attention_words(),
-        )
+        self.info = _info(bundle, self._generator, text.id if text else "")
 
     @classmethod
     def from_pretrained(
@@ -128,9 +114,11 @@ class Pipeline:
         device: str | torch.device | None = None,
         *,
         encoder: TextEncoder | None = None,
+        share_encoder: bool = False,
     ) -> Pipeline:
         """Load a bundle; see `Bundle.load` for what names one, and the class for the rest."""
-        return cls(Bundle.load(path_or_name), device=device, encoder=encoder)
+        bundle = Bundle.load(path_or_name)
+        return cls(bundle, device=device, encoder=encoder, share_encoder=share_encoder)
 
     def generate(
         self,
@@ -310,8 +298,15 @@ class Pipeline:
         """
         return self._encoders.encode([_condition(condition) for condition in conditions])
 
-    def draw(self, draws: Sequence[Draw]) -> list[tuple[NDArray[np.uint8], ...]]:
+    def draw(
+        self, draws: Sequence[Draw], *, cores: int | None = None
+    ) -> list[tuple[NDArray[np.uint8], ...]]:
         """Draw pictures of any conditions, seeds and options together.
+
+        Args:
+            draws: what to draw.
+            cores: how many of the CPU's cores to keep busy; None for all. Give 1 where several
+                threads draw at once. The pictures are the same.
 
         Returns:
             For each draw one `(r, r, 3)` uint8 array a stage, coarse to fine. They do not depend
@@ -344,7 +339,12 @@ class Pipeline:
                 one = replace(one, fine=fine.embedding, fine_from=fine.stage)
             inputs.append(one)
         return draw_pictures(
-            self._generator, inputs, self.device, self._value_range, proof=self._proof
+            self._generator,
+            inputs,
+            self.device,
+            self._value_range,
+            proof=self._proof,
+            cores=cores,
         )
 
     def draw_best(self, draws: Sequence[Draw], best_of: int) -> list[Best]:
@@ -434,12 +434,6 @@ class Pipeline:
         maps = run_apart(looked, inputs)
         return [maps_of_words(*pair) for pair in zip(tokens, maps, strict=True)]
 
-    def _attention_words(self) -> int:
-        encoder = self.bundle.config.encoder
-        if encoder is None or not hasattr(self._generator, "attention_maps"):
-            return 0
-        return encoder.words
-
     @cached_property
     def _scorer(self) -> Scorer:
         # Loaded when it is first needed: most pipelines never choose between pictures.
@@ -464,6 +458,14 @@ class Pipeline:
         _ = self.draws_together
         if self._encoders.text is not None:
             self._encoders.text.encode(["a picture"])
+
+    def read_all(self) -> None:
+        """Read what of the bundle is otherwise read when it is first needed.
+
+        After that the bundle's folder may be replaced by another version.
+        """
+        if self.bundle.config.scorer is not None:
+            _ = self._scorer
 
     @property
     def draws_together(self) -> bool:
@@ -555,6 +557,43 @@ class Pipeline:
             checksum=self.info.checksum,
             conditions=tuple(conditions),
         )
+
+
+def describe_bundle(bundle: Bundle) -> PipelineInfo:
+    """Return what a pipeline of a bundle would say of it, without its text encoder being loaded.
+
+    `encoder` is as the bundle names it; a loaded pipeline tells the checksum of what reads captions
+    with it.
+
+    Raises:
+        BundleError: if the generator does not fit its description.
+    """
+    encoder = bundle.config.encoder if "text" in bundle.config.conditions else None
+    generator = _generator(bundle, torch.device("cpu"))
+    return _info(bundle, generator, "" if encoder is None else encoder.id)
+
+
+def _info(bundle: Bundle, generator: Generator, encoder: str) -> PipelineInfo:
+    config = bundle.config
+    words = 0 if config.encoder is None else config.encoder.words
+    return PipelineInfo(
+        name=config.name,
+        version=config.version,
+        checksum=bundle.checksum,
+        conditions=config.conditions,
+        resolutions=config.resolutions,
+        encoder=encoder,
+        embedding_size=generator.condition_dim,
+        labels=config.labels,
+        parameters=sum(p.numel() for p in generator.parameters()),
+        code=config.code,
+        attributes=config.attributes,
+        takes_fine=bool(config.conditions)
+        and len(config.resolutions) > 1
+        and bool(getattr(generator, "takes_fine", False)),
+        has_scorer=bool(config.conditions) and config.scorer is not None,
+        attention_words=words if hasattr(generator, "attention_maps") else 0,
+    )
 
 
 def check_scale(field: str, value: object) -> None:

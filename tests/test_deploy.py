@@ -13,6 +13,7 @@ from server.backends.thread import ThreadBackend
 from server.cli import main
 from server.engine import Engine
 from server.lag import LagProbe
+from server.model_store import ModelStore
 from server.replays import Replays
 from server.telemetry import Metrics
 
@@ -24,8 +25,10 @@ OPTIONS = {option for parameter in main.params for option in parameter.opts}
 @pytest.fixture(scope="module")
 def metrics() -> set[str]:
     """Every series that a server can have."""
-    engine = Engine(ThreadBackend(workers=1, device="cpu"), max_batch=1, queue_limit=16)
-    registry = Metrics(engine, Replays(), LagProbe(), lambda: True).registry
+    backend = ThreadBackend(workers=1, device="cpu")
+    engine = Engine(backend, max_batch=1, queue_limit=16)
+    models = ModelStore(backend, engine, ["default"])
+    registry = Metrics(engine, Replays(), LagProbe(), lambda: True, models).registry
     names = set()
     for family in registry.collect():
         suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count", "")}

@@ -100,7 +100,13 @@ def test_the_client_works_in_the_base_installation() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["batch", "--help"], ["generate", "--help"], ["models", "--help"]],
+    [
+        ["--help"],
+        ["batch", "--help"],
+        ["generate", "--help"],
+        ["jobs", "create", "--help"],
+        ["models", "--help"],
+    ],
 )
 def test_the_command_teaches_in_the_base_installation(arguments: list[str]) -> None:
     done = on_a_bare_machine(f"from t2i.cli import main\nmain({arguments!r}, prog_name='t2i')")
@@ -126,6 +132,10 @@ def test_a_batch_job_in_the_base_installation_needs_nothing_but_a_service(tmp_pa
     )
     assert there.returncode == 2
     assert "cannot reach 127.0.0.1:1" in there.stderr and "Traceback" not in there.stderr
+    far = ["batch", job[1], "--out", "s3://bucket/birds", "--server", "127.0.0.1:1"]
+    there = on_a_bare_machine(f"from t2i.cli import main\nmain({far})")
+    assert there.returncode == 2
+    assert "t2i[remote]" in there.stderr and "Traceback" not in there.stderr
 
 
 @pytest.mark.parametrize(

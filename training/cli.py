@@ -12,6 +12,7 @@ import click
 
 from t2i.errors import T2IError
 from t2i.extras import needs_extra
+from t2i.memory import keep_memory
 
 if TYPE_CHECKING:
     from training.registry import Entry, Knob
@@ -110,6 +111,7 @@ class _Recipes(click.Group):
 def main() -> None:
     """Train text-to-image GANs on your own captioned pictures."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    keep_memory()
 
 
 @main.group("run", cls=_Recipes)

@@ -2,9 +2,11 @@
 
     python -m benchmarks.timed --port-file port
     python -m benchmarks.timed --port-file port --fixed-ms 4 --each-ms 2
+    python -m benchmarks.timed --port-file port --bare
 
 The model, `timed`, takes captions and answers grey pictures. A batch takes as long as the options
-say, asleep, so that no core is needed for it; by default no time at all.
+say, asleep, so that no core is needed for it; by default no time at all. `--bare` leaves out the
+service too: gRPC alone gives answers that lie ready.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from server.backends import Batch, Drawn, Item
+from server.backends import Batch, Described, Drawn, Item
 from t2i.pipeline import PipelineInfo
 
 __all__ = ["TimedBackend"]
@@ -46,6 +48,7 @@ class TimedBackend:
     """
 
     workers = 1
+    copies = 1
 
     def __init__(self, fixed: float = 0.0, each: float = 0.0, batch: int = 16) -> None:
         self.best_batch = batch
@@ -54,6 +57,13 @@ class TimedBackend:
         self._each = each
         self._worker = asyncio.Semaphore(1)
         self._grey = tuple(np.full((side, side, 3), 128, np.uint8) for side in RESOLUTIONS)
+
+    async def inspect(self, model: str) -> Described:
+        """Describe the model, which takes no memory."""
+        return Described(INFO, 0, "", 0)
+
+    async def unload(self, model: str) -> None:
+        """Do nothing: there is nothing to forget."""
 
     async def load(self, models: Sequence[str]) -> Sequence[PipelineInfo]:
         """Describe the model."""

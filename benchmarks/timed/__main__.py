@@ -7,6 +7,7 @@ import asyncio
 from pathlib import Path
 
 from benchmarks.timed import TimedBackend
+from benchmarks.timed.bare import serve_bare
 from server.app import serve
 from server.settings import Settings
 
@@ -19,7 +20,11 @@ def main() -> None:
     parser.add_argument("--fixed-ms", type=float, default=0.0)
     parser.add_argument("--each-ms", type=float, default=0.0)
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--bare", action="store_true", help="gRPC alone, with ready answers")
     options = parser.parse_args()
+    if options.bare:
+        asyncio.run(serve_bare(options.port_file))
+        return
     settings = Settings(
         models=("timed",), port=0, port_file=options.port_file, report_file=options.report_file
     )

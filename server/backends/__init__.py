@@ -16,11 +16,53 @@ if TYPE_CHECKING:
     from t2i.attention import WordMap
     from t2i.pipeline import GenerationWarning, PipelineInfo
 
-__all__ = ["Backend", "Batch", "Drawn", "Fine", "Item", "Towards", "WorkerLost"]
+__all__ = [
+    "Backend",
+    "Batch",
+    "Described",
+    "Drawn",
+    "Fine",
+    "Item",
+    "Towards",
+    "WorkerLost",
+    "model_key",
+]
 
 
 class WorkerLost(Exception):
     """A worker ended with the batch that it held. Drawing it again is worth trying."""
+
+
+class _Version(Protocol):
+    """What tells a version of a model from all others."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def checksum(self) -> str: ...
+
+
+def model_key(model: _Version) -> str:
+    """Return what a backend and the engine call this very version of a model."""
+    return f"{model.name}@{model.checksum}"
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A bundle whose files were checked, without being loaded.
+
+    Attributes:
+        info: what a pipeline of it says, but for the encoder's checksum.
+        weight_bytes: what the weights of its own networks take once loaded.
+        encoder: id of its text model, which bundles share; empty without one.
+        encoder_bytes: what the weights of that take; 0 where it is not known yet.
+    """
+
+    info: PipelineInfo
+    weight_bytes: int
+    encoder: str
+    encoder_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +157,11 @@ class Batch:
     generate_seconds: float
 
 
+GPU_BATCH = 16
+# As many as share a forward pass on one core.
+CPU_BATCH = 8
+
+
 class Backend(Protocol):
     """Draws batches, `workers` of them at the same time.
 
@@ -124,18 +171,36 @@ class Backend(Protocol):
 
     @property
     def workers(self) -> int:
-        """How many batches may run at once."""
+        """How many batches may run at once; known once loaded."""
 
     @property
     def best_batch(self) -> int:
         """How many pictures a batch should have unless the settings say; known once loaded."""
 
+    @property
+    def copies(self) -> int:
+        """How often a loaded model is in memory."""
+
+    async def inspect(self, model: str) -> Described:
+        """Check every file of a bundle, by its name or folder, and describe it; load nothing.
+
+        Raises:
+            T2IError: there is no such bundle, or it is damaged.
+            WorkerLost: there was nobody to do it.
+        """
+
     async def load(self, models: Sequence[str]) -> Sequence[PipelineInfo]:
         """Load models by name or folder and warm them up; describe them in the same order.
 
+        May be called again for more of them, while others draw.
+
         Raises:
             T2IError: a model cannot be loaded.
+            WorkerLost: there was nobody to do it.
         """
+
+    async def unload(self, model: str) -> None:
+        """Give back the memory of a loaded model that nothing draws with; by its `model_key`."""
 
     async def run(
         self, model: str, items: Sequence[Item], begin: Callable[[], Sequence[bool]]
@@ -143,7 +208,7 @@ class Backend(Protocol):
         """Draw items with a loaded model.
 
         Args:
-            model: its `PipelineInfo.name`.
+            model: its `model_key`.
             items: what to draw.
             begin: to be called once, from any thread, when a worker starts on them; tells for each
                 whether it is still wanted. What is not is not drawn.

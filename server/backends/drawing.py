@@ -32,6 +32,8 @@ def draw(
     encoded: dict[Condition | None, Encoded | T2IError],
     encode_seconds: float,
     begin: Callable[[], Sequence[bool]],
+    *,
+    cores: int | None = None,
 ) -> Batch:
     """Draw what is still wanted, where the worker is.
 
@@ -41,12 +43,13 @@ def draw(
         encoded: what each of their conditions was encoded to.
         encode_seconds: what that took.
         begin: tells for each item whether it is still wanted.
+        cores: that the worker keeps busy on a CPU; None for all that its process may.
     """
     places = [place for place, keep in enumerate(begin()) if keep]
     began = time.perf_counter()
     outcomes: list[Drawn | T2IError | None] = [None] * len(items)
     if places:
-        drawn = _draw_wanted(pipeline, [items[place] for place in places], encoded)
+        drawn = _draw_wanted(pipeline, [items[place] for place in places], encoded, cores)
         for place, outcome in zip(places, drawn, strict=True):
             outcomes[place] = outcome
     return Batch(outcomes, encode_seconds, time.perf_counter() - began)
@@ -56,6 +59,7 @@ def _draw_wanted(
     pipeline: Pipeline,
     items: Sequence[Item],
     encoded: dict[Condition | None, Encoded | T2IError],
+    cores: int | None,
 ) -> list[Drawn | T2IError]:
     from t2i.pipeline import Draw, Fine, Towards
 
@@ -82,7 +86,7 @@ def _draw_wanted(
         warnings[position] = tuple(
             dict.fromkeys(warning for each in known for warning in each.warnings)
         )
-    drawn = dict(zip(draws, pipeline.draw(list(draws.values())), strict=True))
+    drawn = dict(zip(draws, pipeline.draw(list(draws.values()), cores=cores), strict=True))
     scores = _scores(pipeline, items, draws, drawn)
     maps = _maps(pipeline, items, draws)
     for position, pictures in drawn.items():
@@ -132,11 +136,12 @@ class Memory:
     """The captions asked for last, with their embeddings and warnings, bounded in bytes.
 
     A text encoder remembers captions too, but not what is to be said about them, and it is asked
-    in another thread. Other conditions are encoded in no time. Used by one thread only.
+    in another thread. Other conditions are encoded in no time. Models are known by their checksums,
+    so that nothing here keeps one in memory. Used by one thread only.
     """
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[Pipeline, Condition | None], Encoded] = OrderedDict()
+        self._known: OrderedDict[tuple[str, Condition | None], Encoded] = OrderedDict()
         self._bytes = 0
 
     def look_up(
@@ -156,15 +161,16 @@ class Memory:
     def _recall(self, pipeline: Pipeline, condition: Condition | None) -> Encoded | None:
         if not isinstance(condition, Text):
             return None
-        found = self._known.get((pipeline, condition))
+        key = (pipeline.info.checksum, condition)
+        found = self._known.get(key)
         if found is not None:
-            self._known.move_to_end((pipeline, condition))
+            self._known.move_to_end(key)
         return found
 
     def keep(self, pipeline: Pipeline, new: dict[Condition | None, Encoded | T2IError]) -> None:
         """Keep what was encoded, and forget the oldest where it gets too much."""
         for condition, found in new.items():
-            key = (pipeline, condition)
+            key = (pipeline.info.checksum, condition)
             if isinstance(condition, Text) and isinstance(found, Encoded):
                 if key not in self._known:
                     self._bytes += _size(found)

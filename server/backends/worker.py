@@ -1,94 +1,151 @@
-"""What a worker process does: load the models, then draw each batch that it is sent."""
+"""What a worker process does: draw each batch that it is sent, and load models meanwhile.
+
+Batches come on one pipe and are drawn by the process's first thread; models come on another and are
+loaded by a second thread, so that drawing goes on while a further model is loaded.
+"""
 
 from __future__ import annotations
 
 import signal
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
-from server.backends import Batch, Item
+from server.backends import Batch, Item, model_key
 from server.backends.drawing import Memory, draw, timed_encode
+from server.backends.loading import (
+    draws_on_cpu,
+    inspect_bundle,
+    load_pipeline,
+)
 from t2i.errors import T2IError
+from t2i.memory import give_back_memory, keep_memory
 
 if TYPE_CHECKING:
-    from t2i.pipeline import Pipeline, PipelineInfo
+    from t2i.pipeline import Pipeline
 
-__all__ = ["Job", "Loaded", "work"]
+__all__ = ["Inspect", "Job", "Load", "Order", "Ready", "Unload", "work"]
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A batch to draw with a model, by its name."""
+    """A batch to draw with a model, by its key; answered with its `Batch`."""
 
     model: str
     items: Sequence[Item]
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
-    """A worker is ready.
+class Inspect:
+    """A bundle to check, by its name or folder; answered with its `Described`."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A model to load, by its name or folder; answered with its `PipelineInfo`."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unload:
+    """A model to forget, by its key; answered with None."""
+
+    model: str
+
+
+Order = Inspect | Load | Unload
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A worker can be given orders.
 
     Attributes:
-        infos: the models, in the order in which they were named.
-        on_cpu: whether all of them draw on the CPU.
+        on_cpu: whether it draws on the CPU.
     """
 
-    infos: Sequence[PipelineInfo]
     on_cpu: bool
 
 
-def work(connection: Connection, models: Sequence[str], device: str | None, cores: int) -> None:
-    """Send `Loaded` or why not, then for each `Job` its `Batch` or why not, until there is none.
+def work(batches: Connection, orders: Connection, device: str | None, cores: int) -> None:
+    """Send `Ready`, then answer each `Order` and each `Job`, until there is no more job.
+
+    What goes wrong is answered as the exception that it was.
 
     Args:
-        connection: to the server. When the server is gone, so is this process.
-        models: names or folders of bundles.
+        batches: to the server, for jobs. When the server is gone, so is this process.
+        orders: to the server, for models.
         device: torch device; None lets the pipelines choose.
         cores: how many cores this process may keep busy.
     """
-    # Ctrl-C and a supervisor's SIGTERM reach the whole group; the server says when to end.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    # Ctrl-C, a supervisor's SIGTERM and a closed terminal reach the whole group; the server says
+    # when to end.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    keep_memory()
     try:
-        _work(connection, models, device, cores)
+        _work(batches, orders, device, cores)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         # Nobody is left to draw for.
         return
 
 
-def _work(connection: Connection, models: Sequence[str], device: str | None, cores: int) -> None:
+def _work(batches: Connection, orders: Connection, device: str | None, cores: int) -> None:
     from t2i.compute import limit_cores
-    from t2i.pipeline import Pipeline
 
     limit_cores(cores)
-    try:
-        pipelines = [Pipeline.from_pretrained(name, device=device) for name in models]
-        for pipeline in pipelines:
-            pipeline.warm_up()
-    except T2IError as error:
-        connection.send(error)
-        return
-    infos = [pipeline.info for pipeline in pipelines]
-    connection.send(Loaded(infos, all(pipeline.device.type == "cpu" for pipeline in pipelines)))
-    known = {pipeline.info.name: pipeline for pipeline in pipelines}
+    known: dict[str, Pipeline] = {}
+    orders.send(Ready(draws_on_cpu(device)))
+    threading.Thread(target=_obey, args=(orders, known, device), daemon=True).start()
     memory = Memory()
-    while (job := connection.recv()) is not None:
+    while (job := batches.recv()) is not None:
         assert isinstance(job, Job)
-        answer: Batch | Exception
-        try:
-            answer = _draw(known[job.model], job.items, memory)
-        except T2IError as error:
-            answer = error
-        except Exception as error:
-            # As text: not every exception survives the way, and one that does loses where it rose.
-            answer = RuntimeError("".join(traceback.format_exception(error)))
-        connection.send(answer)
+        batches.send(_answer(_draw, known, job, memory))
 
 
-def _draw(pipeline: Pipeline, items: Sequence[Item], memory: Memory) -> Batch:
+def _obey(orders: Connection, known: dict[str, Pipeline], device: str | None) -> None:
+    try:
+        while True:
+            order = orders.recv()
+            orders.send(_answer(_do, known, order, device))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        # The process ends with its other pipe.
+        return
+
+
+def _do(known: dict[str, Pipeline], order: Order, device: str | None) -> object:
+    match order:
+        case Inspect(model):
+            return inspect_bundle(model)
+        case Load(model):
+            pipeline = load_pipeline(model, device)
+            known[model_key(pipeline.info)] = pipeline
+            return pipeline.info
+        case Unload(model):
+            known.pop(model, None)
+            give_back_memory()
+            return None
+
+
+def _answer(function: Callable[..., object], *arguments: object) -> object:
+    """Return what a function returns, or why it does not."""
+    try:
+        return function(*arguments)
+    except T2IError as error:
+        return error
+    except Exception as error:
+        # As text: not every exception survives the way, and one that does loses where it rose.
+        return RuntimeError("".join(traceback.format_exception(error)))
+
+
+def _draw(known: dict[str, Pipeline], job: Job, memory: Memory) -> Batch:
+    pipeline, items = known[job.model], job.items
     encoded, unknown = memory.look_up(pipeline, items)
     seconds = 0.0
     if unknown:

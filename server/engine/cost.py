@@ -4,8 +4,8 @@ A worker takes some time for a batch whatever its size (a) and some for each pic
 fitted by least squares in which old batches count less and less. Three things keep it sound where
 a plain fit goes astray: batches of one size only say nothing about b, which then stays what it
 was; a single stall of the machine counts no more than a few times what was expected; and what is
-known fades while no batch runs, so that an estimate that became too high cannot refuse everything
-for ever and never be put right.
+known fades while no batch ends, and is forgotten at the next one, so that an estimate that became
+too high, as in an overload, cannot refuse everything for long and never be put right.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ _LARGEST_SURPRISE = 4.0
 # As in TCP's retransmission timer (RFC 6298): the mean, and four times the mean deviation.
 _DEVIATIONS = 4.0
 _NEWEST = 0.125
-_FRESH_SECONDS = 2.0
-_HALF_LIFE_SECONDS = 10.0
+# How long what is known is fresh after the time of two batches, and when half of it is left then.
+_FRESH_SECONDS = 0.5
+_HALF_LIFE_SECONDS = 1.0
 
 
 class Spread:
@@ -85,6 +86,7 @@ class CostModel:
             seconds: what it took, 0 or more.
             now: when it ended.
         """
+        self._forget(self.trust(now))
         self._learned_at = now
         self._seen += 1
         if self._seen == 1:
@@ -108,6 +110,16 @@ class CostModel:
             # The line was still a guess: what it is off by now counts, not what it was.
             expected = self.run(pictures)
         self._deviation += _NEWEST * (abs(seconds - expected) - self._deviation)
+
+    def _forget(self, trust: float) -> None:
+        """Let what is not fresh any more count less than what is learned now.
+
+        Nothing that ran in an overload may go on refusing what the machine can do after it.
+        """
+        if trust == 1.0:
+            return
+        self._weight = self._spread_n = self._together = 0.0
+        self._deviation *= trust
 
     def run(self, pictures: float) -> float:
         """Return the seconds that a batch of so many pictures will probably take."""
@@ -138,5 +150,5 @@ class CostModel:
         """Return how much of the estimate to believe, 0 to 1: it fades while nothing runs."""
         if not self._seen:
             return 0.0
-        age = now - self._learned_at - _FRESH_SECONDS
+        age = now - self._learned_at - _FRESH_SECONDS - 2.0 * self._mean_t
         return 1.0 if age <= 0 else 0.5 ** (age / _HALF_LIFE_SECONDS)

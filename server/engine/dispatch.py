@@ -121,18 +121,31 @@ class Engine:
         Raises:
             T2IError: the picture cannot be drawn.
         """
-        cost = self._scheduler.cost(_bucket(model, [item]))
+        loop, bucket = asyncio.get_running_loop(), _bucket(model, [item])
+        cost = self._scheduler.cost(bucket)
         for size in (1, min(self._scheduler.room, _CALIBRATED)):
             for warm in (False, True, True):
                 wanted = [True] * size
-                batch = await self._backend.run(model, [item] * size, wanted.copy)
+                # A server that runs already must expect that this takes a worker for a while.
+                run = self._scheduler.occupy(bucket, size, loop.time())
+                try:
+                    batch = await self._backend.run(model, [item] * size, wanted.copy)
+                finally:
+                    self._scheduler.end(run, loop.time())
                 for outcome in batch.outcomes:
                     if isinstance(outcome, T2IError):
                         raise outcome
                 # The first of a size pays for whatever is made at first use.
                 if warm:
-                    now = asyncio.get_running_loop().time()
-                    cost.learn(size, batch.generate_seconds, now)
+                    cost.learn(size, batch.generate_seconds, loop.time())
+
+    def in_flight(self, model: str) -> int:
+        """Return how many requests and batches of a model there are, for which it is needed."""
+        return self._scheduler.in_flight(model)
+
+    def forget(self, model: str) -> None:
+        """Forget what batches of a model cost, when it will never be asked for again."""
+        self._scheduler.forget(model)
 
     def submit(
         self,
@@ -147,7 +160,7 @@ class Engine:
         """Queue a request.
 
         Args:
-            model: name of a loaded model.
+            model: key of a loaded model.
             items: the pictures, at least one, of one kind of condition.
             deadline: time of the event loop's clock after which nobody wants them.
             caller: who asks; callers share the workers evenly.

@@ -26,7 +26,7 @@ class Priority(IntEnum):
 
 
 class Bucket(NamedTuple):
-    """What may run in one batch: pictures of one model, asked with one kind of condition.
+    """What may run in one batch: one version of a model, asked with one kind of condition.
 
     A model draws all its resolutions at once, so the model tells the resolution.
     """

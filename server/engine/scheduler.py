@@ -1,6 +1,7 @@
 """The policy: who gets in, who goes next, who is too late. It knows no clock but what it is told.
 
-* Nothing waits for company: whoever asks for a batch gets what there is.
+* Nothing waits for company: whoever asks for a batch gets what there is, or, while other workers
+  are idle too, an even part of it.
 * A batch holds pictures of one bucket. Interactive requests go before batch jobs, which get one
   batch in twenty while both wait, so that they end some day. Within a class callers share evenly.
 * A request whose deadline cannot be met with what waits already is refused when it comes. The
@@ -130,6 +131,17 @@ class Scheduler:
             self._costs[bucket] = CostModel()
         return self._costs[bucket]
 
+    def in_flight(self, model: str) -> int:
+        """Return how many places and batches there are of a model."""
+        # Counted when somebody asks, which is seldom, and not at every request.
+        places = sum(place.bucket.model == model for place in self._inside)
+        return places + sum(run.bucket.model == model for run in self._runs)
+
+    def forget(self, model: str) -> None:
+        """Forget what a model's batches cost."""
+        for bucket in [bucket for bucket in self._costs if bucket.model == model]:
+            del self._costs[bucket]
+
     def offer(self, place: Place, now: float) -> None:
         """Take a place in.
 
@@ -153,13 +165,15 @@ class Scheduler:
         """Make up the next batch, or None when nothing waits."""
         self.forget_late(now)
         starts = self._next_start(now)
+        idle = max(1, self._workers - len(self._runs))
+        room = min(self.room, math.ceil(self.queued / idle))
 
         def largest(place: Place) -> float:
             return self._largest(place, starts, now)
 
         shares: list[Share] = []
         for queue in self._order():
-            shares = queue.take(self.room, largest)
+            shares = queue.take(room, largest)
             if shares:
                 break
         if not shares:
@@ -172,6 +186,13 @@ class Scheduler:
             self.queued -= share.size
             if share.place.waiting == 0:
                 self._in_queue.discard(share.place)
+        return run
+
+    def occupy(self, bucket: Bucket, pictures: int, now: float) -> Run:
+        """Take note of a batch that is nobody's, so that what comes behind it is told in time."""
+        starts = self._next_start(now)
+        run = Run(bucket, [], starts, starts + self.cost(bucket).run(pictures))
+        self._runs.add(run)
         return run
 
     def _largest(self, place: Place, starts: float, now: float) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import CancelledError, Future
 from itertools import groupby, islice
 
-from server.backends import Drawn, Item, WorkerLost
+from server.backends import Drawn, Item, WorkerLost, model_key
 from server.engine import BackendFailed, Engine, Priority, QueueFull
 from t2i.batch.errors import JobStopped
 from t2i.batch.plan import Model
@@ -35,6 +35,7 @@ class EngineDrawer:
         model: what draws.
         caller: whose share of the workers it takes.
         pay: waits until so many pictures may be drawn for the caller.
+        release: lets go of the model, on the event loop.
     """
 
     def __init__(
@@ -45,9 +46,10 @@ class EngineDrawer:
         *,
         caller: str,
         pay: Callable[[int], Awaitable[None]],
+        release: Callable[[], None],
     ) -> None:
         self._engine, self._loop = engine, loop
-        self._caller, self._pay = caller, pay
+        self._caller, self._pay, self._release = caller, pay, release
         self.model = model
         self.at_once = _AT_ONCE
         self._held = 3 * sum(side * side for side in model.resolutions)
@@ -82,6 +84,7 @@ class EngineDrawer:
             drawing = list(self._drawing)
         for future in drawing:
             future.cancel()
+        self._loop.call_soon_threadsafe(self._release)
 
     async def _all(self, asks: Sequence[Ask]) -> list[_Picture]:
         items = [item for ask in asks for item in _items(ask)]
@@ -119,7 +122,7 @@ class EngineDrawer:
 
     async def _ask(self, items: Sequence[Item]) -> list[_Picture]:
         ticket = self._engine.submit(
-            self.model.name,
+            model_key(self.model),
             items,
             caller=self._caller,
             priority=Priority.BATCH,

@@ -15,6 +15,7 @@ from server.models import Models
 from server.refusals import Violation, invalid
 from server.requests import is_request_id
 from t2i.batch import parquet
+from t2i.batch.formats import INPUT_FORMATS, SHARD_FORMATS, InputFormat, ShardFormat
 from t2i.batch.plan import MAX_ROWS_PER_SHARD, MAX_SEED
 from t2i.batch.records import format_of
 from t2i.conditions import MAX_NAME_CHARACTERS
@@ -22,8 +23,18 @@ from t2i.errors import InvalidInput
 from t2i.extras import ExtraMissing
 from t2i.protocol.v1 import batch_service_pb2 as pb
 from t2i.protocol.v1 import conditions_pb2
+from t2i.seeds import MAX_BEST_OF
+from t2i.takes import check_best_of
 
-__all__ = ["MOST_A_PAGE", "STATE_NAMES", "digest_of", "read_create", "read_page"]
+__all__ = [
+    "MOST_A_PAGE",
+    "STATE_NAMES",
+    "digest_of",
+    "input_format_of",
+    "read_create",
+    "read_page",
+    "shard_format_of",
+]
 
 MAX_COUNT = 16
 MOST_A_PAGE = 1000
@@ -35,6 +46,12 @@ STATE_NAMES: dict[State, pb.BatchJobState.ValueType] = {
     state: pb.BatchJobState.Value(f"BATCH_JOB_STATE_{state.upper()}") for state in STATES
 }
 _STATES = {value: state for state, value in STATE_NAMES.items()}
+_INPUT_FORMATS: dict[pb.BatchInputFormat.ValueType, InputFormat] = {
+    pb.BatchInputFormat.Value(f"BATCH_INPUT_FORMAT_{name.upper()}"): name for name in INPUT_FORMATS
+}
+_SHARD_FORMATS: dict[pb.BatchShardFormat.ValueType, ShardFormat] = {
+    pb.BatchShardFormat.Value(f"BATCH_SHARD_FORMAT_{name.upper()}"): name for name in SHARD_FORMATS
+}
 
 T = TypeVar("T")
 
@@ -42,6 +59,16 @@ T = TypeVar("T")
 def digest_of(spec: pb.BatchJobSpec) -> bytes:
     """Return what a request is known again by when it comes twice."""
     return hashlib.sha256(spec.SerializeToString(deterministic=True)).digest()
+
+
+def input_format_of(spec: pb.BatchJobSpec) -> InputFormat | None:
+    """Return how the rows of a job are written; None for what the suffix says."""
+    return _INPUT_FORMATS.get(spec.input_format)
+
+
+def shard_format_of(spec: pb.BatchJobSpec) -> ShardFormat:
+    """Return what the shards of a job become; of one that an older server took in a tar file."""
+    return _SHARD_FORMATS.get(spec.shard_format, "webdataset")
 
 
 def read_create(
@@ -86,7 +113,7 @@ def read_create(
     source = tried(lambda: plain("spec.input_uri", spec.input_uri))
     if source is not None:
         spec.input_uri = source
-        tried(lambda: _check_input(source, settings))
+        tried(lambda: _check_input(source, spec, settings))
     folder = tried(lambda: plain("spec.output_uri", spec.output_uri))
     output = None
     if folder is not None:
@@ -98,10 +125,14 @@ def read_create(
         spec.count = 1
     if not spec.HasField("seed"):
         spec.seed = secrets.randbelow(MAX_SEED + 1)
+    if not spec.HasField("best_of"):
+        spec.best_of = 1
+    tried(lambda: _check_shard_format(spec))
     for name, value, low, high in (
         ("rows_per_shard", spec.rows_per_shard, 1, MAX_ROWS_PER_SHARD),
         ("count", spec.count, 1, MAX_COUNT),
         ("seed", spec.seed, 0, MAX_SEED),
+        ("best_of", spec.best_of, 1, MAX_BEST_OF),
     ):
         if not low <= value <= high:
             faults.append(
@@ -112,6 +143,10 @@ def read_create(
         raise invalid(faults)
     model = models.find(spec.model)
     spec.model = model.name
+    try:
+        check_best_of(model, spec.best_of)
+    except InvalidInput as error:
+        raise invalid([Violation("spec.best_of", f"{error.problem}; {error.remedy}")]) from None
     assert output is not None
     return StoredJob(
         owner=owner,
@@ -158,24 +193,51 @@ def read_page(request: pb.ListBatchJobsRequest) -> tuple[int, tuple[int, str] | 
     return request.page_size or _A_PAGE, after, state
 
 
-def _check_input(path: str, settings: JobSettings) -> None:
+def _check_input(path: str, spec: pb.BatchJobSpec, settings: JobSettings) -> None:
     found = find_input("spec.input_uri", path, settings.input_roots)
+    if spec.input_format and spec.input_format not in _INPUT_FORMATS:
+        raise InvalidInput(
+            "spec.input_format",
+            spec.input_format,
+            f"{spec.input_format} is unknown",
+            f"leave it out, or give one of {', '.join(INPUT_FORMATS)}",
+        )
     try:
-        input_format = format_of(found, None)
+        input_format = format_of(found, input_format_of(spec))
     except InvalidInput as error:
         raise InvalidInput(
-            "spec.input_uri", path, error.problem, "give a .jsonl, .csv, .parquet or .txt file"
+            "spec.input_uri",
+            path,
+            error.problem,
+            "give a .jsonl, .csv, .parquet or .txt file, or set input_format",
         ) from None
+    spec.input_format = next(
+        value for value, name in _INPUT_FORMATS.items() if name == input_format
+    )
     if input_format == "parquet":
-        try:
-            parquet.check_installed()
-        except ExtraMissing:
-            raise InvalidInput(
-                "spec.input_uri",
-                path,
-                "this server cannot read Parquet",
-                "give a .jsonl, .csv or .txt file",
-            ) from None
+        _check_parquet("spec.input_uri", path, "read", "give a .jsonl, .csv or .txt file")
+
+
+def _check_shard_format(spec: pb.BatchJobSpec) -> None:
+    given = spec.shard_format
+    if not given:
+        spec.shard_format = pb.BATCH_SHARD_FORMAT_WEBDATASET
+    elif given not in _SHARD_FORMATS:
+        raise InvalidInput(
+            "spec.shard_format",
+            given,
+            f"{given} is unknown",
+            f"leave it out, or give one of {', '.join(SHARD_FORMATS)}",
+        )
+    elif given == pb.BATCH_SHARD_FORMAT_PARQUET:
+        _check_parquet("spec.shard_format", given, "write", "give webdataset or folder")
+
+
+def _check_parquet(field: str, value: object, do: str, remedy: str) -> None:
+    try:
+        parquet.check_installed()
+    except ExtraMissing:
+        raise InvalidInput(field, value, f"this server cannot {do} Parquet", remedy) from None
 
 
 def _fill_options(options: conditions_pb2.GenerateOptions, faults: list[Violation]) -> None:

@@ -8,16 +8,18 @@ import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from server.engine import Engine
 from server.jobs.drawer import EngineDrawer
 from server.jobs.places import find_input, find_output
+from server.jobs.requests import input_format_of, shard_format_of
 from server.jobs.settings import JobSettings
-from server.jobs.store import Key, Store, StoredJob
-from server.models import Models
+from server.jobs.store import Key, State, Store, StoredJob
+from server.model_memory import Lease
+from server.model_store import ModelStore
 from server.refusals import Refusal
 from server.tokens import OverQuota, Tokens
 from t2i.batch.errors import FolderBusy, JobChanged, JobStopped
@@ -28,7 +30,7 @@ from t2i.batch.shard import ShardReport
 from t2i.errors import InvalidInput, T2IError
 from t2i.protocol.v1 import batch_service_pb2 as pb
 
-__all__ = ["Jobs"]
+__all__ = ["JobCounts", "Jobs"]
 
 _log = logging.getLogger("t2i.server")
 
@@ -36,6 +38,7 @@ _LOOK_SECONDS = 3600.0
 _AGAIN_SECONDS = 1.0
 # Of a quota that is used up until midnight: it may be raised before.
 _PAY_SECONDS = 30.0
+_MEMORY_SECONDS = 5.0
 
 
 class _Failed(Exception):
@@ -61,6 +64,8 @@ class Jobs:
     def __init__(self, settings: JobSettings, engine: Engine, tokens: Tokens | None) -> None:
         self.settings = settings
         self.store = Store(settings.folder)
+        self.counts = JobCounts()
+        self._counting = threading.Lock()
         self._engine, self._tokens = engine, tokens
         self._threads = ThreadPoolExecutor(settings.at_once, thread_name_prefix="t2i-job")
         self._running: dict[Key, _Running] = {}
@@ -75,7 +80,7 @@ class Jobs:
         """Whether the server is about to end."""
         return self._stopped is not None
 
-    async def start(self, models: Models) -> None:
+    async def start(self, models: ModelStore) -> None:
         """Go on with the jobs that an earlier server was at, and begin those that wait."""
         waiting = await asyncio.to_thread(self.store.recover)
         if waiting:
@@ -96,6 +101,16 @@ class Jobs:
         await self.stop()
         await asyncio.to_thread(self._threads.shutdown)
         self.store.close()
+
+    def count_rows(self, report: ShardReport) -> None:
+        """Count the rows of a shard that was completed; may be called by any thread."""
+        with self._counting:
+            self.counts.drawn += report.rows - report.failed
+            self.counts.failed += report.failed
+
+    def _count_end(self, state: State) -> None:
+        with self._counting:
+            self.counts.ended[state] += 1
 
     def look(self) -> None:
         """Look for jobs that wait."""
@@ -120,7 +135,11 @@ class Jobs:
 
     async def cancel(self, key: Key) -> StoredJob | None:
         """Ask a job to stop; None when there is no such job."""
+        before = await asyncio.to_thread(self.store.find, key)
         job = await asyncio.to_thread(self.store.cancel, key)
+        if before is not None and before.state == "pending" and job and job.state == "cancelled":
+            # It never ran, so nobody else takes note of its end.
+            self._count_end("cancelled")
         if key in self._running:
             self._running[key].give_up()
         self.changed(key)
@@ -137,7 +156,7 @@ class Jobs:
             running.give_up()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _keep_looking(self, models: Models) -> None:
+    async def _keep_looking(self, models: ModelStore) -> None:
         while True:
             try:
                 async with asyncio.timeout(_LOOK_SECONDS):
@@ -152,7 +171,7 @@ class Jobs:
                 # A disk that is full for a while must not end the looking.
                 _log.exception("cannot look for batch jobs")
 
-    async def _begin_waiting(self, models: Models) -> None:
+    async def _begin_waiting(self, models: ModelStore) -> None:
         while len(self._running) < self.settings.at_once:
             waiting = await asyncio.to_thread(self.store.waiting)
             if not waiting:
@@ -190,6 +209,7 @@ class Jobs:
     def _draw(self, running: _Running) -> None:
         """Run a job to its end and take note of that; in a thread of its own."""
         key = running.job.key
+        end: State
         try:
             known = self.store.find(key)
             # It may have been asked to stop before it was known here to run.
@@ -202,7 +222,8 @@ class Jobs:
                 self.store.give_back(key)
                 _log.info("batch job %s goes on in the next server", key.id)
                 return
-            self.store.end(key, "cancelled")
+            end = "cancelled"
+            self.store.end(key, end)
             _log.info("batch job %s is cancelled", key.id)
         except Exception as error:
             failed = _failure(error, self.settings)
@@ -210,7 +231,8 @@ class Jobs:
                 _log.error("batch job %s failed", key.id, exc_info=error)
             else:
                 _log.info("batch job %s failed: %s", key.id, failed.reason)
-            self.store.end(key, "failed", reason=failed.reason, message=failed.message)
+            end = "failed"
+            self.store.end(key, end, reason=failed.reason, message=failed.message)
         else:
             failures = f"{running.spec.output_uri}/{FAILURES}" if summary.failures else ""
             counts = {
@@ -221,17 +243,13 @@ class Jobs:
                 "total_shards": summary.shards,
                 "completed_shards": summary.shards,
             }
-            self.store.end(key, "succeeded", counts=counts, failures=failures)
+            end = "succeeded"
+            self.store.end(key, end, counts=counts, failures=failures)
             _log.info("batch job %s is done: %d pictures", key.id, summary.pictures)
+        self._count_end(end)
 
-    def drawer(
-        self, job: StoredJob, models: Models, loop: asyncio.AbstractEventLoop
-    ) -> EngineDrawer:
-        """Return what draws for a job.
-
-        Raises:
-            Refusal: there is no such model any more.
-        """
+    def drawer(self, job: StoredJob, lease: Lease, loop: asyncio.AbstractEventLoop) -> EngineDrawer:
+        """Return what draws for a job with a model that it holds."""
 
         async def pay(pictures: int) -> None:
             for _ in range(pictures):
@@ -239,7 +257,12 @@ class Jobs:
 
         # A name of its own: the jobs of a caller share the workers with those of others.
         return EngineDrawer(
-            self._engine, loop, models.find(job.model), caller=f"jobs of {job.owner}", pay=pay
+            self._engine,
+            loop,
+            lease.info,
+            caller=f"jobs of {job.owner}",
+            pay=pay,
+            release=lease.release,
         )
 
     async def _pay(self, owner: str) -> None:
@@ -263,7 +286,7 @@ class _Running:
     """One job at work; `t2i.batch.job.Progress` for it."""
 
     def __init__(
-        self, jobs: Jobs, job: StoredJob, models: Models, loop: asyncio.AbstractEventLoop
+        self, jobs: Jobs, job: StoredJob, models: ModelStore, loop: asyncio.AbstractEventLoop
     ) -> None:
         self.job = job
         self.spec = pb.BatchJobSpec.FromString(job.spec)
@@ -271,15 +294,18 @@ class _Running:
         self._given_up = threading.Event()
         self._lock = threading.Lock()
         self._drawer: EngineDrawer | None = None
+        self._holding: Future[Lease] | None = None
         self._counts = _Counts()
 
     def give_up(self) -> None:
         """Have the job end soon; finished shards are kept."""
         self._given_up.set()
         with self._lock:
-            drawer = self._drawer
+            drawer, holding = self._drawer, self._holding
         if drawer is not None:
             drawer.close()
+        elif holding is not None:
+            holding.cancel()
 
     def draw(self) -> Summary:
         """Draw what is not drawn yet.
@@ -297,19 +323,23 @@ class _Running:
         out.parent.mkdir(parents=True, exist_ok=True)
         job = Job(
             source=source,
-            input_format=format_of(source, None),
+            input_format=format_of(source, input_format_of(spec)),
             out=out,
+            format=shard_format_of(spec),
             rows_per_shard=spec.rows_per_shard,
             count=spec.count,
             seed=spec.seed,
             truncation=spec.options.truncation,
             conditioning_truncation=spec.options.conditioning_truncation,
+            # Not set in a job that an older server took in.
+            best_of=spec.best_of or 1,
         )
         return run_job(job, self._open, progress=self)
 
     def _open(self) -> EngineDrawer:
-        drawer = self._jobs.drawer(self.job, self._models, self._loop)
+        drawer = self._jobs.drawer(self.job, self._lease(), self._loop)
         if drawer.model.checksum != self.job.checksum:
+            drawer.close()
             raise _Failed(
                 "MODEL_CHANGED",
                 f"the server has another {self.job.model} now; begin anew with another folder",
@@ -319,6 +349,23 @@ class _Running:
         if self._given_up.is_set():
             drawer.close()
         return drawer
+
+    def _lease(self) -> Lease:
+        """Have the model in memory to the job's end, whatever its name stands for by then."""
+        while True:
+            model = self._models.lease(self.job.model)
+            with self._lock:
+                self._holding = asyncio.run_coroutine_threadsafe(model, self._loop)
+            try:
+                return self._holding.result()
+            except CancelledError:
+                raise JobStopped("the job is being stopped") from None
+            except Refusal as refusal:
+                # Callers' models may take all memory for a while; a job can wait.
+                if refusal.reason != "NO_MEMORY":
+                    raise
+            if self._given_up.wait(_MEMORY_SECONDS):
+                raise JobStopped("the job is being stopped")
 
     def begin(self, rows: int) -> None:
         """See `t2i.batch.job.Progress`."""
@@ -330,14 +377,19 @@ class _Running:
         self._counts = _Counts(total_rows=rows, total_shards=-(-rows // self.spec.rows_per_shard))
         self._note()
 
-    def found(self, rows: int) -> None:
-        """See `t2i.batch.job.Progress`; shards are counted by `finished`."""
+    def found(self, report: ShardReport) -> None:
+        """See `t2i.batch.job.Progress`."""
+        self._add(report)
 
     def drawn(self, rows: int, pictures: int) -> None:
         """See `t2i.batch.job.Progress`; shards are counted by `finished`."""
 
     def finished(self, report: ShardReport) -> None:
         """See `t2i.batch.job.Progress`."""
+        self._jobs.count_rows(report)
+        self._add(report)
+
+    def _add(self, report: ShardReport) -> None:
         if self._given_up.is_set():
             raise JobStopped("the job is being stopped")
         with self._lock:
@@ -350,6 +402,21 @@ class _Running:
     def _note(self) -> None:
         self._jobs.store.progress(self.job.key, vars(self._counts))
         self._loop.call_soon_threadsafe(self._jobs.changed, self.job.key)
+
+
+@dataclass
+class JobCounts:
+    """What this server did for jobs since it began.
+
+    Attributes:
+        drawn: rows that were drawn, in shards that were completed.
+        failed: rows of such shards that could not be drawn.
+        ended: jobs by how they ended.
+    """
+
+    drawn: int = 0
+    failed: int = 0
+    ended: Counter[State] = field(default_factory=Counter)
 
 
 @dataclass

@@ -267,6 +267,13 @@ class Store:
             ).fetchall()
         return [Key(row["owner"], row["id"]) for row in rows]
 
+    def states(self) -> dict[State, int]:
+        """Return how many jobs of all owners are in each state."""
+        with self._transaction() as database:
+            rows = database.execute("SELECT state, count(*) FROM jobs GROUP BY state").fetchall()
+        found = {cast("State", state): cast("int", count) for state, count in rows}
+        return {state: found.get(state, 0) for state in STATES}
+
     def recover(self) -> int:
         """Let jobs wait that a server was at when it ended, and return how many wait.
 

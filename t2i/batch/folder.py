@@ -13,22 +13,18 @@ input.*             what came from standard input
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import shutil
-import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from t2i.batch.errors import BatchError, FolderBusy, JobChanged
+from t2i.batch.errors import BatchError, JobChanged
 from t2i.batch.plan import Plan
 from t2i.batch.records import Survey
-from t2i.batch.shard import ShardReport, record_path, report_of
-from t2i.batch.writers import shard_path
+from t2i.batch.shard import ShardReport, record_name, report_of
+from t2i.batch.storage import Storage, write
+from t2i.batch.writers import shard_name
 from t2i.errors import shown
-from t2i.files import durable_file
 
 __all__ = ["FAILURES", "JOB", "MANIFESTS", "SHEET", "JobFolder"]
 
@@ -45,18 +41,16 @@ class JobFolder:
     """A job's folder, for the one run that holds its lock.
 
     Args:
-        path: the folder; it is made if need be.
+        storage: the folder; it is made if need be.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+        self._there: frozenset[str] = frozenset()
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other runs out while the block runs.
-
-        The lock is the operating system's and ends with the process, however that ends, so there
-        is none of a dead one to be cleared away.
+    def locked(self) -> Iterator[Callable[[], None]]:
+        """Keep other runs out while the block runs; gives what raises if they got in all the same.
 
         Raises:
             FolderBusy: if another run is at work here.
@@ -64,34 +58,16 @@ class JobFolder:
             OSError: if the folder cannot be made or written to.
         """
         self._refuse_foreign()
-        self.path.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                who = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip()
-                raise FolderBusy(
-                    f"{self.path}: another run is at work here ({who or 'of an unknown process'}); "
-                    "wait for it, stop it, or give another --out"
-                ) from None
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        with self.storage.locked(LOCK) as check:
             self._clear_temporary()
-            yield
-        finally:
-            os.close(descriptor)
+            yield check
 
     def clear(self) -> None:
         """Remove all that an earlier job left here, and nothing else."""
-        for name in (*MANIFESTS, FAILURES, SHEET):
-            (self.path / name).unlink(missing_ok=True)
-        # Records before shards: what is told to be finished must be there.
-        for name in reversed(_OWN_FOLDERS):
-            if (self.path / name).is_dir():
-                shutil.rmtree(self.path / name)
-        # Last: until then it tells truly of which job the rest is.
-        (self.path / JOB).unlink(missing_ok=True)
+        # Records before shards: what is told to be finished must be there. The job last: until
+        # then it tells truly of which job the rest is.
+        for name in (*MANIFESTS, FAILURES, SHEET, *reversed(_OWN_FOLDERS), JOB):
+            self.storage.remove(name)
 
     def begin(self, plan: Plan, survey: Survey) -> None:
         """Take note of what the pictures are of, or check that it is what it was.
@@ -105,74 +81,86 @@ class JobFolder:
             changed = list(_changes(known, fresh))
             if changed:
                 raise JobChanged(
-                    f"{self.path}: the pictures here are of another job: {', '.join(changed)}; "
+                    f"{self._path}: the pictures here are of another job: {', '.join(changed)}; "
                     "give another --out, or --restart to remove them and begin anew"
                 )
         if known is None:
             self.clear()
-        for name in _OWN_FOLDERS:
-            (self.path / name).mkdir(exist_ok=True)
-        if known is None:
-            with durable_file(self.path / JOB) as file:
+            with write(self.storage, JOB) as file:
                 file.write(json.dumps(fresh, indent=2).encode() + b"\n")
+        # Once for all shards: to ask for each takes long where every question is a journey.
+        self._there = frozenset(
+            f"{folder}/{name}" for folder in _OWN_FOLDERS for name in self.storage.names(folder)
+        )
 
     def finished(self, plan: Plan, number: int, name: str) -> ShardReport | None:
         """Return the report of a shard that need not be drawn again."""
+        if not {record_name(number), shard_name(name, plan.format)} <= self._there:
+            return None
         try:
-            report = report_of(record_path(self.path, number))
+            return report_of(self.storage, number)
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError, IndexError):
             # Nothing of ours writes half a record: draw what somebody else has damaged again.
             return None
-        return report if shard_path(self.path, name, plan.format).exists() else None
+
+    def manifest(self) -> Path | str | None:
+        """Return where the manifest is; None while the job is not finished."""
+        return self.place_of(*MANIFESTS)
+
+    def place_of(self, *names: str) -> Path | str | None:
+        """Return where the first of some files is that is there; None if none is."""
+        there = self.storage.names()
+        return next((self.storage.place(name) for name in names if name in there), None)
+
+    @property
+    def _path(self) -> Path | str:
+        return self.storage.place()
 
     def _known(self) -> Mapping[str, object] | None:
-        if not (self.path / JOB).exists():
+        if JOB not in self.storage.names():
             return None
         known = self._job()
         if known.get("format") != FORMAT:
             raise BatchError(
-                f"{self.path / JOB}: is not of this version of t2i; give another --out, or "
+                f"{self.storage.place(JOB)}: is not of this version of t2i; give another --out, or "
                 "--restart to remove what is here and begin anew"
             )
         return known
 
     def _job(self) -> Mapping[str, object]:
         try:
-            known = json.loads((self.path / JOB).read_bytes())
+            known = json.loads(self.storage.read(JOB))
         except ValueError:
             return {}
         return known if isinstance(known, dict) else {}
 
     def _refuse_foreign(self) -> None:
         """Refuse a folder that holds something, but no job: it may be dear to somebody."""
-        if not self.path.exists():
-            return
-        if not self.path.is_dir():
-            raise BatchError(f"{self.path}: is a file; give a folder as --out")
-        names = {path.name for path in self.path.iterdir()}
+        try:
+            names = self.storage.names()
+        except NotADirectoryError:
+            raise BatchError(f"{self._path}: is a file; give a folder as --out") from None
         if JOB in names:
             if {"input", "model", "options"} <= self._job().keys():
                 return
-            raise BatchError(f"{self.path / JOB}: is of no batch job; give another --out")
+            raise BatchError(f"{self.storage.place(JOB)}: is of no batch job; give another --out")
         # Of a run that was killed before it took note of its job there is at least the lock.
         own = {LOCK, FAILURES, SHEET, *MANIFESTS, *_OWN_FOLDERS}
         foreign = {name for name in names - own if not name.startswith(("input.", "."))}
         if names and (foreign or LOCK not in names):
             raise BatchError(
-                f"{self.path}: holds {shown(min(foreign or names))} and no batch job; give an "
+                f"{self._path}: holds {shown(min(foreign or names))} and no batch job; give an "
                 "empty folder, or one that is not there yet"
             )
 
     def _clear_temporary(self) -> None:
         """Remove what killed runs had begun."""
-        for folder in (self.path, *(self.path / name for name in _OWN_FOLDERS)):
-            for path in folder.glob(".*.tmp"):
-                if path.is_dir():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink()
+        for folder in ("", *_OWN_FOLDERS):
+            for name in self.storage.names(folder):
+                if name.startswith(".") and name.endswith(".tmp"):
+                    self.storage.remove(f"{folder}/{name}" if folder else name)
 
 
 def _fingerprint(plan: Plan, survey: Survey) -> dict[str, object]:

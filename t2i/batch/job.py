@@ -16,11 +16,13 @@ from t2i.batch import parquet
 from t2i.batch.drawers import Drawer
 from t2i.batch.errors import BatchError
 from t2i.batch.folder import FAILURES, SHEET, JobFolder
-from t2i.batch.plan import Plan, Shard, ShardFormat, shards
-from t2i.batch.records import InputFormat, Record, Survey, read_records, spool, survey
-from t2i.batch.reports import manifest_of, write_failures, write_manifest, write_sheet
+from t2i.batch.formats import InputFormat, ShardFormat
+from t2i.batch.plan import Plan, Shard, shards
+from t2i.batch.records import Record, Survey, read_records, spool, survey
+from t2i.batch.reports import write_failures, write_manifest, write_sheet
 from t2i.batch.shard import ShardReport, draw_shard
-from t2i.files import temporary_name
+from t2i.batch.storage import File, Storage, file_of, is_address, storage_of
+from t2i.errors import InvalidInput, shown
 
 __all__ = ["Job", "Progress", "Summary", "run_job"]
 
@@ -33,9 +35,10 @@ class Job:
     """What to draw and where to.
 
     Args:
-        source: the input: a file, or a stream of which a copy is kept in the folder.
+        source: the input: a path, an address of fsspec, or a stream, of which a copy is kept in
+            the folder.
         input_format: how its rows are written.
-        out: the job's folder.
+        out: the job's folder: a path, or an address of fsspec.
         format: as in `Plan`, and so are the others.
         rows_per_shard: see there.
         count: see there.
@@ -46,9 +49,9 @@ class Job:
         restart: whether to remove what an earlier job left in the folder.
     """
 
-    source: Path | BinaryIO
+    source: Path | str | BinaryIO
     input_format: InputFormat
-    out: Path
+    out: Path | str
     format: ShardFormat = "webdataset"
     rows_per_shard: int = 1000
     count: int = 1
@@ -64,7 +67,7 @@ class Summary:
     """What became of a job.
 
     Attributes:
-        out: its folder.
+        out: its folder, a path or an address, as are the other places.
         rows: rows of the input.
         failed: rows that could not be drawn.
         pictures: pictures of all rows.
@@ -77,16 +80,16 @@ class Summary:
         passed_over: columns of the input that mean nothing to a job.
     """
 
-    out: Path
+    out: Path | str
     rows: int
     failed: int
     pictures: int
     shards: int
     drawn_pictures: int
     seconds: float
-    manifest: Path
-    failures: Path | None
-    sheet: Path | None
+    manifest: Path | str
+    failures: Path | str | None
+    sheet: Path | str | None
     passed_over: tuple[str, ...]
 
     @property
@@ -101,21 +104,21 @@ class Progress(Protocol):
     def begin(self, rows: int) -> None:
         """The input has so many rows, or a few less."""
 
-    def found(self, rows: int) -> None:
-        """So many more rows had been done by an earlier run."""
+    def found(self, report: ShardReport) -> None:
+        """A shard had been completed by an earlier run."""
 
     def drawn(self, rows: int, pictures: int) -> None:
         """So many more rows and pictures are done."""
 
     def finished(self, report: ShardReport) -> None:
-        """A shard is complete, in this run or in an earlier one."""
+        """A shard is complete, by this run."""
 
 
 class _Silence:
     def begin(self, rows: int) -> None:
         """Say nothing."""
 
-    def found(self, rows: int) -> None:
+    def found(self, report: ShardReport) -> None:
         """Say nothing."""
 
     def drawn(self, rows: int, pictures: int) -> None:
@@ -141,47 +144,56 @@ def run_job(
         T2IError: if the input as a whole cannot be read, or the model cannot draw.
         OSError: if a file cannot be read or written; what is finished is kept.
     """
-    folder = JobFolder(job.out)
+    storage = storage_of(job.out)
+    folder = JobFolder(storage)
     progress = progress or _Silence()
     if "parquet" in (job.format, job.input_format):
         parquet.check_installed()
-    with folder.locked(), _source(job) as source:
+    if isinstance(job.source, str) and is_address(job.source):
+        _check_there(job.source)
+    with folder.locked() as check, _source(job, storage) as (source, keep):
         with ThreadPoolExecutor(1, thread_name_prefix="t2i-survey") as reading:
             # Reading a long input and loading a model take seconds each: both at once.
             surveyed = reading.submit(survey, source, job.input_format)
             drawer = open_drawer()
         try:
-            return _run(job, folder, source, surveyed.result(), drawer, progress)
+            return _run(job, folder, source, keep, surveyed.result(), drawer, progress, check)
         finally:
             drawer.close()
 
 
-@contextmanager
-def _source(job: Job) -> Iterator[Path]:
-    """Give the input's file; a stream's has no lasting name before its rows are found to fit."""
-    if isinstance(job.source, Path):
-        yield job.source
-        return
-    path = temporary_name(_copy(job))
+def _check_there(address: str) -> None:
     try:
-        spool(job.source, path)
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
+        file_of(address).stamp()
+    except FileNotFoundError as error:
+        told = f"there is no file {shown(address)}"
+        raise InvalidInput("input", address, told, "check the address") from error
 
 
-def _copy(job: Job) -> Path:
-    """Return where the rows of a stream are kept."""
-    return job.out / f"input.{job.input_format}"
+@contextmanager
+def _source(job: Job, storage: Storage) -> Iterator[tuple[File, Callable[[], None]]]:
+    """Give the input's file, and what gives its copy a name when the rows are known to fit."""
+    if isinstance(job.source, Path | str):
+        yield file_of(job.source), _is_kept
+        return
+    with storage.draft(f"input.{job.input_format}") as draft:
+        spool(job.source, draft.path)
+        yield file_of(draft.path), draft.keep
+
+
+def _is_kept() -> None:
+    """Do nothing: a file has its name."""
 
 
 def _run(
     job: Job,
     folder: JobFolder,
-    source: Path,
+    source: File,
+    keep: Callable[[], None],
     surveyed: Survey,
     drawer: Drawer,
     progress: Progress,
+    check: Callable[[], None],
 ) -> Summary:
     plan = Plan(
         model=drawer.model,
@@ -194,37 +206,35 @@ def _run(
         conditioning_truncation=job.conditioning_truncation,
         best_of=job.best_of,
     )
-    before = source.stat()
+    before = source.stamp()
     # The first row before the first note: an input that cannot be read leaves no job behind.
     records = _peeked(read_records(source, job.input_format))
     if job.restart:
         # Not before input and model are there: pictures are not removed for a typing error.
         folder.clear()
     folder.begin(plan, surveyed)
-    if not isinstance(job.source, Path):
-        source.replace(_copy(job))
+    keep()
     progress.begin(surveyed.rows)
     began = time.perf_counter()
-    found, drawn = _draw_missing(plan, folder, records, drawer, progress)
+    found, drawn = _draw_missing(plan, folder, records, drawer, progress, check)
     seconds = time.perf_counter() - began
-    after = source.stat() if isinstance(job.source, Path) else before
-    if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+    if keep is _is_kept and source.stamp() != before:
         raise BatchError(
             f"{source}: was changed while its rows were drawn; leave it alone, and begin anew with "
             "--restart"
         )
     reports = sorted([*found, *drawn], key=lambda report: report.shard)
-    manifest = None if drawn else manifest_of(job.out)
+    manifest = None if drawn else folder.manifest()
+    check()
     if manifest is None:
-        failures, sheet = write_failures(job.out, reports), write_sheet(job.out, reports)
+        out = folder.storage
+        failures, sheet = write_failures(out, reports), write_sheet(out, reports)
         # Last: where there is a manifest, all else is there.
-        manifest = write_manifest(job.out, reports)
+        manifest = write_manifest(out, reports)
     else:
-        failures, sheet = (
-            path if path.exists() else None for path in (job.out / FAILURES, job.out / SHEET)
-        )
+        failures, sheet = folder.place_of(FAILURES), folder.place_of(SHEET)
     return Summary(
-        out=job.out,
+        out=folder.storage.place(),
         rows=sum(report.rows for report in reports),
         failed=sum(report.failed for report in reports),
         pictures=sum(report.pictures for report in reports),
@@ -249,6 +259,7 @@ def _draw_missing(
     records: Iterator[Record],
     drawer: Drawer,
     progress: Progress,
+    check: Callable[[], None],
 ) -> tuple[list[ShardReport], list[ShardReport]]:
     """Return the reports of the shards that were there, and of those that were drawn."""
     found: list[ShardReport] = []
@@ -256,15 +267,19 @@ def _draw_missing(
     under_way: set[Future[ShardReport]] = set()
     stop = threading.Event()
 
+    def stopped() -> bool:
+        check()
+        return stop.is_set()
+
     def draw(shard: Shard) -> ShardReport:
         report = draw_shard(
             plan,
             shard,
             drawer.draw,
-            folder.path,
+            folder.storage,
             at_once=drawer.at_once,
             drawn=progress.drawn,
-            stopped=stop.is_set,
+            stopped=stopped,
         )
         progress.finished(report)
         return report
@@ -275,8 +290,7 @@ def _draw_missing(
                 report = folder.finished(plan, shard.number, shard.name)
                 if report is not None:
                     found.append(report)
-                    progress.found(report.rows)
-                    progress.finished(report)
+                    progress.found(report)
                     continue
                 if len(under_way) == _SHARDS_AT_ONCE:
                     done, under_way = wait(under_way, return_when=FIRST_COMPLETED)

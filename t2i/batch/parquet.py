@@ -6,12 +6,11 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from t2i.batch.storage import File, Storage, write
 from t2i.errors import InvalidInput
 from t2i.extras import needs_extra
-from t2i.files import durable_file
 
 if TYPE_CHECKING:
     from t2i.batch.writers import Picture, Place
@@ -48,18 +47,18 @@ def is_installed() -> bool:
     return find_spec("pyarrow") is not None
 
 
-def count_rows(path: Path) -> int:
+def count_rows(source: File) -> int:
     """Return the number of rows of a Parquet file, as its footer tells.
 
     Raises:
         InvalidInput: if it is not Parquet.
         ExtraMissing: if pyarrow is not installed.
     """
-    with _opened(path) as file:
+    with _opened(source) as file:
         return int(file.metadata.num_rows)
 
 
-def read_rows(path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
+def read_rows(source: File) -> Iterator[tuple[int, Mapping[str, object]]]:
     """Return number, from 1, and values of each row, some thousands at a time in memory.
 
     Raises:
@@ -67,7 +66,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
         ExtraMissing: if pyarrow is not installed.
     """
     row = 0
-    with _opened(path) as file:
+    with _opened(source) as file:
         for batch in file.iter_batches(batch_size=_INPUT_ROWS):
             for values in batch.to_pylist():
                 row += 1
@@ -75,13 +74,8 @@ def read_rows(path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
 
 
 @contextmanager
-def parquet_shard(path: Path, name: str) -> Iterator[_ParquetShard]:
-    """Open a shard for writing: a row a picture, its PNG file in `image.bytes`.
-
-    Args:
-        path: the file.
-        name: what manifests call it.
-    """
+def parquet_shard(storage: Storage, name: str) -> Iterator[_ParquetShard]:
+    """Open a shard for writing: a row a picture, its PNG file in `image.bytes`."""
     check_installed()
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -93,7 +87,10 @@ def parquet_shard(path: Path, name: str) -> Iterator[_ParquetShard]:
         ]
     )
     # Pictures are compressed already.
-    with durable_file(path) as file, pq.ParquetWriter(file, schema, compression="none") as writer:
+    with (
+        write(storage, name) as file,
+        pq.ParquetWriter(file, schema, compression="none") as writer,
+    ):
         shard = _ParquetShard(name, lambda rows: writer.write_table(_table(pa, rows, schema)))
         yield shard
         shard.flush()
@@ -122,18 +119,20 @@ class _ParquetShard:
             self._rows = []
 
 
-def read_picture(path: Path, position: int) -> bytes:
+def read_picture(shard: File, position: int) -> bytes:
     """Return the PNG file in a row of a shard."""
-    with _opened(path) as file:
-        for batch in file.iter_batches(batch_size=_PICTURES, columns=["image"]):
-            if position < batch.num_rows:
-                data: bytes = batch.column(0)[position].as_py()["bytes"]
+    with _opened(shard) as file:
+        for group in range(file.num_row_groups):
+            rows = file.metadata.row_group(group).num_rows
+            if position < rows:
+                images = file.read_row_group(group, columns=["image"]).column(0)
+                data: bytes = images[position].as_py()["bytes"]
                 return data
-            position -= batch.num_rows
-    raise InvalidInput("position", position, f"{path} has no such row", "check the shard")
+            position -= rows
+    raise InvalidInput("position", position, f"{shard} has no such row", "check the shard")
 
 
-def write_manifest(path: Path, lines: Iterable[bytes]) -> None:
+def write_manifest(storage: Storage, name: str, lines: Iterable[bytes]) -> None:
     """Write a manifest from the JSON of each picture, some thousands at a time in memory."""
     check_installed()
     import pyarrow as pa
@@ -143,7 +142,7 @@ def write_manifest(path: Path, lines: Iterable[bytes]) -> None:
         [*_described(pa), ("file", pa.string()), ("position", pa.int64()), ("bytes", pa.int64())]
     )
     rest = iter(lines)
-    with durable_file(path) as file, pq.ParquetWriter(file, schema) as writer:
+    with write(storage, name) as file, pq.ParquetWriter(file, schema) as writer:
         while some := list(islice(rest, _MANIFEST_ROWS)):
             rows = [_flat(json.loads(line)) for line in some]
             writer.write_table(_table(pa, rows, schema))
@@ -178,17 +177,18 @@ def _table(pa: Any, rows: list[dict[str, object]], schema: Any) -> Any:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _opened(source: File) -> Iterator[Any]:
     check_installed()
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        file = pq.ParquetFile(path)
-    except pa.ArrowInvalid as error:
-        reason = " ".join(str(error).split())[:80]
-        raise InvalidInput(
-            "input", str(path), f"{path} is not Parquet ({reason})", "give a Parquet file"
-        ) from error
-    with file:
-        yield file
+    with source.open() as opened:
+        try:
+            file = pq.ParquetFile(opened)
+        except pa.ArrowInvalid as error:
+            reason = " ".join(str(error).split())[:80]
+            raise InvalidInput(
+                "input", str(source), f"{source} is not Parquet ({reason})", "give a Parquet file"
+            ) from error
+        with file:
+            yield file

@@ -5,27 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal, Protocol, get_args
+from typing import Protocol
 
-from t2i.batch.records import INPUT_FORMATS, InputFormat, Record
+from t2i.batch.formats import INPUT_FORMATS, SHARD_FORMATS, InputFormat, ShardFormat
+from t2i.batch.records import Record
 from t2i.errors import InvalidInput, shown
 from t2i.takes import Takes, check_best_of
 
 __all__ = [
     "MAX_COUNT",
     "MAX_SEED",
-    "SHARD_FORMATS",
     "Model",
     "Plan",
     "Shard",
-    "ShardFormat",
     "fraction",
     "shards",
     "whole",
 ]
-
-ShardFormat = Literal["webdataset", "folder", "parquet"]
-SHARD_FORMATS: tuple[ShardFormat, ...] = get_args(ShardFormat)
 
 MAX_COUNT = 1024
 MAX_SEED = 2**63 - 1

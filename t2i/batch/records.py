@@ -13,15 +13,14 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal, get_args
+from typing import BinaryIO
 
+from t2i.batch.formats import INPUT_FORMATS, InputFormat
+from t2i.batch.storage import File, suffix_of
 from t2i.errors import InvalidInput, shown
-from t2i.files import durable_file
 
 __all__ = [
-    "INPUT_FORMATS",
     "MAX_LINE_BYTES",
-    "InputFormat",
     "Record",
     "Survey",
     "Unreadable",
@@ -31,9 +30,6 @@ __all__ = [
     "spool",
     "survey",
 ]
-
-InputFormat = Literal["jsonl", "csv", "parquet", "text"]
-INPUT_FORMATS: tuple[InputFormat, ...] = get_args(InputFormat)
 
 MAX_LINE_BYTES = 1 << 20
 
@@ -91,20 +87,25 @@ class Survey:
     rows: int
 
 
-def format_of(path: Path, chosen: InputFormat | None) -> InputFormat:
+def format_of(where: Path | str, chosen: InputFormat | None) -> InputFormat:
     """Return the format of an input: the chosen one, else the one that the suffix names.
+
+    Args:
+        where: its path or address.
+        chosen: the format, or None.
 
     Raises:
         InvalidInput: if neither tells.
     """
     if chosen is not None:
         return chosen
-    known = _SUFFIXES.get(path.suffix.lower())
+    suffix = suffix_of(where)
+    known = _SUFFIXES.get(suffix)
     if known is None:
         raise InvalidInput(
             "input-format",
-            str(path),
-            f"{path.suffix or 'no suffix'} names no format of rows",
+            str(where),
+            f"{suffix or 'no suffix'} names no format of rows",
             f"give --input-format {', '.join(INPUT_FORMATS[:-1])} or {INPUT_FORMATS[-1]}",
         )
     return known
@@ -130,21 +131,21 @@ def check_file(path: Path) -> bool:
 
 
 def spool(stream: BinaryIO, path: Path) -> None:
-    """Copy a stream to a file, so that its rows can be read again by a later run.
+    """Copy a stream to a new file, so that its rows can be read again.
 
     Raises:
         OSError: if the file cannot be written.
     """
-    with durable_file(path) as file:
+    with path.open("xb") as file:
         shutil.copyfileobj(stream, file, _BLOCK_BYTES)
 
 
-def survey(path: Path, input_format: InputFormat) -> Survey:
-    """Return what a file is; reads it once, at the disk's speed."""
+def survey(source: File, input_format: InputFormat) -> Survey:
+    """Return what a file is; reads it once, at the speed of what it lies on."""
     digest = hashlib.sha256()
     size = breaks = 0
     last = b"\n"
-    with path.open("rb", buffering=0) as file:
+    with source.open() as file:
         while block := file.read(_BLOCK_BYTES):
             digest.update(block)
             size += len(block)
@@ -153,13 +154,13 @@ def survey(path: Path, input_format: InputFormat) -> Survey:
     if input_format == "parquet":
         from t2i.batch.parquet import count_rows
 
-        rows = count_rows(path)
+        rows = count_rows(source)
     else:
         rows = breaks + (last != b"\n") - (input_format == "csv")
     return Survey(digest.hexdigest(), size, max(0, rows))
 
 
-def read_records(path: Path, input_format: InputFormat) -> Iterator[Record]:
+def read_records(source: File, input_format: InputFormat) -> Iterator[Record]:
     """Return the rows of a file in order. Blank lines are passed over.
 
     Raises:
@@ -170,9 +171,9 @@ def read_records(path: Path, input_format: InputFormat) -> Iterator[Record]:
     if input_format == "parquet":
         from t2i.batch.parquet import read_rows
 
-        yield from (Record(row, row, values) for row, values in read_rows(path))
+        yield from (Record(row, row, values) for row, values in read_rows(source))
         return
-    with path.open("rb", buffering=_BLOCK_BYTES) as file:
+    with source.open() as file:
         yield from _csv_records(file) if input_format == "csv" else _line_records(file)
 
 
@@ -180,13 +181,13 @@ def _lines(file: BinaryIO) -> Iterator[bytes | None]:
     """Return each line without its end; None in place of one that is too long."""
     first = True
     while line := file.readline(MAX_LINE_BYTES + 1):
-        if first:
-            line, first = line.removeprefix(_BYTE_ORDER_MARK), False
+        mark, first = _BYTE_ORDER_MARK if first else b"", False
         if len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
             while (rest := file.readline(_BLOCK_BYTES)) and not rest.endswith(b"\n"):
                 pass
             yield None
             continue
+        line = line.removeprefix(mark)
         yield line.rstrip(b"\r\n")
 
 

@@ -20,11 +20,11 @@ from typing import BinaryIO, Protocol
 from t2i.batch.errors import JobStopped
 from t2i.batch.plan import Plan, Shard
 from t2i.batch.rows import Failure, Row, RowReader
+from t2i.batch.storage import Storage, storage_of, write
 from t2i.batch.writers import Picture, ShardWriter, as_json, open_shard
 from t2i.conditions import Condition
-from t2i.files import durable_file
 
-__all__ = ["Ask", "Draw", "Drawn", "ShardReport", "draw_shard", "record_path", "report_of"]
+__all__ = ["Ask", "Draw", "Drawn", "ShardReport", "draw_shard", "record_name", "report_of"]
 
 # Batches that wait for the thread that packs and writes; what they hold is in memory.
 _WAITING = 2
@@ -92,7 +92,7 @@ def draw_shard(
     plan: Plan,
     shard: Shard,
     draw: Draw,
-    out: Path,
+    out: Storage | Path | str,
     *,
     at_once: int = 64,
     drawn: Callable[[int, int], None] = lambda rows, pictures: None,
@@ -104,7 +104,7 @@ def draw_shard(
         plan: what to do with rows.
         shard: the rows.
         draw: draws pictures.
-        out: the job's folder, with `shards` and `records` in it.
+        out: the job's folder: a path, an address of fsspec, or what they stand for.
         at_once: pictures asked for in one call of `draw`; the files do not depend on it.
         drawn: called with the rows and pictures that were just written.
         stopped: asked before each call of `draw` whether to give up.
@@ -114,15 +114,16 @@ def draw_shard(
         T2IError: if the model fails as a whole. A row that cannot be drawn is told in the record.
         OSError: if a file cannot be written; nothing is left behind.
     """
+    storage = storage_of(out) if isinstance(out, Path | str) else out
     rows, failures, passed_over = _read(plan, shard)
     pictures = 0
-    with durable_file(record_path(out, shard.number)) as record:
+    with write(storage, record_name(shard.number)) as record:
         for failure in failures:
             record.write(as_json(asdict(failure)) + b"\n")
         drawn(len(failures), 0)
         # The writer's block lies within the record's: when the record appears, the rest is there.
         with (
-            open_shard(out, shard.name, plan.format) as writer,
+            open_shard(storage, shard.name, plan.format) as writer,
             ThreadPoolExecutor(1, thread_name_prefix="t2i-pack") as packing,
         ):
             waiting: deque[Future[int]] = deque()
@@ -143,25 +144,22 @@ def draw_shard(
     return report
 
 
-def record_path(out: Path, number: int) -> Path:
-    """Return the file that tells what is in a shard.
+def record_name(number: int) -> str:
+    """Return the file that tells what is in a shard, below a job's folder.
 
     It has a line for each row that failed, then one for each picture, then the report.
     """
-    return out / "records" / f"{number:06d}.jsonl"
+    return f"records/{number:06d}.jsonl"
 
 
-def report_of(path: Path) -> ShardReport:
+def report_of(out: Storage, number: int) -> ShardReport:
     """Return the report at the end of a shard's record.
 
     Raises:
         OSError: if there is no record.
         ValueError: if it is not a record.
     """
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(max(0, size - _REPORT_BYTES))
-        told = json.loads(file.read().splitlines()[-1])
+    told = json.loads(out.read(record_name(number), -_REPORT_BYTES).splitlines()[-1])
     return ShardReport(**{**told, "passed_over": tuple(told["passed_over"])})
 
 

@@ -1,15 +1,13 @@
 """The files of a shard: a tar of WebDataset, a folder, or a Parquet file.
 
-Each writer's block leaves all files of its shard on the disk under their names, or none of them,
-and the same pictures always make the same bytes.
+Each writer's block leaves all files of its shard under their names, or none of them (of a folder
+in an object store perhaps some), and the same pictures always make the same bytes.
 """
 
 from __future__ import annotations
 
 import io
 import json
-import os
-import shutil
 import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -17,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from t2i.batch.plan import ShardFormat
-from t2i.files import durable_file, sync_folder, temporary_name
+from t2i.batch.formats import ShardFormat
+from t2i.batch.storage import File, Storage, write
 
-__all__ = ["Picture", "Place", "ShardWriter", "as_json", "open_shard", "read_picture", "shard_path"]
+__all__ = ["Picture", "Place", "ShardWriter", "as_json", "open_shard", "read_picture", "shard_name"]
 
 METADATA = "metadata.jsonl"
 _BLOCK = tarfile.BLOCKSIZE
@@ -69,38 +67,34 @@ class ShardWriter(Protocol):
         """
 
 
-def open_shard(out: Path, name: str, format: ShardFormat) -> AbstractContextManager[ShardWriter]:
+def open_shard(out: Storage, name: str, format: ShardFormat) -> AbstractContextManager[ShardWriter]:
     """Open the files of a shard for a `with` block."""
-    path = shard_path(out, name, format)
-    file = path.relative_to(out).as_posix()
+    path = shard_name(name, format)
     if format == "webdataset":
-        return _tar_shard(path, file)
+        return _tar_shard(out, path)
     if format == "folder":
-        return _folder_shard(path, file)
+        return _folder_shard(out, path)
     from t2i.batch.parquet import parquet_shard
 
-    return parquet_shard(path, file)
+    return parquet_shard(out, path)
 
 
-def shard_path(out: Path, name: str, format: ShardFormat) -> Path:
+def shard_name(name: str, format: ShardFormat) -> str:
     """Return the file or folder of a shard below a job's folder."""
-    return out / "shards" / f"{name}{_SUFFIXES[format]}"
+    return f"shards/{name}{_SUFFIXES[format]}"
 
 
-def read_picture(out: Path, place: Place) -> bytes:
+def read_picture(out: Storage, place: Place) -> bytes:
     """Return the PNG file at a place.
 
     Raises:
         OSError: if it is not there.
     """
-    path = out / place.file
-    if path.suffix == ".parquet":
+    if place.file.endswith(".parquet"):
         from t2i.batch import parquet
 
-        return parquet.read_picture(path, place.position)
-    with path.open("rb") as file:
-        file.seek(place.position)
-        return file.read(place.bytes)
+        return parquet.read_picture(File(out, place.file), place.position)
+    return out.read(place.file, place.position, place.position + place.bytes)
 
 
 def as_json(described: Mapping[str, object]) -> bytes:
@@ -110,8 +104,8 @@ def as_json(described: Mapping[str, object]) -> bytes:
 
 
 @contextmanager
-def _tar_shard(path: Path, name: str) -> Iterator[_Tar]:
-    with durable_file(path) as file:
+def _tar_shard(out: Storage, name: str) -> Iterator[_Tar]:
+    with write(out, name) as file:
         tar = _Tar(file, name)
         yield tar
         tar.end()
@@ -148,19 +142,13 @@ class _Tar:
 
 
 @contextmanager
-def _folder_shard(path: Path, name: str) -> Iterator[_Folder]:
-    temporary = temporary_name(path)
-    temporary.mkdir()
-    try:
-        folder = _Folder(temporary, name)
+def _folder_shard(out: Storage, name: str) -> Iterator[_Folder]:
+    with out.draft(name) as draft:
+        draft.path.mkdir()
+        folder = _Folder(draft.path, name)
         yield folder
         folder.end()
-        # What bears the name now is of a run that was killed before it took note of it.
-        shutil.rmtree(path, ignore_errors=True)
-        temporary.rename(path)
-        sync_folder(path.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        draft.keep()
 
 
 class _Folder:
@@ -178,11 +166,3 @@ class _Folder:
 
     def end(self) -> None:
         (self._folder / METADATA).write_bytes(self._metadata.getvalue())
-        # All at the end: the first call brings most of what follows to the disk as well.
-        for path in sorted(self._folder.iterdir()):
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        sync_folder(self._folder)

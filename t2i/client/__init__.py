@@ -5,6 +5,7 @@
 ...     client.generate_images("small bird with red head").images[0].save("bird.png")
 """
 
+from t2i.client.admin import Admin, AsyncAdmin, ModelState, ServedModel, ServedModels, Swap
 from t2i.client.asynchronous import AsyncClient, AsyncEventStream
 from t2i.client.batches import AsyncBatches, Batches
 from t2i.client.blocking import Client, EventStream
@@ -51,7 +52,9 @@ from t2i.client.settings import ClientClosed
 __all__ = [
     "AbortedError",
     "Accepted",
+    "Admin",
     "AlreadyExistsError",
+    "AsyncAdmin",
     "AsyncBatches",
     "AsyncClient",
     "AsyncEventStream",
@@ -76,6 +79,7 @@ __all__ = [
     "InterpolationResult",
     "InvalidArgumentError",
     "ModelInfo",
+    "ModelState",
     "ModelVersion",
     "NotFoundError",
     "OutOfRangeError",
@@ -83,8 +87,11 @@ __all__ = [
     "Preview",
     "ResourceExhaustedError",
     "ServedImage",
+    "ServedModel",
+    "ServedModels",
     "ServedWordMap",
     "ServiceError",
+    "Swap",
     "SweepResult",
     "Timings",
     "UnauthenticatedError",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import functools
 import os
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Self, TypeVar
@@ -18,6 +19,7 @@ from google.protobuf.message import Message
 from t2i.client.batches import AsyncBatches
 from t2i.client.connection import Connection, Priority
 from t2i.client.errors import ServiceError, from_call
+from t2i.client.hedging import first_answer
 from t2i.client.messages import (
     Asked,
     Way,
@@ -111,6 +113,8 @@ class AsyncClient:
         cert: PEM file with this caller's own certificate, for a service that asks for one. Without
             it `T2I_CERT`.
         key: PEM file with its private key. Without it `T2I_KEY`.
+        hedge_after: seconds after which `generate_images` asks a second time and takes whichever
+            answer comes first; 0 for never. For services at several addresses.
 
     Raises:
         InvalidInput: one of these values cannot be used.
@@ -127,9 +131,10 @@ class AsyncClient:
         priority: Priority = "interactive",
         cert: str | os.PathLike[str] | None = None,
         key: str | os.PathLike[str] | None = None,
+        hedge_after: float = 0.0,
     ) -> None:
         self._connection = Connection.of(address, token, ca, priority, cert, key)
-        self._settings = Settings(timeout=timeout, max_retries=max_retries)
+        self._settings = Settings(timeout, max_retries, hedge_after)
         # Both are shared with the clients that `with_options` returns. A channel belongs to a
         # running event loop, so it is opened by the first call: there is none here, or one.
         self._opened: list[grpc.aio.Channel] = []
@@ -141,6 +146,7 @@ class AsyncClient:
         timeout: float | None = None,
         max_retries: int | None = None,
         priority: Priority | None = None,
+        hedge_after: float | None = None,
     ) -> Self:
         """Return a client of the same connection that does some things otherwise.
 
@@ -152,6 +158,7 @@ class AsyncClient:
             timeout: seconds for a request; None leaves it as it is.
             max_retries: repetitions of a request; None leaves them as they are.
             priority: `"interactive"` or `"batch"`; None leaves it as it is.
+            hedge_after: seconds until a second call, 0 for none; None leaves it as it is.
 
         Raises:
             InvalidInput: a value cannot be used.
@@ -160,6 +167,7 @@ class AsyncClient:
         other._settings = Settings(
             timeout=self._settings.timeout if timeout is None else timeout,
             max_retries=self._settings.max_retries if max_retries is None else max_retries,
+            hedge_after=self._settings.hedge_after if hedge_after is None else hedge_after,
         )
         if priority is not None:
             other._connection = replace(self._connection, priority=priority)
@@ -314,6 +322,7 @@ class AsyncClient:
             asked.images_request(),
             timeout,
             asked.request_id or None,
+            hedge_after=self._settings.hedge_after,
         )
         return result_from_message(answer)
 
@@ -492,17 +501,17 @@ class AsyncClient:
         request: _Request,
         timeout: float | None,
         request_id: str | None = None,
+        *,
+        hedge_after: float = 0.0,
     ) -> _Answer:
         self._check_open()
         attempts = self._settings.attempts(timeout)
         while True:
             try:
                 with Outgoing(request) as traced:
-                    return await method(
-                        request,
-                        timeout=attempts.remaining,
-                        metadata=(*self._connection.metadata, *traced),
-                    )
+                    metadata = (*self._connection.metadata, *traced)
+                    call = functools.partial(_call, method, request, attempts, metadata)
+                    return await (first_answer(call, hedge_after) if hedge_after else call())
             except grpc.RpcError as failure:
                 error = self._error(failure, request_id)
             await asyncio.sleep(attempts.wait_after(error))
@@ -527,3 +536,12 @@ class AsyncClient:
 
     def _check_open(self) -> None:
         check_open(self._closed.is_set())
+
+
+def _call(
+    method: grpc.aio.UnaryUnaryMultiCallable[_Request, _Answer],
+    request: _Request,
+    attempts: Attempts,
+    metadata: tuple[tuple[str, str], ...],
+) -> Awaitable[_Answer]:
+    return method(request, timeout=attempts.remaining, metadata=metadata)

@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 
+from t2i.batch.formats import InputFormat, ShardFormat
 from t2i.client.connection import Connection
 from t2i.client.errors import ServiceError, from_call
 from t2i.client.jobs import (
@@ -63,13 +64,16 @@ class Batches:
         seed: int | None = None,
         truncation: float = 1.0,
         conditioning_truncation: float = 1.0,
+        format: ShardFormat | None = None,
+        input_format: InputFormat | None = None,
+        best_of: int | None = None,
         request_id: str | None = None,
         timeout: float | None = None,
     ) -> BatchJob:
         """Start a job and return at once.
 
         Args:
-            input: path of the rows: a `.jsonl`, `.csv`, `.parquet` or `.txt` file.
+            input: path of the file of rows.
             output: folder of the job: new, or of an earlier job that is to be gone on with.
             model: name of the model; by default the service's default.
             rows_per_shard: 1 to 100,000; by default 1,000.
@@ -77,6 +81,12 @@ class Batches:
             seed: what rows without a seed have theirs from; by default the service chooses.
             truncation: of a row that does not tell, as in `generate_images`.
             conditioning_truncation: the same.
+            format: what a shard becomes: `"webdataset"` (a tar file, the default), `"folder"` or
+                `"parquet"`.
+            input_format: how the rows are written: `"jsonl"`, `"csv"`, `"parquet"` or `"text"`; by
+                default as the suffix of the input says.
+            best_of: candidates for each picture of a row that does not tell, 1 to 16, of which the
+                best is kept; by default 1.
             request_id: a UUID of version 4, which becomes the job's id: asking again with it
                 returns the same job. By default a new one.
             timeout: seconds for the request; by default the client's.
@@ -97,6 +107,9 @@ class Batches:
             seed=seed,
             truncation=truncation,
             conditioning_truncation=conditioning_truncation,
+            format=format,
+            input_format=input_format,
+            best_of=best_of,
             request_id=request_id,
         )
         answer: batch_service_pb2.CreateBatchJobResponse = self._ask(
@@ -227,6 +240,9 @@ class AsyncBatches:
         seed: int | None = None,
         truncation: float = 1.0,
         conditioning_truncation: float = 1.0,
+        format: ShardFormat | None = None,
+        input_format: InputFormat | None = None,
+        best_of: int | None = None,
         request_id: str | None = None,
         timeout: float | None = None,
     ) -> BatchJob:
@@ -245,6 +261,9 @@ class AsyncBatches:
             seed=seed,
             truncation=truncation,
             conditioning_truncation=conditioning_truncation,
+            format=format,
+            input_format=input_format,
+            best_of=best_of,
             request_id=request_id,
         )
         answer: batch_service_pb2.CreateBatchJobResponse = await self._ask(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import os
 import threading
 import time
@@ -17,6 +18,7 @@ from google.protobuf.message import Message
 from t2i.client.batches import Batches
 from t2i.client.connection import Connection, Priority
 from t2i.client.errors import ServiceError, from_call
+from t2i.client.hedging import Call, first_answer_blocking
 from t2i.client.messages import (
     Asked,
     Way,
@@ -108,6 +110,8 @@ class Client:
         cert: PEM file with this caller's own certificate, for a service that asks for one. Without
             it `T2I_CERT`.
         key: PEM file with its private key. Without it `T2I_KEY`.
+        hedge_after: seconds after which `generate_images` asks a second time and takes whichever
+            answer comes first; 0 for never. For services at several addresses.
 
     Raises:
         InvalidInput: one of these values cannot be used.
@@ -124,9 +128,10 @@ class Client:
         priority: Priority = "interactive",
         cert: str | os.PathLike[str] | None = None,
         key: str | os.PathLike[str] | None = None,
+        hedge_after: float = 0.0,
     ) -> None:
         self._connection = Connection.of(address, token, ca, priority, cert, key)
-        self._settings = Settings(timeout=timeout, max_retries=max_retries)
+        self._settings = Settings(timeout, max_retries, hedge_after)
         self._channel = self._connection.open()
         self._images = image_service_pb2_grpc.ImageServiceStub(self._channel)
         self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
@@ -140,6 +145,7 @@ class Client:
         timeout: float | None = None,
         max_retries: int | None = None,
         priority: Priority | None = None,
+        hedge_after: float | None = None,
     ) -> Self:
         """Return a client of the same connection that does some things otherwise.
 
@@ -151,6 +157,7 @@ class Client:
             timeout: seconds for a request; None leaves it as it is.
             max_retries: repetitions of a request; None leaves them as they are.
             priority: `"interactive"` or `"batch"`; None leaves it as it is.
+            hedge_after: seconds until a second call, 0 for none; None leaves it as it is.
 
         Raises:
             InvalidInput: a value cannot be used.
@@ -159,6 +166,7 @@ class Client:
         other._settings = Settings(
             timeout=self._settings.timeout if timeout is None else timeout,
             max_retries=self._settings.max_retries if max_retries is None else max_retries,
+            hedge_after=self._settings.hedge_after if hedge_after is None else hedge_after,
         )
         if priority is not None:
             other._connection = replace(self._connection, priority=priority)
@@ -307,7 +315,11 @@ class Client:
             request_id=request_id,
         )
         answer: image_service_pb2.GenerateImagesResponse = self._ask(
-            self._images.GenerateImages, asked.images_request(), timeout, asked.request_id or None
+            self._images.GenerateImages,
+            asked.images_request(),
+            timeout,
+            asked.request_id or None,
+            hedge_after=self._settings.hedge_after,
         )
         return result_from_message(answer)
 
@@ -480,17 +492,20 @@ class Client:
         request: _Request,
         timeout: float | None,
         request_id: str | None = None,
+        *,
+        hedge_after: float = 0.0,
     ) -> _Answer:
         self._check_open()
         attempts = self._settings.attempts(timeout)
         while True:
             try:
                 with Outgoing(request) as traced:
-                    return method(
-                        request,
-                        timeout=attempts.remaining,
-                        metadata=(*self._connection.metadata, *traced),
-                    )
+                    metadata = (*self._connection.metadata, *traced)
+                    if hedge_after:
+                        call = functools.partial(_call, method, request, attempts, metadata)
+                        answer: _Answer = first_answer_blocking(call, hedge_after)
+                        return answer
+                    return method(request, timeout=attempts.remaining, metadata=metadata)
             except grpc.RpcError as failure:
                 error = self._error(failure, request_id)
             time.sleep(attempts.wait_after(error))
@@ -500,3 +515,12 @@ class Client:
 
     def _check_open(self) -> None:
         check_open(self._closed.is_set())
+
+
+def _call(
+    method: grpc.UnaryUnaryMultiCallable[_Request, _Answer],
+    request: _Request,
+    attempts: Attempts,
+    metadata: tuple[tuple[str, str], ...],
+) -> Call:
+    return method.future(request, timeout=attempts.remaining, metadata=metadata)

@@ -10,13 +10,14 @@ from typing import Literal, cast, get_args
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from t2i.batch.formats import INPUT_FORMATS, SHARD_FORMATS, InputFormat, ShardFormat
 from t2i.client.errors import DeadlineExceededError, InternalError, ServiceError
 from t2i.client.messages import version_from_message, whole
 from t2i.client.results import ModelVersion
 from t2i.client.retries import Attempts
 from t2i.errors import InvalidInput, shown
 from t2i.protocol.v1 import batch_service_pb2, conditions_pb2
-from t2i.seeds import LARGEST_SEED
+from t2i.seeds import LARGEST_SEED, MAX_BEST_OF
 
 __all__ = [
     "BatchJob",
@@ -34,6 +35,7 @@ _ENDS: frozenset[BatchJobState] = frozenset({"succeeded", "failed", "cancelled"}
 _MOST_ROWS = 100_000
 _MOST_PICTURES = 16
 _A_PAGE = 100
+_INPUT_FORMAT, _SHARD_FORMAT = "BATCH_INPUT_FORMAT_", "BATCH_SHARD_FORMAT_"
 # A call that hears nothing for so long is made anew, so that a dead connection is noticed.
 _CALL_SECONDS = 60.0
 _RETRIES = 1_000_000
@@ -68,6 +70,10 @@ class BatchJob:
         seed: what rows without a seed have theirs from.
         truncation: of a row that does not tell, 0 to 1.
         conditioning_truncation: the same.
+        format: what a shard becomes: `"webdataset"`, `"folder"` or `"parquet"`.
+        input_format: how the rows are written: `"jsonl"`, `"csv"`, `"parquet"` or `"text"`; None
+            where an older service does not tell.
+        best_of: candidates for each picture of a row that does not tell.
         total_rows: rows of the input; 0 until they are counted.
         completed_rows: rows of finished shards.
         failed_rows: those of them that could not be drawn.
@@ -92,6 +98,9 @@ class BatchJob:
     seed: int
     truncation: float
     conditioning_truncation: float
+    format: ShardFormat
+    input_format: InputFormat | None
+    best_of: int
     total_rows: int
     completed_rows: int
     failed_rows: int
@@ -120,6 +129,9 @@ def create_request(
     seed: int | None,
     truncation: float,
     conditioning_truncation: float,
+    format: ShardFormat | None,
+    input_format: InputFormat | None,
+    best_of: int | None,
     request_id: str | None,
 ) -> batch_service_pb2.CreateBatchJobRequest:
     """Return the message for `BatchService.CreateBatchJob`.
@@ -139,9 +151,18 @@ def create_request(
         ("rows_per_shard", rows_per_shard, 1, _MOST_ROWS),
         ("count", count, 1, _MOST_PICTURES),
         ("seed", seed, 0, LARGEST_SEED),
+        ("best_of", best_of, 1, MAX_BEST_OF),
     ):
         if value is not None:
             whole(name, value, low, high)
+    for name, chosen, known in (
+        ("format", format, SHARD_FORMATS),
+        ("input_format", input_format, INPUT_FORMATS),
+    ):
+        if chosen is not None and chosen not in known:
+            raise InvalidInput(
+                name, chosen, f"{shown(chosen)} is unknown", f"give one of {', '.join(known)}"
+            )
     for name, number in (
         ("truncation", truncation),
         ("conditioning_truncation", conditioning_truncation),
@@ -160,6 +181,13 @@ def create_request(
             options=conditions_pb2.GenerateOptions(
                 truncation=truncation, conditioning_truncation=conditioning_truncation
             ),
+            input_format=batch_service_pb2.BatchInputFormat.Value(
+                f"{_INPUT_FORMAT}{(input_format or 'unspecified').upper()}"
+            ),
+            shard_format=batch_service_pb2.BatchShardFormat.Value(
+                f"{_SHARD_FORMAT}{(format or 'unspecified').upper()}"
+            ),
+            best_of=best_of,
         ),
     )
 
@@ -209,6 +237,9 @@ def job_from_message(job: batch_service_pb2.BatchJob) -> BatchJob:
         seed=spec.seed,
         truncation=spec.options.truncation,
         conditioning_truncation=spec.options.conditioning_truncation,
+        format=_shard_format(spec.shard_format),
+        input_format=_input_format(spec.input_format),
+        best_of=spec.best_of or 1,
         total_rows=job.total_rows,
         completed_rows=job.completed_rows,
         failed_rows=job.failed_rows,
@@ -288,6 +319,19 @@ def _state(number: int) -> BatchJobState:
     # A newer server may know states that this version has no name for.
     name = "unspecified" if value is None else value.name.removeprefix("BATCH_JOB_STATE_").lower()
     return cast("BatchJobState", name if name in get_args(BatchJobState) else "unspecified")
+
+
+def _input_format(number: int) -> InputFormat | None:
+    value = batch_service_pb2.BatchInputFormat.DESCRIPTOR.values_by_number.get(number)
+    name = "" if value is None else value.name.removeprefix(_INPUT_FORMAT).lower()
+    return name if name in INPUT_FORMATS else None
+
+
+def _shard_format(number: int) -> ShardFormat:
+    value = batch_service_pb2.BatchShardFormat.DESCRIPTOR.values_by_number.get(number)
+    name = "" if value is None else value.name.removeprefix(_SHARD_FORMAT).lower()
+    # A service that tells none is an older one, which had no other.
+    return name if name in SHARD_FORMATS else "webdataset"
 
 
 def _time(time: Timestamp) -> datetime:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from t2i.client.retries import Attempts
 from t2i.errors import InvalidInput, T2IError, shown
@@ -22,13 +23,23 @@ class Settings:
     Args:
         timeout: seconds for a request with all its attempts, more than 0.
         max_retries: number of attempts after the first, 0 or more.
+        hedge_after: seconds after which a request without an answer is asked a second time, beside
+            the first; 0 for never.
     """
 
     timeout: float
     max_retries: int
+    hedge_after: float = 0.0
 
     def __post_init__(self) -> None:
         _check_timeout(self.timeout)
+        if not _is_number(self.hedge_after) or self.hedge_after < 0:
+            raise InvalidInput(
+                "hedge_after",
+                self.hedge_after,
+                f"{shown(self.hedge_after)} is no time",
+                "give seconds, or 0 for never",
+            )
         if (
             not isinstance(self.max_retries, int)
             or isinstance(self.max_retries, bool)
@@ -59,12 +70,11 @@ def check_open(closed: bool) -> None:
 
 
 def _check_timeout(timeout: object) -> None:
-    if (
-        not isinstance(timeout, int | float)
-        or isinstance(timeout, bool)
-        or not math.isfinite(timeout)
-        or timeout <= 0
-    ):
+    if not _is_number(timeout) or timeout <= 0:
         raise InvalidInput(
             "timeout", timeout, f"{shown(timeout)} is no time", "give seconds, more than 0"
         )
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

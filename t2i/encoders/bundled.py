@@ -51,6 +51,8 @@ class BundleEncoders:
         bundle: the model.
         device: where a text encoder computes.
         text: the text encoder; None loads the one that the bundle names, if it takes text.
+        share: use the text model that another bundle of this process has loaded, where it is the
+            same.
 
     Attributes:
         text: the text encoder; None when the bundle takes no text.
@@ -63,13 +65,18 @@ class BundleEncoders:
     """
 
     def __init__(
-        self, bundle: Bundle, device: torch.device, text: TextEncoder | None = None
+        self,
+        bundle: Bundle,
+        device: torch.device,
+        text: TextEncoder | None = None,
+        *,
+        share: bool = False,
     ) -> None:
         self._config = bundle.config
         self.text: TextEncoder | None = None
         self._familiarity: Familiarity | None = None
         if "text" in self._config.conditions:
-            self.text = text or _text_encoder(bundle, device)
+            self.text = text or _text_encoder(bundle, device, share)
             self._familiarity = _familiarity(bundle)
         makers: Mapping[ConditionKind, Callable[[], ConditionEncoder]] = {
             "text": self._captions,
@@ -135,12 +142,13 @@ class BundleEncoders:
         return _Captions(self.text)
 
 
-def _text_encoder(bundle: Bundle, device: torch.device) -> TextEncoder:
-    from t2i.encoders.loading import load_text_encoder
+def _text_encoder(bundle: Bundle, device: torch.device, share: bool) -> TextEncoder:
+    from t2i.encoders.loading import load_text_encoder, shared_text_encoder
 
     config = bundle.config.encoder
     assert config is not None
-    encoder = load_text_encoder(config.id, device)
+    find = shared_text_encoder if share else load_text_encoder
+    encoder = find(config.id, device)
     network = bundle.encoder_network(device)
     if network is not None:
         from t2i.encoders.captions import CaptionEncoder

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import re
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast, get_args
+from weakref import WeakValueDictionary
 
-from t2i.encoders.minilm import MINILM_NAME, MiniLM
+from t2i.encoders.minilm import MINILM_NAME, MiniLM, minilm_folder
 from t2i.encoders.text import CACHED_CAPTIONS, TextEncoder
 from t2i.errors import EncoderUnavailable, InvalidInput, shown
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["DEFAULT_TEXT_ENCODER", "Pooling", "load_text_encoder"]
+__all__ = [
+    "DEFAULT_TEXT_ENCODER",
+    "Pooling",
+    "load_text_encoder",
+    "shared_text_encoder",
+    "text_encoder_bytes",
+]
 
 DEFAULT_TEXT_ENCODER = MINILM_NAME
 
 Pooling = Literal["own", "mean", "cls"]
 
+_SHARED: WeakValueDictionary[tuple[str, str], TextEncoder] = WeakValueDictionary()
+_SHARING = threading.Lock()
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -75,6 +85,38 @@ def load_text_encoder(
             "give the model that the id was made with"
         )
     return encoder
+
+
+def shared_text_encoder(id: str, device: torch.device) -> TextEncoder:
+    """Return the text encoder of this id that this process has already, or else load it.
+
+    It is kept only as long as somebody uses it. See `load_text_encoder` for the rest.
+    """
+    key = (id, str(device))
+    # One at a time: two who ask together would otherwise load two.
+    with _SHARING:
+        known = _SHARED.get(key)
+        if known is None:
+            known = _SHARED[key] = load_text_encoder(id, device)
+        return known
+
+
+def text_encoder_bytes(id: str) -> int:
+    """Return what the weights of a text encoder take on the disk, 0 when they are not there yet.
+
+    Raises:
+        EncoderUnavailable: if there is no such model.
+        InvalidInput: if the id is not one.
+    """
+    name, _, _ = _parse(id)
+    if Path(name).is_dir():
+        folder = Path(name)
+    elif name.removeprefix("sentence-transformers/") == MINILM_NAME:
+        folder = minilm_folder()
+    else:
+        # On the hub, or in its cache: known only once it was loaded.
+        return 0
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
 
 def _parse(id: str) -> tuple[str, Pooling | None, str | None]:

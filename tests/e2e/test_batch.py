@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
+import resource
 import shlex
 import signal
 import subprocess
@@ -17,16 +19,18 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from t2i.batch.formats import INPUT_FORMATS
 from t2i.batch.parquet import is_installed
-from t2i.batch.records import INPUT_FORMATS
 from t2i.batch.rows import FIELDS
 from t2i.cli import main as t2i_main
-from tests.t2i.batch.squares import tree, write_rows
+from tests.t2i.batch.squares import manifest, tree, write_rows
+from tests.t2i.batch.squares import told as told_lines
 from training.cli import main as train_main
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "batch.md"
 TEXT = PAGE.read_text("utf-8")
+COLOURS = ("red", "blue", "brown", "yellow", "black")
 
 
 def command(*arguments: str | Path) -> list[str]:
@@ -96,6 +100,79 @@ def test_the_command_draws_the_same_files_here_there_and_when_stopped(
     ]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_killed_at_random_twenty_times_the_bundled_model_leaves_what_an_undisturbed_run_leaves(
+    tmp_path: Path,
+) -> None:
+    rows = [{"text": f"a small {COLOURS[n % 5]} bird {n}", "count": n % 2 + 1} for n in range(480)]
+    faulty = set(range(37, 480, 100))
+    source = write_rows(
+        tmp_path / "c.jsonl", [{"text": ""} if n in faulty else row for n, row in enumerate(rows)]
+    )
+    out, undisturbed = tmp_path / "out", tmp_path / "undisturbed"
+    chance = random.Random(20)
+    for kill in range(20):
+        before = len(list(out.glob("records/0*")))
+        # Some runs are killed while they load, the others when they have finished some shards.
+        shards = chance.randrange(4)
+        moment = chance.uniform(0, 0.1) if shards else chance.uniform(0, 6)
+        process = subprocess.Popen(
+            command(source, "--out", out, "--rows-per-shard", "4"),
+            env=environment(), cwd=tmp_path, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        while len(list(out.glob("records/0*"))) < before + shards:
+            assert process.poll() is None, f"it ended before kill {kill + 1}"
+            time.sleep(0.002)
+        time.sleep(moment)
+        assert process.poll() is None, f"it ended before kill {kill + 1}"
+        process.kill()
+        process.communicate()
+    at_last_kill = len(list(out.glob("records/0*")))
+    assert 20 < at_last_kill < 120
+    for folder in (out, undisturbed):
+        done = subprocess.run(
+            command(source, "--out", folder, "--rows-per-shard", "4"),
+            env=environment(), cwd=tmp_path, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 1, done.stderr
+    pictures = [(told["row"], told["index"]) for told in manifest(out)]
+    assert pictures == [
+        (n + 1, index) for n, row in enumerate(rows) if n not in faulty
+        for index in range(row["count"])
+    ]  # fmt: skip
+    assert {failure["row"] - 1 for failure in told_lines(out / "failures.jsonl")} == faulty
+    assert tree(out) == tree(undisturbed)
+
+
+def test_a_full_disk_is_said_in_one_line_and_the_same_command_goes_on(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [{"text": f"bird {n % 7}", "count": 2} for n in range(24)]
+    rows[20]["text"] = f"a bird {'with a long tail ' * 20}"
+    write_rows(tmp_path / "c.jsonl", rows)
+    asked = ["batch", "c.jsonl", "--out", "out", "--rows-per-shard", "4", "--model", str(bundle)]
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    CliRunner().invoke(t2i_main, [*asked[:3], "whole", *asked[4:]])
+    sizes = [path.stat().st_size for path in (tmp_path / "whole" / "shards").iterdir()]
+    # The kernel stops a write beyond what the usual shards need.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (max(sizes) - 1, limits[1]))
+    try:
+        full = CliRunner().invoke(t2i_main, asked)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert full.exit_code == 2 and full.stdout == ""
+    assert full.stderr.splitlines()[-1].endswith(
+        "File too large; finished shards are kept in out, and the same command goes on when that "
+        "is put right"
+    )
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.name.endswith(".tmp")]
+    again = CliRunner().invoke(t2i_main, asked)
+    assert again.exit_code == 0, again.output
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+
+
 def blocks(kind: str) -> list[str]:
     return re.findall(rf"^```{kind}\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
 
@@ -112,8 +189,9 @@ def laid_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_every_command_of_the_page_does_what_the_page_says(laid_out: Path, address: str) -> None:
-    lines = [line for block in blocks("sh") for line in block.splitlines()]
-    assert len(lines) == 8
+    # Those of jobs need a server that runs jobs: see tests/server/jobs.
+    lines = [line for block in blocks("sh") for line in block.splitlines() if " jobs " not in line]
+    assert len(lines) == 9
     for line in lines:
         words, _, remark = line.partition("  # ")
         left, _, right = words.rpartition(" | ")

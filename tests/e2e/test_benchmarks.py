@@ -26,11 +26,25 @@ def test_the_benchmark_of_the_server_tells_every_part(bundle: Path) -> None:
     told = json.loads(done.stdout)
     assert told["exit_code"] == 0
     assert [row["load"] for row in told["open_loop"]["loads"]] == [0.8, 1.5, 3.0]
-    assert told["capacity"]["batched_forward_per_second"] > 0
+    assert told["capacity"]["batched_per_second"] > 0
+    assert told["zero_work"]["bare_grpc"]["unary"]["p50_ms"] > 0
     assert told["zero_work"]["share_of_the_modest"] > 0
     assert told["server"]["engine"]["pictures"] > 0
     assert told["server"]["event_loop"]["looks"] > 0
     assert told["server"]["event_loop"]["own_longest_ms"] < 20
+
+
+def test_the_benchmark_of_a_batch_job_tells_every_part(bundle: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.batch", "--json", "--model", str(bundle)]
+    done = subprocess.run(
+        [*command, "--rows", "40", "--raw-rows", "8", "--long-rows", "100000"],
+        cwd=TREE, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["rows"] == 40 and told["job_per_second"] > 0 and told["job_over_raw"] > 0
+    assert set(told["rss_mb"]) == {"row 4", "row 40"}
+    assert told["start_rows"] == 100_000 and told["start_seconds"] > 0
 
 
 def test_the_simulation_of_the_queue_shows_what_the_policy_is_for(tmp_path: Path) -> None:

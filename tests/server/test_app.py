@@ -152,6 +152,10 @@ async def test_stopping_turns_not_serving_and_lets_running_requests_finish(held:
     assert (await anext(seen)).status == NOT_SERVING
     await asyncio.sleep(0.2)
     assert not stopping.done()
+    with pytest.raises(grpc.aio.AioRpcError) as late:
+        await ImageServiceStub(channel).GenerateImages(GenerateImagesRequest(condition=BIRD))
+    assert late.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert "the server is stopping" in (late.value.details() or "")
     backend.go.set()
     events = [event.WhichOneof("event") async for event in running]
     assert events.count("completed") == 10

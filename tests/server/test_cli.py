@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
 import signal
+import socket
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Iterator
@@ -13,11 +17,14 @@ from pathlib import Path
 
 import grpc
 import pytest
+from click.testing import CliRunner, Result
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from t2i.cli import main as t2i_command
 from t2i.protocol.v1 import conditions_pb2 as pb
 from t2i.protocol.v1.image_service_pb2 import GenerateImagesRequest, GenerateRequest
 from t2i.protocol.v1.image_service_pb2_grpc import ImageServiceStub
+from tests.server.digits import save_digits
 
 COMMAND = [sys.executable, "-m", "server.cli"]
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,6 +95,31 @@ def test_a_signal_while_loading_ends_it_with_zero(
     assert "ready" not in log and "Traceback" not in log
 
 
+def test_a_closed_terminal_ends_it(bundle: Path, tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    port_file = tmp_path / "port"
+    arguments = ["--address", "127.0.0.1:0", "--model", str(bundle), "--port-file", str(port_file)]
+
+    def own_the_terminal() -> None:
+        os.setsid()
+        fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+
+    started = subprocess.Popen(
+        [*COMMAND, *arguments],
+        stdin=theirs,
+        stderr=theirs,
+        cwd=ROOT,
+        preexec_fn=own_the_terminal,
+    )
+    os.close(theirs)
+    limit = time.monotonic() + 60
+    while not port_file.exists():
+        assert started.poll() is None and time.monotonic() < limit
+        time.sleep(0.02)
+    os.close(ours)
+    assert started.wait(60) == 0
+
+
 def test_a_bundle_that_is_not_there_ends_it_with_one_line(tmp_path: Path) -> None:
     done = run("--address", "127.0.0.1:0", "--model", str(tmp_path / "nothing"))
     assert done.returncode == 1
@@ -111,6 +143,66 @@ def test_wrong_options_are_refused_at_once_in_one_line(arguments: list[str], tol
     assert done.returncode == 1
     assert told in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_operators_swap_models_with_the_command_and_with_a_signal(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("an-operators-own-token\n")
+    save_digits(tmp_path / "models" / "now", "digits", version=1)
+    save_digits(tmp_path / "models" / "next", "digits", version=2)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    port_file = tmp_path / "port"
+    arguments = ["--address", "127.0.0.1:0", "--port-file", port_file, "--lazy"]
+    arguments += ["--model", tmp_path / "models" / "now", "--memory-budget", "10"]
+    arguments += ["--admin", address, "--admin-token-file", token]
+    arguments += ["--models-root", tmp_path / "models", "--models-copy", tmp_path / "copies"]
+
+    def admin(*words: str) -> Result:
+        return CliRunner().invoke(t2i_command, ["admin", *words, "--server", address])
+
+    started = subprocess.Popen([*COMMAND, *map(str, arguments)], stderr=subprocess.PIPE, cwd=ROOT)
+    try:
+        limit = time.monotonic() + 60
+        while not port_file.exists():
+            assert started.poll() is None and time.monotonic() < limit
+            time.sleep(0.02)
+        with grpc.insecure_channel(f"127.0.0.1:{port_file.read_text().strip()}") as channel:
+            wait_until_serving(channel)
+
+            def version() -> str:
+                one = GenerateImagesRequest(condition=pb.Condition(label=pb.LabelCondition(id=1)))
+                return str(ImageServiceStub(channel).GenerateImages(one).model.version)
+
+            assert admin("models").exit_code == 1
+            told = admin("models", "--token-file", str(token))
+            assert told.exit_code == 0 and "digits  version 1" in told.stdout
+            assert "unloaded" in told.stdout and "(default)" in told.stdout
+            assert version() == "1"
+            swapped = admin("swap", "digits", "next", "--token-file", str(token))
+            assert swapped.exit_code == 0 and "version 2" in swapped.stdout
+            assert version() == "2"
+            refused = admin("swap", "digits", "nowhere", "--token-file", str(token))
+            assert refused.exit_code == 1 and "no such folder" in refused.stderr
+            # The folder that it was read from last is the one that is looked at again.
+            save_digits(tmp_path / "models" / "next", "digits", version=3)
+            started.send_signal(signal.SIGHUP)
+            while version() != "3":
+                assert started.poll() is None and time.monotonic() < limit
+                time.sleep(0.02)
+            unloaded = admin("unload", "digits", "--token-file", str(token))
+            assert unloaded.exit_code == 0 and "digits: unloaded" in unloaded.stdout
+            assert admin("load", "--token-file", str(token)).exit_code == 2
+            loaded = admin("load", "digits", "--token-file", str(token))
+            assert loaded.exit_code == 0 and "loaded" in loaded.stdout
+        started.send_signal(signal.SIGTERM)
+        _, log = started.communicate(timeout=60)
+        assert started.returncode == 0, log
+        assert list((tmp_path / "copies").glob("t2i-copy-*")) == []
+    finally:
+        started.kill()
+        started.communicate()
 
 
 def test_help_shows_how_to_start_and_every_default() -> None:

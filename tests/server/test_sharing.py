@@ -40,7 +40,8 @@ async def until(claim: Callable[[], bool]) -> None:
 
 
 async def test_beside_a_greedy_caller_the_modest_one_gets_its_half() -> None:
-    backend = TimedBackend(fixed=0.004, each=0.001, batch=4)
+    # Slow enough for both to have requests waiting, however busy this machine is.
+    backend = TimedBackend(fixed=0.016, each=0.004, batch=4)
     async with serving(backend) as server:
         received = {"greedy": 0, "modest": 0}
         async with (
@@ -58,7 +59,7 @@ async def test_beside_a_greedy_caller_the_modest_one_gets_its_half() -> None:
             tasks += [asyncio.create_task(keep_asking("modest", modest, 1)) for _ in range(12)]
             await until(lambda: received["modest"] > 20)
             received.update(greedy=0, modest=0)
-            await until(lambda: sum(received.values()) >= 400)
+            await until(lambda: sum(received.values()) >= 240)
             share = received["modest"] / sum(received.values())
             for task in tasks:
                 task.cancel()

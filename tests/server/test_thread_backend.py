@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from server.backends import Drawn, Item
+from server.backends import Drawn, Item, model_key
 from server.backends.thread import ThreadBackend
 from t2i.conditions import Text
 from t2i.pipeline import Draw, Pipeline
@@ -27,10 +27,10 @@ async def backend(bundle: Path) -> AsyncIterator[ThreadBackend]:
 
 
 async def test_what_is_not_wanted_any_more_is_not_drawn(
-    backend: ThreadBackend, bundle: Path, pipeline: Pipeline
+    backend: ThreadBackend, pipeline: Pipeline
 ) -> None:
     items = [Item(RED, 1), Item(OWL, 2), Item(RED, 3)]
-    batch = await backend.run(bundle.name, items, lambda: [True, False, True])
+    batch = await backend.run(model_key(pipeline.info), items, lambda: [True, False, True])
     first, left_out, last = batch.outcomes
     assert left_out is None
     embedding = pipeline.encode([RED])[0]
@@ -38,20 +38,21 @@ async def test_what_is_not_wanted_any_more_is_not_drawn(
         assert isinstance(outcome, Drawn)
         (wanted,) = pipeline.draw([Draw(embedding, seed)])
         np.testing.assert_array_equal(outcome.pictures[-1], wanted[-1])
-    nothing = await backend.run(bundle.name, items, lambda: [False] * 3)
+    nothing = await backend.run(model_key(pipeline.info), items, lambda: [False] * 3)
     assert list(nothing.outcomes) == [None] * 3
     assert nothing.generate_seconds < 0.05
 
 
-async def test_a_caption_is_encoded_once(backend: ThreadBackend, bundle: Path) -> None:
-    first = await backend.run(bundle.name, [Item(RED, 1), Item(RED, 2)], lambda: [True] * 2)
-    again = await backend.run(bundle.name, [Item(RED, 3)], lambda: [True])
+async def test_a_caption_is_encoded_once(backend: ThreadBackend, pipeline: Pipeline) -> None:
+    key = model_key(pipeline.info)
+    first = await backend.run(key, [Item(RED, 1), Item(RED, 2)], lambda: [True] * 2)
+    again = await backend.run(key, [Item(RED, 3)], lambda: [True])
     assert first.encode_seconds > 0
     assert again.encode_seconds == 0
 
 
 async def test_the_next_batch_is_encoded_while_a_worker_is_busy(
-    backend: ThreadBackend, bundle: Path
+    backend: ThreadBackend, pipeline: Pipeline
 ) -> None:
     loop, release, began = asyncio.get_running_loop(), threading.Event(), asyncio.Event()
 
@@ -60,9 +61,10 @@ async def test_the_next_batch_is_encoded_while_a_worker_is_busy(
         release.wait(20)
         return [True]
 
-    running = asyncio.create_task(backend.run(bundle.name, [Item(RED, 1)], hold))
+    key = model_key(pipeline.info)
+    running = asyncio.create_task(backend.run(key, [Item(RED, 1)], hold))
     await began.wait()
-    ahead = asyncio.create_task(backend.run(bundle.name, [Item(OWL, 2)], lambda: [True]))
+    ahead = asyncio.create_task(backend.run(key, [Item(OWL, 2)], lambda: [True]))
     async with asyncio.timeout(20):
         while len(backend._memory._known) < 2:
             await asyncio.sleep(0.005)
@@ -70,3 +72,14 @@ async def test_the_next_batch_is_encoded_while_a_worker_is_busy(
     release.set()
     assert isinstance((await running).outcomes[0], Drawn)
     assert isinstance((await ahead).outcomes[0], Drawn)
+
+
+@pytest.mark.parametrize(("asked", "workers", "batch"), [(None, 3, 8), (1, 1, 24), (4, 4, 8)])
+async def test_each_core_is_a_worker_unless_fewer_are_asked_for(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, asked: int | None, workers: int, batch: int
+) -> None:
+    monkeypatch.setattr("t2i.compute.core_count", lambda: 3)
+    backend = ThreadBackend(workers=asked, device="cpu")
+    await backend.load([str(bundle)])
+    assert (backend.workers, backend.best_batch) == (workers, batch)
+    await backend.close()

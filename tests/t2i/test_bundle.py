@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -14,7 +15,14 @@ from t2i.bundle import DEFAULT_NAME, Bundle, pretrained_names
 from t2i.bundle_config import BundleConfig
 from t2i.errors import BundleError
 from t2i.manifest import MANIFEST, check_manifest, write_manifest
-from tests.t2i.small_bundle import save_conditioned, save_small, small_config, small_state
+from t2i.pipeline import Pipeline, describe_bundle
+from tests.t2i.small_bundle import (
+    save_conditioned,
+    save_scored,
+    save_small,
+    small_config,
+    small_state,
+)
 
 FILES = ["MODEL_CARD.md", "config.json", "generator.safetensors"]
 
@@ -332,3 +340,16 @@ def test_a_configuration_is_checked_before_anything_is_written(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(BundleError, match="not a JSON object"):
         BundleConfig.from_json([])
+
+
+def test_the_weights_of_a_bundle_are_told_before_it_is_loaded(tmp_path: Path) -> None:
+    for folder in (save_conditioned(tmp_path, "digits"), save_scored(tmp_path / "scored")):
+        bundle = Bundle.load(folder)
+        networks = [bundle.generator(), *filter(None, [bundle.scorer()])]
+        tensors = [t for network in networks for t in network.state_dict().values()]
+        assert bundle.weight_bytes == sum(4 * tensor.numel() for tensor in tensors)
+        info = Pipeline(bundle, device="cpu").info
+        described = describe_bundle(bundle)
+        # What reads captions is known to the checksum only once it is loaded.
+        assert info.encoder.startswith(described.encoder)
+        assert dataclasses.replace(described, encoder=info.encoder) == info

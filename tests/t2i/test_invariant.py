@@ -276,14 +276,17 @@ def test_many_pictures_run_in_few_tiles_of_one_kind_each(monkeypatch: pytest.Mon
     plain, fine = random_inputs(generator, 6), random_inputs(generator, 5, 1)
     inputs = [plain[0], *fine, *plain[1:]]
     alone = [as_bytes(draw_pictures(generator, [picture], CPU))[0] for picture in inputs]
-    assert proof.holds(0, {3}) and proof.holds(1, {2, 3})
+    assert proof.holds(0, {3, 6}) and proof.holds(1, {2, 3, 5})
     sizes: list[int] = []
     hook = generator.register_forward_pre_hook(lambda _, rows: sizes.append(len(rows[0])))
     try:
         assert as_bytes(draw_pictures(generator, inputs, CPU, proof=proof)) == alone
+        assert sorted(sizes) == [2, 3, 3, 3]
+        sizes.clear()
+        assert as_bytes(draw_pictures(generator, inputs, CPU, proof=proof, cores=1)) == alone
+        assert sizes == [6, 5]
     finally:
         hook.remove()
-    assert sorted(sizes) == [2, 3, 3, 3]
 
 
 @pytest.mark.parametrize(

@@ -35,12 +35,10 @@ def bs_gan(trial: Trial) -> Measured:
     count = 20 if trial.quick else COUNT
 
     def drawn(kimg: float, name: str) -> NDArray[np.uint8]:
-        trained = trial.train(
-            "bs-gan", data, kimg=kimg, name=name, width=32, draws=10, learning_rate=5e-4
-        )
+        trained = trial.train("bs-gan", data, kimg=kimg, name=name, width=32, learning_rate=5e-4)
         return as_bytes(trained.draw(count, seed=trial.seed, batch=100))
 
-    first, last = drawn(0.064, "start"), drawn(150, "bs-gan")
+    first, last = drawn(0.064, "start"), drawn(600, "bs-gan")
     figures = {
         "digit_score_of_10": inception_score(judge.all_logits(last), network=judge.name).value,
         "start_digit_score_of_10": inception_score(

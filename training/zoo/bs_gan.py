@@ -42,9 +42,9 @@ def bs_gan(
     F is D's logit. D is the first GAN's. The real pictures are moved to the nearest level.
 
     Deviations: D sees a level's value between -1 and 1 rather than one-hot levels, and learns from
-    one draw of each z where the authors' code shows it all M; their D has no BatchNorm with
-    discrete data (`norm` off is theirs); the divergence is the first GAN's alone; M draws share z
-    but for continuous data each z has one.
+    one draw of each z where the authors' code shows it all M; the divergence is the first GAN's
+    alone. As in that code, D has no BatchNorm with discrete data: with it (MNIST, 16 pixels) D told
+    everything apart and G drew one pattern.
 
     Args:
         spec: What the data is.
@@ -53,10 +53,10 @@ def bs_gan(
         learning_rate: Of Adam with betas 0.5 and 0.999, for both players.
         noise_dim: Length of the noise that chances, or continuous samples, are drawn from.
         width: Channels of DCGAN's outer layer; points have twice as many hidden units.
-        norm: BatchNorm in both players; points have none.
+        norm: BatchNorm in the generator, and in D of continuous data; points have none.
         batch_size: Samples a step over all processes.
     """
-    critic = usual_critic(spec, width=width, norm=norm)
+    critic = usual_critic(spec, width=width, norm=norm and not levels)
     adam = Adam(learning_rate, betas=(0.5, 0.999))
     if not levels:
         return compose(

@@ -63,7 +63,7 @@ def improved_gan(
         history: λ of historical averaging; 0 goes without.
         smooth: D's target for real samples; 1 does not smooth.
         virtual_norm: Virtual instead of ordinary BatchNorm in G.
-        convolutional: Pictures take DCGAN's networks instead of linear layers (section 5.1).
+        convolutional: DCGAN's networks for pictures (section 5.1); for points no BatchNorm in G.
         learning_rate: Of Adam with betas 0.5 and 0.999, for both players.
         noise_dim: Length of the noise.
         width: Of D's first linear layer; G's are half as wide. Channels of DCGAN's outer layer.

@@ -26,41 +26,45 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from t2i.protocol.v1 import conditions_pb2 as t2i_dot_v1_dot_conditions__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1at2i/v1/batch_service.proto\x12\x06t2i.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17t2i/v1/conditions.proto\"\xd8\x01\n\x0c\x42\x61tchJobSpec\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tinput_uri\x18\x02 \x01(\t\x12\x12\n\noutput_uri\x18\x03 \x01(\t\x12\x1b\n\x0erows_per_shard\x18\x04 \x01(\rH\x00\x88\x01\x01\x12\x12\n\x05\x63ount\x18\x05 \x01(\rH\x01\x88\x01\x01\x12\x11\n\x04seed\x18\x06 \x01(\x04H\x02\x88\x01\x01\x12(\n\x07options\x18\x07 \x01(\x0b\x32\x17.t2i.v1.GenerateOptionsB\x11\n\x0f_rows_per_shardB\x08\n\x06_countB\x07\n\x05_seed\"\xd1\x03\n\x08\x42\x61tchJob\x12\n\n\x02id\x18\x01 \x01(\t\x12\"\n\x04spec\x18\x02 \x01(\x0b\x32\x14.t2i.v1.BatchJobSpec\x12$\n\x05state\x18\x03 \x01(\x0e\x32\x15.t2i.v1.BatchJobState\x12#\n\x05model\x18\x04 \x01(\x0b\x32\x14.t2i.v1.ModelVersion\x12\x12\n\ntotal_rows\x18\x05 \x01(\x04\x12\x16\n\x0e\x63ompleted_rows\x18\x06 \x01(\x04\x12\x13\n\x0b\x66\x61iled_rows\x18\x07 \x01(\x04\x12\x0e\n\x06images\x18\x08 \x01(\x04\x12\x14\n\x0ctotal_shards\x18\t \x01(\r\x12\x18\n\x10\x63ompleted_shards\x18\n \x01(\r\x12\x14\n\x0c\x66\x61ilures_uri\x18\x0b \x01(\t\x12$\n\x05\x65rror\x18\x0c \x01(\x0b\x32\x15.t2i.v1.BatchJobError\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"0\n\rBatchJobError\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"O\n\x15\x43reateBatchJobRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\"\n\x04spec\x18\x02 \x01(\x0b\x32\x14.t2i.v1.BatchJobSpec\"7\n\x16\x43reateBatchJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.t2i.v1.BatchJob\" \n\x12GetBatchJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\"4\n\x13GetBatchJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.t2i.v1.BatchJob\"c\n\x14ListBatchJobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12$\n\x05state\x18\x03 \x01(\x0e\x32\x15.t2i.v1.BatchJobState\"P\n\x15ListBatchJobsResponse\x12\x1e\n\x04jobs\x18\x01 \x03(\x0b\x32\x10.t2i.v1.BatchJob\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"#\n\x15\x43\x61ncelBatchJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\"7\n\x16\x43\x61ncelBatchJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.t2i.v1.BatchJob\"\"\n\x14WatchBatchJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\"6\n\x15WatchBatchJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.t2i.v1.BatchJob*\xc4\x01\n\rBatchJobState\x12\x1f\n\x1b\x42\x41TCH_JOB_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x42\x41TCH_JOB_STATE_PENDING\x10\x01\x12\x1b\n\x17\x42\x41TCH_JOB_STATE_RUNNING\x10\x02\x12\x1d\n\x19\x42\x41TCH_JOB_STATE_SUCCEEDED\x10\x03\x12\x1a\n\x16\x42\x41TCH_JOB_STATE_FAILED\x10\x04\x12\x1d\n\x19\x42\x41TCH_JOB_STATE_CANCELLED\x10\x05\x32\x96\x03\n\x0c\x42\x61tchService\x12O\n\x0e\x43reateBatchJob\x12\x1d.t2i.v1.CreateBatchJobRequest\x1a\x1e.t2i.v1.CreateBatchJobResponse\x12\x46\n\x0bGetBatchJob\x12\x1a.t2i.v1.GetBatchJobRequest\x1a\x1b.t2i.v1.GetBatchJobResponse\x12L\n\rListBatchJobs\x12\x1c.t2i.v1.ListBatchJobsRequest\x1a\x1d.t2i.v1.ListBatchJobsResponse\x12O\n\x0e\x43\x61ncelBatchJob\x12\x1d.t2i.v1.CancelBatchJobRequest\x1a\x1e.t2i.v1.CancelBatchJobResponse\x12N\n\rWatchBatchJob\x12\x1c.t2i.v1.WatchBatchJobRequest\x1a\x1d.t2i.v1.WatchBatchJobResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1at2i/v1/batch_service.proto\x12\x06t2i.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17t2i/v1/conditions.proto\"\xda\x02\n\x0c\x42\x61tchJobSpec\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tinput_uri\x18\x02 \x01(\t\x12\x12\n\noutput_uri\x18\x03 \x01(\t\x12\x1b\n\x0erows_per_shard\x18\x04 \x01(\rH\x00\x88\x01\x01\x12\x12\n\x05\x63ount\x18\x05 \x01(\rH\x01\x88\x01\x01\x12\x11\n\x04seed\x18\x06 \x01(\x04H\x02\x88\x01\x01\x12(\n\x07options\x18\x07 \x01(\x0b\x32\x17.t2i.v1.GenerateOptions\x12.\n\x0cinput_format\x18\x08 \x01(\x0e\x32\x18.t2i.v1.BatchInputFormat\x12.\n\x0cshard_format\x18\t \x01(\x0e\x32\x18.t2i.v1.BatchShardFormat\x12\x14\n\x07\x62\x65st_of\x18\n \x01(\rH\x03\x88\x01\x01\x42\x11\n\x0f_rows_per_shardB\x08\n\x06_countB\x07\n\x05_seedB\n\n\x08_best_of\"\xd1\x03\n\x08\x42\x61tchJob\x12\n\n\x02id\x18\x01 \x01(\t\x12\"\n\x04spec\x18\x02 \x01(\x0b\x32\x14.t2i.v1.BatchJobSpec\x12$\n\x05state\x18\x03 \x01(\x0e\x32\x15.t2i.v1.BatchJobState\x12#\n\x05model\x18\x04 \x01(\x0b\x32\x14.t2i.v1.ModelVersion\x12\x12\n\ntotal_rows\x18\x05 \x01(\x04\x12\x16\n\x0e\x63ompleted_rows\x18\x06 \x01(\x04\x12\x13\n\x0b\x66\x61iled_rows\x18\x07 \x01(\x04\x12\x0e\n\x06images\x18\x08 \x01(\x04\x12\x14\n\x0ctotal_shards\x18\t \x01(\r\x12\x18\n\x10\x63ompleted_shards\x18\n \x01(\r\x12\x14\n\x0c\x66\x61ilures_uri\x18\x0b \x01(\t\x12$\n\x05\x65rror\x18\x0c \x01(\x0b\x32\x15.t2i.v1.BatchJobError\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"0\n\rBatchJobError\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"O\n\x15\x43reateBatchJobRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\"\n\x04spec\x18\x02 \x01(\x0b\x32\x14.t2i.v1.BatchJobSpec\"7\n\x16\x43reateBatchJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.t2i.v1.BatchJob\" \n\x12GetBatchJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\"4\n\x13GetBatchJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.t2i.v1.BatchJob\"c\n\x14ListBatchJobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12$\n\x05state\x18\x03 \x01(\x0e\x32\x15.t2i.v1.BatchJobState\"P\n\x15ListBatchJobsResponse\x12\x1e\n\x04jobs\x18\x01 \x03(\x0b\x32\x10.t2i.v1.BatchJob\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"#\n\x15\x43\x61ncelBatchJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\"7\n\x16\x43\x61ncelBatchJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.t2i.v1.BatchJob\"\"\n\x14WatchBatchJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\"6\n\x15WatchBatchJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.t2i.v1.BatchJob*\xc4\x01\n\rBatchJobState\x12\x1f\n\x1b\x42\x41TCH_JOB_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x42\x41TCH_JOB_STATE_PENDING\x10\x01\x12\x1b\n\x17\x42\x41TCH_JOB_STATE_RUNNING\x10\x02\x12\x1d\n\x19\x42\x41TCH_JOB_STATE_SUCCEEDED\x10\x03\x12\x1a\n\x16\x42\x41TCH_JOB_STATE_FAILED\x10\x04\x12\x1d\n\x19\x42\x41TCH_JOB_STATE_CANCELLED\x10\x05*\xad\x01\n\x10\x42\x61tchInputFormat\x12\"\n\x1e\x42\x41TCH_INPUT_FORMAT_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x42\x41TCH_INPUT_FORMAT_JSONL\x10\x01\x12\x1a\n\x16\x42\x41TCH_INPUT_FORMAT_CSV\x10\x02\x12\x1e\n\x1a\x42\x41TCH_INPUT_FORMAT_PARQUET\x10\x03\x12\x1b\n\x17\x42\x41TCH_INPUT_FORMAT_TEXT\x10\x04*\x98\x01\n\x10\x42\x61tchShardFormat\x12\"\n\x1e\x42\x41TCH_SHARD_FORMAT_UNSPECIFIED\x10\x00\x12!\n\x1d\x42\x41TCH_SHARD_FORMAT_WEBDATASET\x10\x01\x12\x1d\n\x19\x42\x41TCH_SHARD_FORMAT_FOLDER\x10\x02\x12\x1e\n\x1a\x42\x41TCH_SHARD_FORMAT_PARQUET\x10\x03\x32\x96\x03\n\x0c\x42\x61tchService\x12O\n\x0e\x43reateBatchJob\x12\x1d.t2i.v1.CreateBatchJobRequest\x1a\x1e.t2i.v1.CreateBatchJobResponse\x12\x46\n\x0bGetBatchJob\x12\x1a.t2i.v1.GetBatchJobRequest\x1a\x1b.t2i.v1.GetBatchJobResponse\x12L\n\rListBatchJobs\x12\x1c.t2i.v1.ListBatchJobsRequest\x1a\x1d.t2i.v1.ListBatchJobsResponse\x12O\n\x0e\x43\x61ncelBatchJob\x12\x1d.t2i.v1.CancelBatchJobRequest\x1a\x1e.t2i.v1.CancelBatchJobResponse\x12N\n\rWatchBatchJob\x12\x1c.t2i.v1.WatchBatchJobRequest\x1a\x1d.t2i.v1.WatchBatchJobResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 't2i.v1.batch_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BATCHJOBSTATE']._serialized_start=1429
-  _globals['_BATCHJOBSTATE']._serialized_end=1625
+  _globals['_BATCHJOBSTATE']._serialized_start=1559
+  _globals['_BATCHJOBSTATE']._serialized_end=1755
+  _globals['_BATCHINPUTFORMAT']._serialized_start=1758
+  _globals['_BATCHINPUTFORMAT']._serialized_end=1931
+  _globals['_BATCHSHARDFORMAT']._serialized_start=1934
+  _globals['_BATCHSHARDFORMAT']._serialized_end=2086
   _globals['_BATCHJOBSPEC']._serialized_start=97
-  _globals['_BATCHJOBSPEC']._serialized_end=313
-  _globals['_BATCHJOB']._serialized_start=316
-  _globals['_BATCHJOB']._serialized_end=781
-  _globals['_BATCHJOBERROR']._serialized_start=783
-  _globals['_BATCHJOBERROR']._serialized_end=831
-  _globals['_CREATEBATCHJOBREQUEST']._serialized_start=833
-  _globals['_CREATEBATCHJOBREQUEST']._serialized_end=912
-  _globals['_CREATEBATCHJOBRESPONSE']._serialized_start=914
-  _globals['_CREATEBATCHJOBRESPONSE']._serialized_end=969
-  _globals['_GETBATCHJOBREQUEST']._serialized_start=971
-  _globals['_GETBATCHJOBREQUEST']._serialized_end=1003
-  _globals['_GETBATCHJOBRESPONSE']._serialized_start=1005
-  _globals['_GETBATCHJOBRESPONSE']._serialized_end=1057
-  _globals['_LISTBATCHJOBSREQUEST']._serialized_start=1059
-  _globals['_LISTBATCHJOBSREQUEST']._serialized_end=1158
-  _globals['_LISTBATCHJOBSRESPONSE']._serialized_start=1160
-  _globals['_LISTBATCHJOBSRESPONSE']._serialized_end=1240
-  _globals['_CANCELBATCHJOBREQUEST']._serialized_start=1242
-  _globals['_CANCELBATCHJOBREQUEST']._serialized_end=1277
-  _globals['_CANCELBATCHJOBRESPONSE']._serialized_start=1279
-  _globals['_CANCELBATCHJOBRESPONSE']._serialized_end=1334
-  _globals['_WATCHBATCHJOBREQUEST']._serialized_start=1336
-  _globals['_WATCHBATCHJOBREQUEST']._serialized_end=1370
-  _globals['_WATCHBATCHJOBRESPONSE']._serialized_start=1372
-  _globals['_WATCHBATCHJOBRESPONSE']._serialized_end=1426
-  _globals['_BATCHSERVICE']._serialized_start=1628
-  _globals['_BATCHSERVICE']._serialized_end=2034
+  _globals['_BATCHJOBSPEC']._serialized_end=443
+  _globals['_BATCHJOB']._serialized_start=446
+  _globals['_BATCHJOB']._serialized_end=911
+  _globals['_BATCHJOBERROR']._serialized_start=913
+  _globals['_BATCHJOBERROR']._serialized_end=961
+  _globals['_CREATEBATCHJOBREQUEST']._serialized_start=963
+  _globals['_CREATEBATCHJOBREQUEST']._serialized_end=1042
+  _globals['_CREATEBATCHJOBRESPONSE']._serialized_start=1044
+  _globals['_CREATEBATCHJOBRESPONSE']._serialized_end=1099
+  _globals['_GETBATCHJOBREQUEST']._serialized_start=1101
+  _globals['_GETBATCHJOBREQUEST']._serialized_end=1133
+  _globals['_GETBATCHJOBRESPONSE']._serialized_start=1135
+  _globals['_GETBATCHJOBRESPONSE']._serialized_end=1187
+  _globals['_LISTBATCHJOBSREQUEST']._serialized_start=1189
+  _globals['_LISTBATCHJOBSREQUEST']._serialized_end=1288
+  _globals['_LISTBATCHJOBSRESPONSE']._serialized_start=1290
+  _globals['_LISTBATCHJOBSRESPONSE']._serialized_end=1370
+  _globals['_CANCELBATCHJOBREQUEST']._serialized_start=1372
+  _globals['_CANCELBATCHJOBREQUEST']._serialized_end=1407
+  _globals['_CANCELBATCHJOBRESPONSE']._serialized_start=1409
+  _globals['_CANCELBATCHJOBRESPONSE']._serialized_end=1464
+  _globals['_WATCHBATCHJOBREQUEST']._serialized_start=1466
+  _globals['_WATCHBATCHJOBREQUEST']._serialized_end=1500
+  _globals['_WATCHBATCHJOBRESPONSE']._serialized_start=1502
+  _globals['_WATCHBATCHJOBRESPONSE']._serialized_end=1556
+  _globals['_BATCHSERVICE']._serialized_start=2089
+  _globals['_BATCHSERVICE']._serialized_end=2495
 # @@protoc_insertion_point(module_scope)

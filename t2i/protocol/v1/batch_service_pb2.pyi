@@ -56,6 +56,64 @@ BATCH_JOB_STATE_FAILED: BatchJobState.ValueType  # 4
 BATCH_JOB_STATE_CANCELLED: BatchJobState.ValueType  # 5
 """Stopped by CancelBatchJob."""
 
+class _BatchInputFormat:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BatchInputFormatEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_BatchInputFormat.ValueType], builtins.type):
+    DESCRIPTOR: descriptor.EnumDescriptor
+    BATCH_INPUT_FORMAT_UNSPECIFIED: _BatchInputFormat.ValueType  # 0
+    """As the suffix of the input says: .jsonl or .ndjson, .csv, .parquet, .txt."""
+    BATCH_INPUT_FORMAT_JSONL: _BatchInputFormat.ValueType  # 1
+    """JSON Lines: an object a line."""
+    BATCH_INPUT_FORMAT_CSV: _BatchInputFormat.ValueType  # 2
+    """Comma-separated values after a header that names the columns."""
+    BATCH_INPUT_FORMAT_PARQUET: _BatchInputFormat.ValueType  # 3
+    """Parquet."""
+    BATCH_INPUT_FORMAT_TEXT: _BatchInputFormat.ValueType  # 4
+    """Plain text: a condition a line."""
+
+class BatchInputFormat(_BatchInputFormat, metaclass=_BatchInputFormatEnumTypeWrapper):
+    """How the rows of an input are written."""
+
+BATCH_INPUT_FORMAT_UNSPECIFIED: BatchInputFormat.ValueType  # 0
+"""As the suffix of the input says: .jsonl or .ndjson, .csv, .parquet, .txt."""
+BATCH_INPUT_FORMAT_JSONL: BatchInputFormat.ValueType  # 1
+"""JSON Lines: an object a line."""
+BATCH_INPUT_FORMAT_CSV: BatchInputFormat.ValueType  # 2
+"""Comma-separated values after a header that names the columns."""
+BATCH_INPUT_FORMAT_PARQUET: BatchInputFormat.ValueType  # 3
+"""Parquet."""
+BATCH_INPUT_FORMAT_TEXT: BatchInputFormat.ValueType  # 4
+"""Plain text: a condition a line."""
+
+class _BatchShardFormat:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BatchShardFormatEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_BatchShardFormat.ValueType], builtins.type):
+    DESCRIPTOR: descriptor.EnumDescriptor
+    BATCH_SHARD_FORMAT_UNSPECIFIED: _BatchShardFormat.ValueType  # 0
+    """WEBDATASET."""
+    BATCH_SHARD_FORMAT_WEBDATASET: _BatchShardFormat.ValueType  # 1
+    """A tar file."""
+    BATCH_SHARD_FORMAT_FOLDER: _BatchShardFormat.ValueType  # 2
+    """A folder of PNG files."""
+    BATCH_SHARD_FORMAT_PARQUET: _BatchShardFormat.ValueType  # 3
+    """A Parquet file."""
+
+class BatchShardFormat(_BatchShardFormat, metaclass=_BatchShardFormatEnumTypeWrapper):
+    """What a shard becomes."""
+
+BATCH_SHARD_FORMAT_UNSPECIFIED: BatchShardFormat.ValueType  # 0
+"""WEBDATASET."""
+BATCH_SHARD_FORMAT_WEBDATASET: BatchShardFormat.ValueType  # 1
+"""A tar file."""
+BATCH_SHARD_FORMAT_FOLDER: BatchShardFormat.ValueType  # 2
+"""A folder of PNG files."""
+BATCH_SHARD_FORMAT_PARQUET: BatchShardFormat.ValueType  # 3
+"""A Parquet file."""
+
 @typing.final
 class BatchJobSpec(message.Message):
     """What a job is to do."""
@@ -69,10 +127,13 @@ class BatchJobSpec(message.Message):
     COUNT_FIELD_NUMBER: builtins.int
     SEED_FIELD_NUMBER: builtins.int
     OPTIONS_FIELD_NUMBER: builtins.int
+    INPUT_FORMAT_FIELD_NUMBER: builtins.int
+    SHARD_FORMAT_FIELD_NUMBER: builtins.int
+    BEST_OF_FIELD_NUMBER: builtins.int
     model: builtins.str
     """Name of the model, 0 to 128 characters. Empty: the server's default model."""
     input_uri: builtins.str
-    """The rows: a JSONL, CSV or Parquet file with the columns id, condition (or text), count, seed.
+    """The rows: a file with the columns id, condition (or text), count, seed and others.
     A path below the server's folder for jobs, or an address that the server allows. 1 to 1024
     characters.
     """
@@ -85,6 +146,14 @@ class BatchJobSpec(message.Message):
     seed: builtins.int
     """Seed from which rows without a seed draw theirs, 0 to 2^63 - 1. Not set: the server chooses,
     and tells in BatchJob.spec.
+    """
+    input_format: BatchInputFormat.ValueType
+    """How the rows are written. Not set: by the suffix of input_uri, which the server fills in."""
+    shard_format: BatchShardFormat.ValueType
+    """What the shards become. Not set: WEBDATASET."""
+    best_of: builtins.int
+    """Candidates for each picture of a row that does not tell, 1 to 16, of which the best is kept; more
+    than one needs a model with a scorer. Not set: 1.
     """
     @builtins.property
     def options(self) -> conditions_pb2.GenerateOptions:
@@ -100,17 +169,24 @@ class BatchJobSpec(message.Message):
         count: builtins.int | None = ...,
         seed: builtins.int | None = ...,
         options: conditions_pb2.GenerateOptions | None = ...,
+        input_format: BatchInputFormat.ValueType = ...,
+        shard_format: BatchShardFormat.ValueType = ...,
+        best_of: builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["_count", b"_count", "_rows_per_shard", b"_rows_per_shard", "_seed", b"_seed", "count", b"count", "options", b"options", "rows_per_shard", b"rows_per_shard", "seed", b"seed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["_best_of", b"_best_of", "_count", b"_count", "_rows_per_shard", b"_rows_per_shard", "_seed", b"_seed", "best_of", b"best_of", "count", b"count", "options", b"options", "rows_per_shard", b"rows_per_shard", "seed", b"seed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_count", b"_count", "_rows_per_shard", b"_rows_per_shard", "_seed", b"_seed", "count", b"count", "input_uri", b"input_uri", "model", b"model", "options", b"options", "output_uri", b"output_uri", "rows_per_shard", b"rows_per_shard", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_best_of", b"_best_of", "_count", b"_count", "_rows_per_shard", b"_rows_per_shard", "_seed", b"_seed", "best_of", b"best_of", "count", b"count", "input_format", b"input_format", "input_uri", b"input_uri", "model", b"model", "options", b"options", "output_uri", b"output_uri", "rows_per_shard", b"rows_per_shard", "seed", b"seed", "shard_format", b"shard_format"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__best_of: _TypeAlias = typing.Literal["best_of"]  # noqa: Y015
+    _WhichOneofArgType__best_of: _TypeAlias = typing.Literal["_best_of", b"_best_of"]  # noqa: Y015
     _WhichOneofReturnType__count: _TypeAlias = typing.Literal["count"]  # noqa: Y015
     _WhichOneofArgType__count: _TypeAlias = typing.Literal["_count", b"_count"]  # noqa: Y015
     _WhichOneofReturnType__rows_per_shard: _TypeAlias = typing.Literal["rows_per_shard"]  # noqa: Y015
     _WhichOneofArgType__rows_per_shard: _TypeAlias = typing.Literal["_rows_per_shard", b"_rows_per_shard"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__best_of) -> _WhichOneofReturnType__best_of | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__count) -> _WhichOneofReturnType__count | None: ...
     @typing.overload

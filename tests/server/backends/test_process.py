@@ -15,7 +15,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from server.app import Server
-from server.backends import Batch, Drawn, Item, WorkerLost
+from server.backends import Batch, Drawn, Item, WorkerLost, model_key
 from server.backends.process import ProcessBackend
 from server.settings import Settings
 from t2i.client import AsyncClient
@@ -45,12 +45,13 @@ async def test_two_workers_draw_what_the_pipeline_draws_and_one_that_dies_is_rep
     try:
         (info,) = await backend.load([str(bundle)])
         assert info == pipeline.info
-        assert backend.best_batch == 1
+        key = model_key(info)
+        assert backend.best_batch == 8
         items = [Item(Text("a red bird"), seed) for seed in range(4)]
         wanted = [True, True, False, True]
         refused = Item(Label("red"), 1)
         found, other = await asyncio.gather(
-            backend.run(info.name, items, lambda: wanted), drawn(backend, info.name, [refused])
+            backend.run(key, items, lambda: wanted), drawn(backend, key, [refused])
         )
         expected = pipeline.generate("a red bird", seeds=range(4), stages="all")
         for number, outcome in enumerate(found.outcomes):
@@ -69,7 +70,7 @@ async def test_two_workers_draw_what_the_pipeline_draws_and_one_that_dies_is_rep
         assert backend.pids == [first, second]
         # Held still, so that it has a batch for certain when it dies.
         os.kill(first, signal.SIGSTOP)
-        held = [asyncio.create_task(drawn(backend, info.name, items)) for _ in range(2)]
+        held = [asyncio.create_task(drawn(backend, key, items)) for _ in range(2)]
         await asyncio.wait(held, return_when=asyncio.FIRST_COMPLETED)
         os.kill(first, signal.SIGKILL)
         results = await asyncio.gather(*held, return_exceptions=True)
@@ -77,7 +78,7 @@ async def test_two_workers_draw_what_the_pipeline_draws_and_one_that_dies_is_rep
             WorkerLost
         ]
         # The other one goes on at once.
-        assert len((await drawn(backend, info.name, items)).outcomes) == 4
+        assert len((await drawn(backend, key, items)).outcomes) == 4
         await until(lambda: len(backend.pids) == 2)
         assert second in backend.pids and first not in backend.pids
         assert False not in told
@@ -120,8 +121,16 @@ async def test_a_server_whose_only_worker_dies_says_so_and_is_back(bundle: Path)
         await server.stop(0)
 
 
-async def test_a_bundle_that_cannot_be_loaded_leaves_no_process_behind(tmp_path: Path) -> None:
+async def test_a_bundle_that_cannot_be_loaded_leaves_the_workers_and_no_model_behind(
+    tmp_path: Path, bundle: Path
+) -> None:
     backend = ProcessBackend(workers=1, device="cpu")
     with pytest.raises(BundleError):
         await backend.load([str(tmp_path)])
+    (pid,) = backend.pids
+    (info,) = await backend.load([str(bundle)])
+    assert len((await drawn(backend, model_key(info), [Item(Text("a bird"), 1)])).outcomes) == 1
+    await backend.close()
     assert backend.pids == []
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)

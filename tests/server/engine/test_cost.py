@@ -82,8 +82,19 @@ def test_without_knowledge_nothing_is_too_large() -> None:
 
 def test_old_knowledge_fades_so_that_a_wrong_estimate_is_tried_again() -> None:
     model = taught((1, 10.0))
-    assert model.at_most(1, 1.0) >= 10.0
-    assert model.at_most(1, 120.0) < 0.1
+    assert model.at_most(1, 20.0) >= 10.0, "two batches of that length would not be over yet"
+    assert model.at_most(1, 40.0) < 0.1
+
+
+def test_after_a_pause_one_batch_puts_an_estimate_right_that_an_overload_left() -> None:
+    model = taught(*[(4, 0.4)] * 30)
+    assert model.at_most(1, 0.3) > 0.09
+    model.learn(1, 0.012, 4.0)
+    assert model.run(1) == pytest.approx(0.012)
+    assert model.at_most(1, 4.0) < 0.07
+    quick = taught(*[(4, 0.4)] * 30)
+    quick.learn(1, 0.012, 0.3)
+    assert quick.run(4) > 0.3, "one of many, as long as they are fresh"
 
 
 def test_the_upper_end_of_a_spread_is_above_nearly_all_values() -> None:

@@ -263,3 +263,19 @@ def test_a_request_larger_than_all_room_is_taken_when_nothing_else_is_there() ->
         made.offer(ask(1), 0.0)
     made.leave(place)
     assert (made.waiting, made.held_bytes) == (0, 0)
+
+
+def test_idle_workers_take_even_parts_of_what_waits() -> None:
+    made = scheduler(room=8, workers=4)
+    made.offer(ask(6), 0.0)
+    assert [sizes(made) for _ in range(4)] == [[2], [2], [1], [1]]
+    assert made.queued == 0
+
+
+def test_the_last_worker_to_be_idle_takes_a_full_batch() -> None:
+    made = scheduler(room=4, workers=2)
+    made.offer(ask(3), 0.0)
+    assert sizes(made) == [2]
+    made.offer(ask(9), 0.0)
+    assert sizes(made) == [1, 3]
+    assert sizes(made) == [4], "the batch ahead is full as well"

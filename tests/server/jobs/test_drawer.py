@@ -27,15 +27,16 @@ async def test_the_best_of_several_candidates_is_the_same_in_a_job(places: Place
     await server.load()
     try:
         async with AsyncClient(server.address) as client:
-            job = await client.batches.create("birds.jsonl", "birds", seed=7)
+            job = await client.batches.create("birds.jsonl", "birds", seed=7, best_of=4)
             async with asyncio.timeout(60):
                 *_, last = [change async for change in client.batches.watch(job)]
     finally:
         await server.stop(5)
-    assert (last.state, last.completed_rows) == ("succeeded", 3), last
+    assert (last.state, last.completed_rows, last.best_of) == ("succeeded", 3, 4), last
     here = places.outputs / "here"
     drawer = PipelineDrawer(Pipeline.from_pretrained("default", "cpu"))
-    run_job(Job(source=source, input_format="jsonl", out=here, seed=7), lambda: drawer)
+    asked = Job(source=source, input_format="jsonl", out=here, seed=7, best_of=4)
+    run_job(asked, lambda: drawer)
     found = tree(places.outputs / "birds")
     assert found == tree(here)
     assert any(b'"score"' in content for content in found.values())

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import json
 import re
+import resource
 import sqlite3
 import time
 import uuid
@@ -20,8 +21,11 @@ import pytest
 from benchmarks.timed import INFO, TimedBackend
 from server.app import Server
 from server.backends import Batch, Item, WorkerLost
+from server.jobs.requests import input_format_of, shard_format_of
 from server.jobs.store import Store
 from server.settings import Settings
+from t2i.batch import Job, ServiceDrawer, run_job
+from t2i.batch.formats import INPUT_FORMATS, SHARD_FORMATS, InputFormat, ShardFormat
 from t2i.client import (
     AlreadyExistsError,
     AsyncClient,
@@ -32,6 +36,7 @@ from t2i.client import (
     ResourceExhaustedError,
     UnimplementedError,
 )
+from t2i.errors import InvalidInput
 from t2i.pipeline import PipelineInfo
 from t2i.protocol.v1 import batch_service_pb2, batch_service_pb2_grpc
 from tests.server.jobs.folders import Places, birds, tree
@@ -328,6 +333,32 @@ async def test_what_stops_a_job_is_told_without_the_servers_folders(places: Plac
     assert (places.outputs / "of-few.jsonl" / "dear.txt").read_text() == "not a job's"
 
 
+async def test_a_full_disk_fails_a_job_and_the_same_job_created_again_goes_on(
+    places: Places,
+) -> None:
+    places.write(
+        "birds.jsonl", [{"text": "a bird", "count": 1 + 15 * (n >= 25)} for n in range(50)]
+    )
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    async with serving(places) as server, AsyncClient(server.address) as client:
+        asked = {"rows_per_shard": 25, "seed": 7}
+        # Room for the first shard and the database, and not for the second one.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_100_000, limits[1]))
+        try:
+            job = await client.batches.create("birds.jsonl", "birds", **asked)
+            end = (await to_the_end(client, job))[-1]
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert end.error is not None
+        assert (end.state, end.error.reason) == ("failed", "FILE_ERROR")
+        assert "File too large" in end.error.message
+        there = tree(places.outputs / "birds" / "shards")
+        assert set(there) == {"000000.tar"}
+        on = await client.batches.create("birds.jsonl", "birds", **asked)
+        assert (await to_the_end(client, on))[-1].state == "succeeded"
+        assert there.items() < tree(places.outputs / "birds" / "shards").items()
+
+
 class FlakyBackend(TimedBackend):
     """Loses every third worker once a job runs."""
 
@@ -435,6 +466,87 @@ async def test_every_wrong_field_is_named(places: Places, tmp_path: Path) -> Non
         "outputs",
         "secret.jsonl",
     ]
+
+
+@pytest.mark.parametrize("format", SHARD_FORMATS)
+async def test_a_job_writes_what_the_command_writes_in_every_format(
+    places: Places, tmp_path: Path, format: ShardFormat
+) -> None:
+    if format == "parquet":
+        pytest.importorskip("pyarrow")
+    source = places.write("birds.jsonl", birds(20))
+    async with serving(places) as server, AsyncClient(server.address) as client:
+        job = await client.batches.create(
+            "birds.jsonl", "birds", rows_per_shard=8, seed=7, format=format
+        )
+        assert (job.format, job.input_format, job.best_of) == (format, "jsonl", 1)
+        end = (await to_the_end(client, job))[-1]
+        assert (end.state, end.format) == ("succeeded", format)
+        same = Job(
+            source=source,
+            input_format="jsonl",
+            out=tmp_path / "out",
+            format=format,
+            rows_per_shard=8,
+            seed=7,
+        )
+        await asyncio.to_thread(run_job, same, lambda: ServiceDrawer(server.address))
+    assert tree(places.outputs / "birds") == tree(tmp_path / "out")
+
+
+@pytest.mark.parametrize("input_format", INPUT_FORMATS)
+async def test_rows_may_be_in_every_format_whatever_their_file_is_called(
+    places: Places, input_format: InputFormat
+) -> None:
+    source = places.inputs / "rows.data"
+    if input_format == "parquet":
+        pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        pq.write_table(pa.table({"text": ["a bird", "a fish"]}), source)
+    else:
+        lines = {
+            "jsonl": '{"text": "a bird"}\n{"text": "a fish"}\n',
+            "csv": "text\na bird\na fish\n",
+            "text": "a bird\na fish\n",
+        }
+        source.write_text(lines[input_format])
+    async with serving(places) as server, AsyncClient(server.address) as client:
+        job = await client.batches.create("rows.data", "out", input_format=input_format)
+        end = (await to_the_end(client, job))[-1]
+        assert (end.state, end.input_format, end.images) == ("succeeded", input_format, 2)
+        with pytest.raises(InvalidArgumentError, match="or set input_format") as error:
+            await client.batches.create("rows.data", "more")
+        assert [violation.field for violation in error.value.violations] == ["spec.input_uri"]
+
+
+async def test_a_format_that_a_server_cannot_know_and_a_choice_that_no_model_makes_are_refused(
+    places: Places,
+) -> None:
+    places.write("birds.jsonl", birds(1))
+    async with serving(places) as server, AsyncClient(server.address) as client:
+        with pytest.raises(InvalidInput, match="format: 'zip' is unknown"):
+            await client.batches.create("birds.jsonl", "out", format="zip")  # type: ignore[arg-type]
+        with pytest.raises(InvalidArgumentError, match="has no scorer") as error:
+            await client.batches.create("birds.jsonl", "out", best_of=2)
+        assert [violation.field for violation in error.value.violations] == ["spec.best_of"]
+        spec = batch_service_pb2.BatchJobSpec(
+            input_uri="birds.jsonl",
+            output_uri="out",
+            input_format=9,  # type: ignore[arg-type]
+            shard_format=9,  # type: ignore[arg-type]
+            best_of=17,
+        )
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            stub = batch_service_pb2_grpc.BatchServiceStub(channel)
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await stub.CreateBatchJob(batch_service_pb2.CreateBatchJobRequest(spec=spec))
+        details = refused.value.details() or ""
+        for field in ("spec.input_format: 9", "spec.shard_format: 9", "spec.best_of: 17"):
+            assert field in details
+
+
+def test_a_job_that_an_older_server_took_in_is_gone_on_with_as_it_was_begun() -> None:
+    spec = batch_service_pb2.BatchJobSpec(input_uri="birds.jsonl")
+    assert (shard_format_of(spec), input_format_of(spec)) == ("webdataset", None)
 
 
 async def test_a_server_without_jobs_says_so() -> None:

@@ -14,9 +14,10 @@ from pathlib import Path
 from PIL import Image
 
 from t2i.attributes import Attribute
+from t2i.batch.folder import JobFolder
 from t2i.batch.parquet import read_rows
-from t2i.batch.reports import manifest_of
 from t2i.batch.shard import Ask
+from t2i.batch.storage import file_of, storage_of
 from t2i.client import ModelInfo
 from t2i.codes import CodePart
 
@@ -93,13 +94,14 @@ def told(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
-def manifest(out: Path) -> list[dict[str, object]]:
+def manifest(out: Path | str) -> list[dict[str, object]]:
     """The lines of a job's manifest, in whichever form it is."""
-    path = manifest_of(out)
+    path = JobFolder(storage_of(out)).manifest()
     assert path is not None
-    if path.suffix == ".jsonl":
-        return told(path)
-    rows = [dict(values) for _, values in read_rows(path)]
+    if str(path).endswith(".jsonl"):
+        with file_of(path).open() as file:
+            return [json.loads(line) for line in file]
+    rows = [dict(values) for _, values in read_rows(file_of(path))]
     return [row | {"condition": json.loads(row["condition"] or "null")} for row in rows]
 
 

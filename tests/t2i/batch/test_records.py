@@ -17,12 +17,13 @@ from t2i.batch.records import (
     spool,
     survey,
 )
+from t2i.batch.storage import file_of
 from t2i.errors import InvalidInput
 
 
 def records(path: Path, data: bytes, input_format: str) -> list[Record]:
     path.write_bytes(data)
-    return list(read_records(path, input_format))
+    return list(read_records(file_of(path), input_format))
 
 
 def test_lines_keep_their_numbers_though_blank_ones_are_passed_over(tmp_path: Path) -> None:
@@ -38,6 +39,10 @@ def test_a_line_without_end_is_one_bad_row_and_is_not_held_in_memory(tmp_path: P
     assert (first.content, len(third.content), fourth.content) == (b"a", MAX_LINE_BYTES, b"d")
     assert isinstance(second.content, Unreadable) and "longer than" in second.content.reason
     assert [r.line for r in (first, second, third, fourth)] == [1, 2, 3, 4]
+    # Nor is the first one, with a mark before it, taken for two.
+    data = b"\xef\xbb\xbf" + b"b" * (2 * MAX_LINE_BYTES) + b"\nd\n"
+    first, second = records(tmp_path / "m.txt", data, "text")
+    assert isinstance(first.content, Unreadable) and (second.line, second.content) == (2, b"d")
 
 
 def test_cells_of_csv_go_by_their_column_and_tell_the_line_they_begin_in(tmp_path: Path) -> None:
@@ -76,22 +81,24 @@ def test_a_header_that_names_no_columns_is_refused(tmp_path: Path, header: bytes
 @pytest.mark.parametrize("input_format", ["jsonl", "text", "csv"])
 def test_an_empty_file_has_no_rows(tmp_path: Path, input_format: str) -> None:
     assert records(tmp_path / "empty", b"", input_format) == []
-    assert survey(tmp_path / "empty", input_format).rows == 0
+    assert survey(file_of(tmp_path / "empty"), input_format).rows == 0
 
 
 def test_a_survey_tells_what_a_file_is(tmp_path: Path) -> None:
     data = b"text\na\nb"
     (tmp_path / "c").write_bytes(data)
-    found = survey(tmp_path / "c", "csv")
+    found = survey(file_of(tmp_path / "c"), "csv")
     assert (found.sha256, found.size) == (hashlib.sha256(data).hexdigest(), len(data))
     assert found.rows == 2
-    assert survey(tmp_path / "c", "text").rows == 3
+    assert survey(file_of(tmp_path / "c"), "text").rows == 3
 
 
 def test_the_suffix_names_the_format_unless_it_is_told() -> None:
     assert format_of(Path("a.JSONL"), None) == "jsonl"
     assert format_of(Path("a.txt"), None) == "text"
     assert format_of(Path("a.txt"), "csv") == "csv"
+    assert format_of("s3://bucket/a.CSV", None) == "csv"
+    assert format_of("zip://rows.jsonl::s3://bucket/rows.zip", None) == "jsonl"
     with pytest.raises(InvalidInput, match="--input-format"):
         format_of(Path("a.xlsx"), None)
 

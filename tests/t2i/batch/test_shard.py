@@ -13,7 +13,8 @@ from PIL import Image
 from t2i.batch.errors import JobStopped
 from t2i.batch.plan import Plan, Shard, shards
 from t2i.batch.records import Record
-from t2i.batch.shard import ShardReport, draw_shard, record_path, report_of
+from t2i.batch.shard import ShardReport, draw_shard, record_name, report_of
+from t2i.batch.storage import storage_of
 from t2i.batch.writers import Place, read_picture
 from t2i.errors import InvalidInput, T2IError
 from tests.t2i.batch.squares import BIRDS, Squares, square, told, tree
@@ -58,8 +59,8 @@ def test_a_record_tells_each_picture_and_each_failure(out: Path, form: str) -> N
     model = Squares()
     report = draw_shard(replace(PLAN, format=form), shard(*ROWS), model.draw, out)
     assert report == ShardReport(3, rows=3, failed=1, pictures=4, passed_over=("wings",))
-    assert report_of(record_path(out, 3)) == report
-    failure, *pictures, _ = told(record_path(out, 3))
+    assert report_of(storage_of(out), 3) == report
+    failure, *pictures, _ = told(out / record_name(3))
     assert failure == {
         "line": 2, "row": 2, "id": "2", "field": "text",
         "reason": "is empty; give a caption of 1 to 512 characters",
@@ -72,7 +73,7 @@ def test_a_record_tells_each_picture_and_each_failure(out: Path, form: str) -> N
         assert (picture["model"], picture["checksum"]) == ("squares", "ab" * 32)
         assert picture["seed"] == ask.seed and picture["condition"] == {"text": picture["caption"]}
         place = Place(picture["file"], picture["position"], picture["bytes"])
-        assert read_picture(out, place) == square(ask)
+        assert read_picture(storage_of(out), place) == square(ask)
 
 
 def test_a_tar_holds_picture_caption_and_all_that_is_known(out: Path) -> None:

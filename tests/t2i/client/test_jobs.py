@@ -19,6 +19,9 @@ GIVEN = {
     "seed": None,
     "truncation": 1.0,
     "conditioning_truncation": 1.0,
+    "format": None,
+    "input_format": None,
+    "best_of": None,
     "request_id": None,
 }
 

@@ -12,6 +12,7 @@ import fsspec
 import numpy as np
 import pytest
 
+from t2i.batch.storage import storage_of
 from t2i.batch.writers import Picture, open_shard
 from tests.training.data.folders import draw
 from tests.training.data.known_layouts import jpeg, samples, tar
@@ -96,7 +97,7 @@ def test_packed_shards_are_read(memory: fsspec.AbstractFileSystem, name: str) ->
 def test_what_a_batch_job_draws_can_be_learned_from(tmp_path: Path) -> None:
     (tmp_path / "shards").mkdir()
     for shard in range(2):
-        with open_shard(tmp_path, f"{shard:06}", "webdataset") as writer:
+        with open_shard(storage_of(tmp_path), f"{shard:06}", "webdataset") as writer:
             for number in range(10 * shard, 10 * shard + 10):
                 buffer = io.BytesIO()
                 draw(number).save(buffer, "PNG")

@@ -194,7 +194,7 @@ STATED: dict[str, Stated] = {
     "bs-gan": Stated(
         both(adam(1e-4)),
         {**DCGAN, "levels": 2, "draws": 20, "learning_rate": 1e-4, "noise_dim": 64},
-        shows={"levels": at(G)},
+        shows={"levels": at(G), "norm": at(G)},
     ),
     "catgan": Stated(
         both(adam(2e-4)),

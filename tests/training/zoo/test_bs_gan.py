@@ -111,3 +111,18 @@ def test_levels_of_points_and_single_draws_are_refused() -> None:
         bs_gan(spec_of(squares()), draws=1)
     with pytest.raises(TrainingError, match="levels: is 1; give 2 or more"):
         bs_gan(spec_of(squares()), levels=1)
+
+
+@pytest.mark.parametrize(
+    ("levels", "players"), [(2, {"generator"}), (0, {"generator", "discriminator"})]
+)
+def test_the_discriminator_of_discrete_pictures_has_no_batchnorm(
+    levels: int, players: set[str]
+) -> None:
+    networks = small(levels=levels).networks
+    normed = {
+        name
+        for name in networks
+        if any(isinstance(module, nn.BatchNorm2d) for module in networks[name].modules())
+    }
+    assert normed == players

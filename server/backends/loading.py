@@ -1,0 +1,56 @@
+"""From a bundle's name or folder to what draws, in whichever process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from server.backends import Described
+
+if TYPE_CHECKING:
+    from t2i.pipeline import Pipeline
+
+__all__ = ["draws_on_cpu", "inspect_bundle", "load_pipeline"]
+
+
+def load_pipeline(model: str, device: str | None) -> Pipeline:
+    """Load a model, ready to draw at full speed; nothing of its folder is needed after that.
+
+    Raises:
+        T2IError: it cannot be loaded.
+    """
+    from t2i.pipeline import Pipeline
+
+    pipeline = Pipeline.from_pretrained(model, device=device, share_encoder=True)
+    pipeline.warm_up()
+    pipeline.read_all()
+    return pipeline
+
+
+def inspect_bundle(model: str) -> Described:
+    """Check every file of a bundle and describe it.
+
+    Raises:
+        T2IError: it cannot be used.
+    """
+    from t2i.bundle import Bundle
+    from t2i.encoders.loading import text_encoder_bytes
+    from t2i.pipeline import describe_bundle
+
+    bundle = Bundle.load(model)
+    encoder = bundle.config.encoder if "text" in bundle.config.conditions else None
+    name = "" if encoder is None else encoder.id
+    return Described(
+        describe_bundle(bundle),
+        bundle.weight_bytes,
+        name,
+        text_encoder_bytes(name) if name else 0,
+    )
+
+
+def draws_on_cpu(device: str | None) -> bool:
+    """Tell whether pipelines that are given this device draw on the CPU."""
+    import torch
+
+    if device is None:
+        return not torch.cuda.is_available()
+    return device.partition(":")[0] == "cpu"
