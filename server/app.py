@@ -66,6 +66,8 @@ _ADMIN: str = admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"].full
 _PACKERS = 2
 _START_SECONDS = 2.0
 _SWITCH_SECONDS = 0.0005
+# Calls that come so long after the server was told to stop are answered as before.
+_ON_THEIR_WAY_SECONDS = 0.25
 # Ends health watchers, which never end by themselves, once our own calls are done.
 _LAST_BYTES_SECONDS = 1.0
 # A message over our own limit is refused with a reason; over this, gRPC refuses it without one.
@@ -315,6 +317,8 @@ class Server:
         if drain_seconds is None:
             drain_seconds = self._settings.drain_seconds
         await self._health.enter_graceful_shutdown()
+        # Who saw NOT_SERVING too late still has a call on its way.
+        await asyncio.sleep(min(_ON_THEIR_WAY_SECONDS, drain_seconds))
         # gRPC itself would cut off what comes in just as it closes, without a word.
         self._guard.turn_away()
         if self._admin is not None:

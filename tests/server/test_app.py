@@ -150,7 +150,7 @@ async def test_stopping_turns_not_serving_and_lets_running_requests_finish(held:
     await until(lambda: backend.begun == [8])
     stopping = asyncio.create_task(server.stop(20))
     assert (await anext(seen)).status == NOT_SERVING
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(0.5)
     assert not stopping.done()
     with pytest.raises(grpc.aio.AioRpcError) as late:
         await ImageServiceStub(channel).GenerateImages(GenerateImagesRequest(condition=BIRD))

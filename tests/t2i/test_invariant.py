@@ -284,7 +284,7 @@ def test_many_pictures_run_in_few_tiles_of_one_kind_each(monkeypatch: pytest.Mon
         assert sorted(sizes) == [2, 3, 3, 3]
         sizes.clear()
         assert as_bytes(draw_pictures(generator, inputs, CPU, proof=proof, cores=1)) == alone
-        assert sizes == [6, 5]
+        assert sorted(sizes) == [5, 6]
     finally:
         hook.remove()
 
