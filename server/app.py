@@ -66,7 +66,8 @@ _ADMIN: str = admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"].full
 _PACKERS = 2
 _START_SECONDS = 2.0
 _SWITCH_SECONDS = 0.0005
-# Calls that come so long after the server was told to stop are answered as before.
+# Calls that come so long after the server was told to stop are answered as before, and those that
+# come so long after the last answer are turned away in words.
 _ON_THEIR_WAY_SECONDS = 0.25
 # Ends health watchers, which never end by themselves, once our own calls are done.
 _LAST_BYTES_SECONDS = 1.0
@@ -318,8 +319,8 @@ class Server:
             drain_seconds = self._settings.drain_seconds
         await self._health.enter_graceful_shutdown()
         # Who saw NOT_SERVING too late still has a call on its way.
-        await asyncio.sleep(min(_ON_THEIR_WAY_SECONDS, drain_seconds))
-        # gRPC itself would cut off what comes in just as it closes, without a word.
+        moment = min(_ON_THEIR_WAY_SECONDS, drain_seconds)
+        await asyncio.sleep(moment)
         self._guard.turn_away()
         if self._admin is not None:
             await self._admin.stop(0)
@@ -331,6 +332,10 @@ class Server:
                 await self._guard.wait_idle()
         except TimeoutError:
             grace = 0.0
+        else:
+            # Whoever had its answer just now asks again. It is told to go elsewhere; gRPC itself
+            # cuts off what comes in just as it closes, without a word.
+            await asyncio.sleep(moment)
         # Once only: gRPC frees the server at the end, and a second call would stop a freed one.
         if self._ending is None:
             self._ending = asyncio.create_task(self._server.stop(grace))
