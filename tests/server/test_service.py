@@ -102,7 +102,8 @@ async def test_generate_sends_accepted_then_previews_and_picture_then_finished(
     assert list(accepted.resolutions) == [8, 16, 32]
     assert accepted.model.checksum == pipeline.info.checksum
     assert finished.count == 2
-    assert finished.timings.total_ms >= finished.timings.generate_ms > 0
+    # What two workers took side by side may add up to more than passed meanwhile.
+    assert 2 * finished.timings.total_ms >= finished.timings.generate_ms > 0
     images = [(event.preview if event.HasField("preview") else event.completed).image
               for event in received[1:-1]]  # fmt: skip
     # Whichever picture is done first: the workers share a request.
