@@ -431,6 +431,8 @@ async def serve(settings: Settings, backend: Backend | None = None) -> bool:
     # event loop would wait that long for its turn.
     sys.setswitchinterval(_SWITCH_SECONDS)
     keep_memory()
+    # Before SIGHUP is ours: until then a terminal that is closed ends the process by itself.
+    has_terminal = sys.stderr.isatty()
     signals = _Signals((signal.SIGTERM, signal.SIGINT))
     refreshes = _Signals((signal.SIGHUP,))
     server = Server(settings, backend)
@@ -439,7 +441,7 @@ async def serve(settings: Settings, backend: Backend | None = None) -> bool:
     if server.admin_address is not None:
         _log.info("listening on %s for operators", server.admin_address)
     loading = asyncio.create_task(server.load())
-    refreshing = asyncio.create_task(_refresh_on(refreshes, server))
+    refreshing = asyncio.create_task(_refresh_on(refreshes, server, has_terminal=has_terminal))
     stop = asyncio.create_task(signals.wait())
     await asyncio.wait({loading, stop}, return_when=asyncio.FIRST_COMPLETED)
     if loading.done():
@@ -467,12 +469,11 @@ async def serve(settings: Settings, backend: Backend | None = None) -> bool:
     return was_loaded
 
 
-async def _refresh_on(signals: _Signals, server: Server) -> None:
+async def _refresh_on(signals: _Signals, server: Server, *, has_terminal: bool) -> None:
     """Look for other versions of the models whenever SIGHUP comes.
 
     The same signal tells of a terminal that was closed; a server that was started there ends then.
     """
-    has_terminal = sys.stderr.isatty()
     while True:
         await signals.wait()
         if has_terminal and not sys.stderr.isatty():
