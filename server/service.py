@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import grpc
@@ -267,17 +268,13 @@ class _Tally:
     """Adds up where the time of one request goes, and its warnings."""
 
     began: float = field(default_factory=lambda: asyncio.get_running_loop().time())
-    queue_seconds: float | None = None
-    encode_seconds: float = 0.0
-    generate_seconds: float = 0.0
+    parts: list[Part] = field(default_factory=list)
     pack_seconds: float = 0.0
     found: dict[GenerationWarning, None] = field(default_factory=dict)
 
     def add(self, part: Part) -> None:
-        if self.queue_seconds is None:
-            self.queue_seconds = part.queue_seconds
-        self.encode_seconds += part.encode_seconds
-        self.generate_seconds += part.generate_seconds
+        # Without its pictures, which need not be kept.
+        self.parts.append(replace(part, drawn=()))
         for drawn in part.drawn:
             self.found.update(dict.fromkeys(drawn.warnings))
 
@@ -293,13 +290,30 @@ class _Tally:
         ]
 
     def timings(self) -> conditions_pb2.Timings:
+        # By the time from the request's arrival; what is encoded is so before a worker begins.
+        starts = [part.queue_seconds for part in self.parts]
+        encoded = [
+            (part.queue_seconds - part.encode_seconds, part.queue_seconds) for part in self.parts
+        ]
+        drawn = [
+            (part.queue_seconds, part.queue_seconds + part.generate_seconds) for part in self.parts
+        ]
         return conditions_pb2.Timings(
-            queue_ms=(self.queue_seconds or 0.0) * 1e3,
-            encode_ms=self.encode_seconds * 1e3,
-            generate_ms=self.generate_seconds * 1e3,
+            queue_ms=min(starts, default=0.0) * 1e3,
+            encode_ms=_covered(encoded) * 1e3,
+            generate_ms=_covered(drawn) * 1e3,
             pack_ms=self.pack_seconds * 1e3,
             total_ms=(asyncio.get_running_loop().time() - self.began) * 1e3,
         )
+
+
+def _covered(spans: Iterable[tuple[float, float]]) -> float:
+    """Return the length of what spans of a line cover together."""
+    length, reached = 0.0, -math.inf
+    for start, end in sorted(spans):
+        length += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return length
 
 
 async def _parts(ticket: Ticket) -> AsyncIterator[Part]:

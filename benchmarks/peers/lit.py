@@ -10,7 +10,7 @@ from fastapi import Response
 from benchmarks.peers.drawer import Drawer
 
 
-class Pictures(litserve.LitAPI):  # type: ignore[misc]
+class Pictures(litserve.LitAPI):
     """`POST /predict` of `{"caption": ..., "seed": ...}` answers a PNG file."""
 
     def __init__(self, model: str, batch: int) -> None:

@@ -23,7 +23,7 @@ def application(model: str, workers: int, batch: int) -> serve.Application:
         def __init__(self) -> None:
             self._draw = Drawer(model)
 
-        @serve.batch(max_batch_size=batch, batch_wait_timeout_s=0.005)  # type: ignore[untyped-decorator]
+        @serve.batch(max_batch_size=batch, batch_wait_timeout_s=0.005)
         async def draw(self, asked: list[tuple[str, int]]) -> list[bytes]:
             return self._draw(asked)
 

@@ -193,8 +193,9 @@ class Timings:
 
     Attributes:
         queue_ms: from the arrival of the request until its first picture went to a worker.
-        encode_ms: from condition to embedding, summed over the batches that the request was in.
-        generate_ms: in the generator, summed over these batches, which others may share.
+        encode_ms: from condition to embedding, in the batches that the request was in.
+        generate_ms: in the generator, in these batches, which others may share; what several
+            workers did at the same time counts once.
         pack_ms: packing the pictures into their format.
         total_ms: from the arrival of the request to its last message.
     """

@@ -748,9 +748,11 @@ class Timings(message.Message):
     queue_ms: builtins.float
     """From the arrival of the request until its first picture went to a worker."""
     encode_ms: builtins.float
-    """From condition to embedding, summed over the batches that the request was in."""
+    """From condition to embedding, in the batches that the request was in."""
     generate_ms: builtins.float
-    """In the generator, summed over these batches; they may be shared with other requests."""
+    """In the generator, in these batches, which may be shared with other requests. What several workers
+    did at the same time counts once.
+    """
     pack_ms: builtins.float
     """Packing the pictures into their format."""
     total_ms: builtins.float
