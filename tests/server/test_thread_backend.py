@@ -83,3 +83,22 @@ async def test_each_core_is_a_worker_unless_fewer_are_asked_for(
     await backend.load([str(bundle)])
     assert (backend.workers, backend.best_batch) == (workers, batch)
     await backend.close()
+
+
+async def test_a_worker_that_has_one_core_draws_a_batch_in_one_pass(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("t2i.compute.core_count", lambda: 2)
+    monkeypatch.setattr("t2i.drawing.core_count", lambda: 2)
+    backend = ThreadBackend(workers=None, device="cpu")
+    (info,) = await backend.load([str(bundle)])
+    (pipeline,) = backend._pipelines.values()
+    rows: list[int] = []
+    pipeline._generator.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
+    items = [Item(RED, seed) for seed in range(4)]
+    assert pipeline.draws_together, "else each picture has a pass of its own"
+    rows.clear()
+    await backend.run(model_key(info), items, lambda: [True] * 4)
+    assert 4 in rows, "both workers draw batches of their own"
+    assert 2 not in rows
+    await backend.close()

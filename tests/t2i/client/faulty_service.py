@@ -61,6 +61,8 @@ class Service(
     requests: list[Message] = field(default_factory=list)
     tokens: list[str | None] = field(default_factory=list)
     ended: threading.Event = field(default_factory=threading.Event)
+    # Set when a call that hangs is given up by its caller.
+    let_go: threading.Event = field(default_factory=threading.Event)
     truncated: bool = False
     first_free_seeds: list[int] = field(default_factory=lambda: [0])
 
@@ -117,8 +119,8 @@ class Service(
     def _fail(self, fault: Refusal | Hang, context: grpc.ServicerContext) -> NoReturn:
         if isinstance(fault, Hang):
             over = threading.Event()
-            if context.add_callback(over.set):
-                over.wait(10)
+            if not context.add_callback(over.set) or over.wait(10):
+                self.let_go.set()
             context.abort(grpc.StatusCode.CANCELLED, "gone")
         packed = []
         for detail in fault.details:

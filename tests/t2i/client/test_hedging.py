@@ -23,7 +23,7 @@ def test_a_slow_answer_is_asked_for_once_more_and_the_loser_is_cancelled(service
     began = time.monotonic()
     with Client(service.address, hedge_after=0.1) as client:
         result = client.generate_images("a red square", seeds=[3])
-        assert service.ended.wait(5)
+        assert service.let_go.wait(5)
     assert [image.seed for image in result.images] == [3]
     assert len(service.requests) == 2
     assert time.monotonic() - began < 5
@@ -33,7 +33,7 @@ async def test_the_event_loops_client_does_the_same(service: Service) -> None:
     service.faults = [Hang()]
     async with AsyncClient(service.address, hedge_after=0.1) as client:
         result = await client.generate_images("a red square", seeds=[3])
-        assert await asyncio.to_thread(service.ended.wait, 5)
+        assert await asyncio.to_thread(service.let_go.wait, 5)
     assert [image.seed for image in result.images] == [3]
     assert len(service.requests) == 2
 
