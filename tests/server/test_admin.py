@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import trustme
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from server.admin import _done
+from server.refusals import Refusal
 from server.settings import Settings
 from t2i.client import (
     AsyncAdmin,
@@ -195,3 +198,12 @@ async def test_elsewhere_than_on_loopback_it_needs_a_certificate_and_its_own_tok
         async with grpc.aio.insecure_channel(address) as plain:
             with pytest.raises(grpc.aio.AioRpcError):
                 await services(plain)
+
+
+async def test_operators_are_told_what_stands_against_a_change_whatever_it_is() -> None:
+    async def fill_the_disk() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/models/copy")
+
+    with pytest.raises(Refusal, match="No space left on device: '/models/copy'") as refused:
+        await _done(fill_the_disk())
+    assert refused.value.reason == "CHANGE_REFUSED"
