@@ -95,6 +95,45 @@ def peer(module: str, model: str, workers: int, batch: int) -> Iterator[int]:
             os.killpg(process.pid, signal.SIGKILL)
 
 
+def beside(name: str | None, raw: Raw, options: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Return what ours, one peer and the raw pass did in turn.
+
+    One peer at a time, because some keep the cores busy while nobody asks.
+    """
+    seconds = options.seconds
+    turns: dict[str, list[float]] = {}
+    with contextlib.ExitStack() as stack:
+        measures: dict[str, Callable[[], float]] = {"raw": lambda: raw.batched_per_second(seconds)}
+        for backend in ("thread", "process"):
+            command = ["-m", "server.cli", "--address", "127.0.0.1:0", "--model", options.model]
+            command += ["--backend", backend, "--log-level", "warning"]
+            ours = stack.enter_context(serving([*command, "--max-batch", str(options.batch)]))
+            measures[f"t2i_{backend}"] = lambda address=ours.address: asyncio.run(
+                closed_loop(address, options.clients, seconds)
+            )
+        if name is not None:
+            started = peer(PEERS[name][0], options.model, core_count(), options.batch)
+            port = stack.enter_context(started)
+            measures[name] = lambda: asyncio.run(http_loop(port, options.clients, seconds))
+        # The first turn warms up.
+        for turn in range(options.rounds + 1):
+            for who, measure in measures.items():
+                rate = measure()
+                if turn:
+                    turns.setdefault(who, []).append(rate)
+
+    def ratio(mine: str, other: str) -> float:
+        return statistics.median(m / o for m, o in zip(turns[mine], turns[other], strict=True))
+
+    told = {
+        "pictures_per_second": {who: statistics.median(rates) for who, rates in turns.items()},
+        "of_raw": {who: ratio(who, "raw") for who in turns if who != "raw"},
+    }
+    if name is not None:
+        told["of_the_peer"] = {who: ratio(who, name) for who in turns if who.startswith("t2i")}
+    return told
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="Ours and other servers with the same model.")
@@ -113,36 +152,8 @@ def main() -> None:
             versions[name] = importlib.metadata.version(PEERS[name][1])
         except importlib.metadata.PackageNotFoundError:
             parser.error(f"{name} is not installed; pip install {name}, or name other --peers")
-    workers = core_count()
-    turns: dict[str, list[float]] = {}
-    with contextlib.ExitStack() as stack:
-        raw = Raw(options.model, options.batch)
-        measures: dict[str, Callable[[], float]] = {
-            "raw_batched": lambda: raw.batched_per_second(options.seconds)
-        }
-        for backend in ("thread", "process"):
-            command = ["-m", "server.cli", "--address", "127.0.0.1:0", "--model", options.model]
-            command += ["--backend", backend, "--log-level", "warning"]
-            ours = stack.enter_context(serving([*command, "--max-batch", str(options.batch)]))
-            measures[f"t2i_{backend}"] = lambda address=ours.address: asyncio.run(
-                closed_loop(address, options.clients, options.seconds)
-            )
-        for name in options.peers:
-            port = stack.enter_context(peer(PEERS[name][0], options.model, workers, options.batch))
-            measures[name] = lambda port=port: asyncio.run(
-                http_loop(port, options.clients, options.seconds)
-            )
-        # The first turn warms up.
-        for turn in range(options.rounds + 1):
-            for name, measure in measures.items():
-                rate = measure()
-                if turn:
-                    turns.setdefault(name, []).append(rate)
-
-    def ratio(mine: str, other: str) -> float:
-        return statistics.median(m / o for m, o in zip(turns[mine], turns[other], strict=True))
-
-    ours_and = [name for name in turns if name.startswith("t2i")]
+    raw = Raw(options.model, options.batch)
+    found = {name: beside(name, raw, options) for name in options.peers}
     result = {
         "benchmark": "peers",
         "model": options.model,
@@ -150,14 +161,9 @@ def main() -> None:
         "clients": options.clients,
         "rounds": options.rounds,
         "seconds": options.seconds,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {workers} used",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {core_count()} used",
         "versions": versions,
-        "pictures_per_second": {name: statistics.median(rates) for name, rates in turns.items()},
-        "of_raw_batched": {n: ratio(n, "raw_batched") for n in turns if n != "raw_batched"},
-        **{
-            f"{mine}_times": {name: ratio(mine, name) for name in options.peers}
-            for mine in ours_and
-        },
+        "beside": found or {"nobody": beside(None, raw, options)},
     }
     print(json.dumps(rounded(result), indent=2))
 

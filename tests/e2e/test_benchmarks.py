@@ -96,8 +96,9 @@ def test_the_benchmark_of_peers_measures_ours_and_names_what_is_not_installed() 
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    assert set(told["pictures_per_second"]) == {"raw_batched", "t2i_thread", "t2i_process"}
-    assert all(rate > 0 for rate in told["of_raw_batched"].values())
+    alone = told["beside"]["nobody"]
+    assert set(alone["pictures_per_second"]) == {"raw", "t2i_thread", "t2i_process"}
+    assert all(rate > 0 for rate in alone["of_raw"].values())
     if importlib.util.find_spec("litserve") is None:
         without = subprocess.run(
             [*command, "--peers", "litserve"], cwd=TREE, capture_output=True, text=True
