@@ -185,6 +185,13 @@ def _run_options() -> list[click.Option]:
             "generator.",
             type=click.IntRange(min=1),
         ),
+        option(
+            "--eyes",
+            "learned",
+            "What looks at pictures in both: a network that learns from the data alone, or lite1, "
+            "which has seen a million photographs and suits a few hundred of your own.",
+            type=click.Choice(["learned", "lite1"]),
+        ),
         option("--seed", 0, "Seed of everything random.", type=click.IntRange(min=0)),
         option(
             "--precision",

@@ -7,7 +7,7 @@ import logging
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import FrameType
 
@@ -100,7 +100,7 @@ def conduct(
     main = accelerator.is_main_process
     with accelerator.main_process_first():
         if main:
-            _remember(options, knobs, entry.key)
+            _remember(entry, options, knobs)
         ready = prepare(entry, options, knobs, shown=shown and main, data=data)
         if main and isinstance(ready.data, PictureData):
             write_skipped(ready.data, options.out)
@@ -154,15 +154,17 @@ def conduct(
     return Finished(left, trainer, ready)
 
 
-def _remember(options: Options, knobs: Mapping[str, object], key: str) -> None:
+def _remember(entry: Entry, options: Options, knobs: Mapping[str, object]) -> None:
     """Keep what the run was started with; refuse to resume it with something else."""
     # A signed address is another every time, and nobody else should find it here.
     plain_options = {**asdict(options), "data": shown_url(options.data)}
-    asked = {"recipe": key, **plain_options, **knobs}
-    plain = json.loads(json.dumps(asked, default=str))
+    plain = _plain({"recipe": entry.key, **plain_options, **knobs})
     path = options.out / "run.json"
     if path.is_file():
-        before = json.loads(path.read_text())
+        # What the version that began the run did not know yet was as it is by default.
+        defaults = {field.name: field.default for field in fields(Options)}
+        defaults |= {knob.name: knob.default for knob in entry.knobs}
+        before = {**_plain(defaults), **json.loads(path.read_text())}
         changed = [
             f"{name} was {before.get(name)!r}, now {value!r}"
             for name, value in plain.items()
@@ -177,6 +179,12 @@ def _remember(options: Options, knobs: Mapping[str, object], key: str) -> None:
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(plain, indent=2) + "\n")
     partial.replace(path)
+
+
+def _plain(values: Mapping[str, object]) -> dict[str, object]:
+    """Return values as they come back from JSON."""
+    plain: dict[str, object] = json.loads(json.dumps(values, default=str))
+    return plain
 
 
 def _record(out: Path, report: Report) -> None:
