@@ -9,12 +9,17 @@ from __future__ import annotations
 import hashlib
 import importlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from t2i.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from efficientnet_lite_pytorch import EfficientNet
+    from efficientnet_lite_pytorch.model import MBConvBlock
 
 __all__ = ["LITE_SHA256", "load_lite", "without_norms"]
 
@@ -24,7 +29,7 @@ LITE_SHA256 = {
 }
 
 
-def load_lite(number: int, resize: int, field: str) -> nn.Module:
+def load_lite(number: int, resize: int, field: str) -> EfficientNet:
     """Return EfficientNet-lite `number`, frozen, in evaluation mode and channels-last.
 
     Its inputs are (x - 127) / 128 of 0..255.
@@ -58,12 +63,12 @@ def load_lite(number: int, resize: int, field: str) -> nn.Module:
             f"{weights.name} has SHA-256 {checksum}",
             f"reinstall the package; the published one has {LITE_SHA256[number]}",
         )
-    network: nn.Module = EfficientNet.from_name(f"efficientnet-{name}", image_size=resize)
+    network = EfficientNet.from_name(f"efficientnet-{name}", image_size=resize)
     network.load_state_dict(torch.load(weights, weights_only=True, map_location="cpu"))
     return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
-def without_norms(network: nn.Module, blocks: int) -> tuple[nn.Module, ...]:
+def without_norms(network: EfficientNet, blocks: int) -> tuple[nn.Module, ...]:
     """Return the stem and the first blocks with their batch norms folded into the convolutions.
 
     A frozen norm is a scale and a shift of each channel, which the convolution before it can do:
@@ -74,7 +79,7 @@ def without_norms(network: nn.Module, blocks: int) -> tuple[nn.Module, ...]:
         blocks: How many.
     """
     stem = nn.Sequential(_folded(network._conv_stem, network._bn0), nn.ReLU6())
-    return (stem, *(_Block(block) for block in list(network._blocks)[:blocks]))  # type: ignore[arg-type]
+    return (stem, *(_Block(block) for block in network._blocks[:blocks]))
 
 
 class _Block(nn.Module):
@@ -84,7 +89,7 @@ class _Block(nn.Module):
         block: Of the published network.
     """
 
-    def __init__(self, block: nn.Module) -> None:
+    def __init__(self, block: MBConvBlock) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         if hasattr(block, "_expand_conv"):
@@ -98,6 +103,5 @@ class _Block(nn.Module):
         return x + y if x.shape == y.shape else y
 
 
-def _folded(convolution: object, norm: object) -> nn.Module:
-    assert isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+def _folded(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Module:
     return fuse_conv_bn_eval(convolution, norm)

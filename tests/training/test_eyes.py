@@ -20,9 +20,9 @@ def pictures(side: int = 64) -> torch.Tensor:
 def test_maps_are_those_of_the_published_network_at_three_depths(eyes: PretrainedNetwork) -> None:
     network = load_lite(1, 64, "eyes")
     seen = ((pictures() + 1) * 127.5 - 127) / 128
-    x = network._swish(network._bn0(network._conv_stem(seen)))  # type: ignore[operator]
+    x = network._swish(network._bn0(network._conv_stem(seen)))
     expected = []
-    for number, block in enumerate(network._blocks):  # type: ignore[arg-type]
+    for number, block in enumerate(network._blocks):
         x = block(x)
         if number in (3, 6, 14):
             expected.append(x)

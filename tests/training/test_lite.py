@@ -11,10 +11,10 @@ def test_blocks_without_norms_compute_what_those_with_norms_do() -> None:
     network = load_lite(1, 64, "eyes")
     torch.manual_seed(0)
     x = expected = torch.randn(2, 3, 64, 64)
-    expected = network._swish(network._bn0(network._conv_stem(expected)))  # type: ignore[operator]
+    expected = network._swish(network._bn0(network._conv_stem(expected)))
     for number, block in enumerate(without_norms(network, 8)):
         if number:
-            expected = network._blocks[number - 1](expected)  # type: ignore[index]
+            expected = network._blocks[number - 1](expected)
         x = block(x)
         torch.testing.assert_close(x, expected, rtol=1e-3, atol=1e-3)
     assert x.shape == (2, 80, 4, 4)
