@@ -165,6 +165,14 @@ def _run_options() -> list[click.Option]:
     return [
         option("--kimg", 400.0, "Length in thousands of real pictures shown."),
         option(
+            "--core-minutes",
+            None,
+            "End earlier, once the run has taken so many minutes of processor time, over all cores "
+            "and all goes at it, with all that comes before training: so recipes are compared at "
+            "equal compute on a CPU.",
+            type=click.FloatRange(min=0, min_open=True),
+        ),
+        option(
             "--resolution",
             None,
             "Side of the training pictures in pixels; without it the data's own, or 64.",

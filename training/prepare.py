@@ -60,6 +60,7 @@ class Options:
             shards of them.
         out: Folder of the run; made when missing, resumed when it holds a checkpoint.
         kimg: Length in thousands of real pictures shown.
+        core_minutes: Processor time after which the run ends before its length; None for none.
         resolution: Side of the training pictures in pixels; None takes the data's own.
         encoder: Text encoder: its id, or a folder.
         caption_steps: Steps in which a caption network learns to read captions from the pictures;
@@ -81,6 +82,7 @@ class Options:
     data: str
     out: Path
     kimg: float = 400.0
+    core_minutes: float | None = None
     resolution: int | None = None
     encoder: str = "all-MiniLM-L6-v2"
     caption_steps: int = 2500

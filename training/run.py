@@ -18,12 +18,15 @@ from training.errors import TrainingError
 from training.prepare import Data, Options, Prepared, prepare
 from training.progress import progress_bar
 from training.registry import Entry
+from training.sheets import Sheet
 from training.trainer import Report, Settings, Trainer, accelerator_for
 
 log = logging.getLogger("t2i.training")
 
 # A run may be made longer or report more often; what it learns from must stay as it was.
-CHANGEABLE = {"kimg", "checkpoint_kimg", "grid_kimg", "out", "captions", "strict", "download"}
+CHANGEABLE = {
+    "kimg", "core_minutes", "checkpoint_kimg", "grid_kimg", "out", "captions", "strict", "download",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,7 @@ def conduct(
         precision=options.precision,
         micro_batches=options.micro_batches,
         checkpoint_kimg=options.checkpoint_kimg,
+        core_minutes=options.core_minutes,
     )
     trainer = Trainer(ready.recipe, ready.stream, settings, accelerator)
     if trainer.resume():
@@ -141,17 +145,23 @@ def conduct(
             before = now
             if on_report is not None:
                 on_report(trainer, report)
-            if report.kimg - drawn >= options.grid_kimg or report.kimg >= options.kimg:
-                if sheet is not None:
-                    sheet.save(average, options.out / "grids" / f"{round(report.kimg):06d}.png")
+            if report.kimg - drawn >= options.grid_kimg:
+                _draw(sheet, trainer, options.out)
                 ready.leave(average, trainer.kimg)
                 drawn = report.kimg
         if main:
+            if drawn != trainer.kimg and not trainer.stopped:
+                _draw(sheet, trainer, options.out)
             left = ready.leave(average, trainer.kimg)
     accelerator.end_training()
     if trainer.stopped:
         raise KeyboardInterrupt
     return Finished(left, trainer, ready)
+
+
+def _draw(sheet: Sheet | None, trainer: Trainer, out: Path) -> None:
+    if sheet is not None:
+        sheet.save(trainer.average, out / "grids" / f"{round(trainer.kimg):06d}.png")
 
 
 def _remember(entry: Entry, options: Options, knobs: Mapping[str, object]) -> None:
