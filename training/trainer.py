@@ -163,14 +163,20 @@ class Trainer:
         the caller stops iterating, nothing is lost: call `save`.
 
         Raises:
-            TrainingError: A loss is not finite, or the discriminator has won.
+            TrainingError: A loss is not finite, the discriminator has won, or the processor time
+                was spent before there was anything to train.
         """
         sums: dict[str, tuple[Tensor, int]] = {}
         rounds, started = 0, time.perf_counter()
         saved = self.shown
         length = round(self.settings.kimg * 1000)
         if self._spent_all():
-            return
+            if self.round:
+                return
+            raise TrainingError(
+                f"core_minutes: {self.settings.core_minutes:g} were spent before the first step; "
+                "give more"
+            )
         while self.shown < length:
             for name, value in self.play_round().items():
                 total, count = sums.get(name, (torch.zeros_like(value), 0))
