@@ -1,6 +1,6 @@
-"""Recipes at equal compute: each trained for the same processor time, then measured alike. JSON.
+r"""Recipes at equal compute: each trained for the same processor time, then measured alike. JSON.
 
-    python -m benchmarks.equal_compute --data birds524.tar --out runs/equal --seeds 3 \\
+    python -m benchmarks.equal_compute --data birds524.tar --out runs/equal --seeds 3 \
         --run t2i --run df-gan --run stackgan-v2
     python -m benchmarks.equal_compute --data birds524.tar --out runs/ablation \\
         --run "base=t2i" --run "no feature critics=t2i --no-feature-critics"
