@@ -1,7 +1,7 @@
 """Ray as this project uses it: a cluster of our own on this machine, or one that is there already.
 
 A cluster of our own is nobody else's: it listens on the loopback address only, asks whoever
-connects for a token, tells nobody that it is used, keeps its files in a folder that ends with it, and
+connects for a token, tells nobody that it is used, deletes its files when it is closed, and
 ends with this process however that ends.
 """
 
@@ -26,7 +26,7 @@ from pathlib import Path
 from t2i.errors import InvalidInput
 from t2i.extras import needs_extra
 
-__all__ = ["RayCluster", "check_ray_address"]
+__all__ = ["RayCluster", "check_ray_address", "keep_signals"]
 
 # Pictures and bundles pass through it and leave at once. What is larger goes through a file.
 _STORE_BYTES = 128 * 1024 * 1024
@@ -201,6 +201,17 @@ def check_ray_address(address: str) -> None:
         colon and host and "/" not in address and port.isascii() and port.isdecimal()
     ):
         raise InvalidInput("ray-address", address, f"{address} is not HOST:PORT", _REMEDY)
+
+
+def keep_signals() -> None:
+    """Let SIGTERM be handled as this program said, not by Ray. Does nothing but in the main thread.
+
+    Joining a cluster puts a handler of Ray's in the place of Python's, which writes where the program
+    was and ends it with an abort three seconds later, however well it is about to end by itself.
+    """
+    handler = signal.getsignal(signal.SIGTERM)
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _quietly() -> None:

@@ -113,10 +113,6 @@ class Worker(ABC, Generic[S]):
     def end(self) -> None:
         """End it, whether or not it was ever started; nothing is asked of it any more."""
 
-    def _gone(self) -> WorkerLost:
-        self.ready = False
-        return WorkerLost(f"worker {self.number} (process {self.pid}) ended")
-
 
 class PoolBackend(ABC, Generic[S]):
     """Draws with workers, and starts those again that are lost.
@@ -358,10 +354,10 @@ class PoolBackend(ABC, Generic[S]):
                 self._free.put_nowait(worker)
 
     def _freed(self, worker: Worker[S], drawing: asyncio.Future[Batch]) -> None:
-        if not drawing.cancelled():
-            # Whoever asked has seen it, or is gone.
-            drawing.exception()
-        if worker.ready:
+        # Whoever asked has seen what went wrong, or is gone.
+        error = None if drawing.cancelled() else drawing.exception()
+        # One that was lost is free once it is back, which it may be already.
+        if worker.ready and not isinstance(error, WorkerLost):
             self._free.put_nowait(worker)
 
     async def _start(self, worker: Worker[S]) -> None:

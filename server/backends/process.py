@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import TYPE_CHECKING, cast
 
-from server.backends import Batch, Described
+from server.backends import Batch, Described, WorkerLost
 from server.backends.pool import END_SECONDS, PoolBackend, Worker, core_count
 from server.backends.worker import Inspect, Job, Load, Order, Ready, Unload, work
 
@@ -142,3 +142,7 @@ class _Process(Worker[str]):
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def _gone(self) -> WorkerLost:
+        self.ready = False
+        return WorkerLost(f"worker {self.number} (process {self.pid}) ended")

@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 import t2i
-from server.backends import Batch, Described
+from server.backends import Batch, Described, WorkerLost
 from server.backends.actor import DRAW, LIVE, ORDER, Actor
 from server.backends.parcels import pack
 from server.backends.pool import PoolBackend, Worker, core_count
 from server.backends.worker import Inspect, Job, Load, Order, Ready, Unload
 from t2i.errors import BundleError, InvalidInput, T2IError
-from t2i.ray_cluster import RayCluster
+from t2i.ray_cluster import RayCluster, keep_signals
 
 if TYPE_CHECKING:
     from t2i.pipeline import PipelineInfo
@@ -34,7 +34,7 @@ _log = logging.getLogger("t2i.server")
 _MOST_WORKERS = 64
 # A worker that has no place after so long is worth a line in the log, and then given up.
 _NOTE_SECONDS, _PLACE_SECONDS = 15.0, 300.0
-_LOOK_SECONDS = 0.4
+_LOOK_SECONDS, _SIGNAL_SECONDS = 0.4, 0.05
 
 
 class RayBackend(PoolBackend["_Source"]):
@@ -84,13 +84,20 @@ class RayBackend(PoolBackend["_Source"]):
         return await asyncio.to_thread(_Source, model)
 
     async def _open(self) -> None:
-        room = await asyncio.to_thread(self._room)
+        joining = asyncio.create_task(asyncio.to_thread(self._room))
+        while not joining.done():
+            keep_signals()
+            await asyncio.wait({joining}, timeout=_SIGNAL_SECONDS)
+        keep_signals()
+        room = await joining
         gpus = room["GPU"] if self._takes_gpus else 0.0
         if self._takes_gpus and self._device is not None and not gpus:
             raise InvalidInput(
                 "device", self._device, "the Ray cluster has no GPU to spare", "give --device cpu"
             )
-        count = self._asked or min(int(gpus or room["CPU"] // self._cores), _MOST_WORKERS)
+        # Ray takes a moment to tell what there is of a cluster that it just started.
+        cores = core_count() if self._cluster.is_own else room["CPU"] // self._cores
+        count = self._asked or min(int(gpus or cores), _MOST_WORKERS)
         if count < 1:
             raise InvalidInput(
                 "workers",
@@ -138,6 +145,7 @@ class RayBackend(PoolBackend["_Source"]):
         """
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
+            keep_signals()
             if self._nobody_is_ready() or await asyncio.to_thread(lambda: self._cluster.alive):
                 continue
             _log.error("the Ray cluster is gone")
@@ -234,7 +242,13 @@ class _Actor(Worker[_Source]):
                     "t2i or what it draws with; run there "
                     f"pip install 't2i[ray]=={t2i.__version__}'"
                 ) from error
-            raise self._gone() from error
+            reason = " ".join(str(error).split())[-300:]
+            raise WorkerLost(f"worker {self.number} ended as it was started ({reason})") from error
+        except (AttributeError, ImportError, TypeError, pickle.UnpicklingError) as error:
+            raise T2IError(
+                f"worker {self.number} cannot be understood: a machine of the Ray cluster has "
+                f"another version of t2i; run there pip install 't2i[ray]=={t2i.__version__}'"
+            ) from error
 
     def _told_ready(self, reference: Any) -> Ready:
         from ray.exceptions import GetTimeoutError
@@ -243,7 +257,7 @@ class _Actor(Worker[_Source]):
             try:
                 return cast("Ready", _answer(reference, seconds))
             except GetTimeoutError:
-                _log.warning("worker %d waits for its place in the Ray cluster", self.number)
+                _log.warning("worker %d still waits for Ray to start it", self.number)
         needs = f"{self._cores} core" + (f" and {self._gpus:g} GPU" if self._gpus else "")
         raise T2IError(
             f"the Ray cluster has no place for worker {self.number}, which needs {needs}: "
@@ -322,16 +336,20 @@ class _Actor(Worker[_Source]):
         """
         from ray.exceptions import RayError, RayTaskError
 
+        handle, gone = self._handle, WorkerLost(f"worker {self.number} (process {self.pid}) ended")
         tell_lost = self._tell_lost
         try:
-            if self._handle is None:
-                raise self._gone()
+            if handle is None:
+                raise gone
             yield
         except RayTaskError as error:
             raise RuntimeError(str(error)) from error
         except (RayError, ConnectionError) as error:
+            # Ray may say so when the next process is there already, which is none the worse for it.
+            if self._handle is handle:
+                self.ready = False
             tell_lost(None)
-            raise self._gone() from error
+            raise gone from error
 
 
 def _answer(reference: Any, timeout: float | None = None) -> object:

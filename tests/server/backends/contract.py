@@ -36,7 +36,7 @@ async def drawn(backend: PoolBackend[object], name: str, items: list[Item]) -> B
     return await backend.run(name, items, lambda: [True] * len(items))
 
 
-async def two_workers_draw_what_the_pipeline_draws_and_one_that_dies_is_replaced(
+async def two_workers_draw_as_the_pipeline_and_one_that_dies_is_replaced(
     backend: PoolBackend[object], bundle: Path, pipeline: Pipeline
 ) -> list[int]:
     """Return the processes of the two that were there at the beginning."""

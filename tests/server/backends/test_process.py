@@ -14,10 +14,8 @@ async def test_two_workers_draw_what_the_pipeline_draws_and_one_that_dies_is_rep
 ) -> None:
     backend = ProcessBackend(workers=2, device="cpu")
     try:
-        pids = (
-            await contract.two_workers_draw_what_the_pipeline_draws_and_one_that_dies_is_replaced(
-                backend, bundle, pipeline
-            )
+        pids = await contract.two_workers_draw_as_the_pipeline_and_one_that_dies_is_replaced(
+            backend, bundle, pipeline
         )
     finally:
         await backend.close()

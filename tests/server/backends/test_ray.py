@@ -1,16 +1,21 @@
-"""Actors of Ray: the contract of a pool, on a cluster of our own and on one that was there before."""
+"""Actors of Ray: the contract of a pool, on a cluster of our own and on one that was there."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import pickle
 import shutil
 import signal
+import subprocess
+import sys
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 import pytest_asyncio
@@ -23,13 +28,15 @@ from server.backends.ray import RayBackend
 from server.backends.worker import Inspect, Job, Load, Ready
 from server.cli import main
 from server.settings import Settings
+from t2i.client import Client
 from t2i.conditions import Label
-from t2i.errors import BundleError, InvalidInput
+from t2i.errors import BundleError, InvalidInput, T2IError
 from t2i.pipeline import Pipeline
-from t2i.ray_cluster import check_ray_address
+from t2i.ray_cluster import RayCluster, check_ray_address
 from tests.server.backends import contract
 from tests.server.backends.contract import alive, drawn, until
 from tests.server.digits import flip_a_bit, save_digits
+from tests.server.test_cli import COMMAND, ROOT, wait_until_serving
 
 ONE = Label(id=1)
 on_the_one_cluster = pytest.mark.asyncio(loop_scope="module")
@@ -56,9 +63,9 @@ def listening(pids: set[int]) -> set[str]:
     sockets = set()
     for pid in pids:
         for file in Path(f"/proc/{pid}/fd").glob("*"):
-            with_target = os.readlink(file) if file.is_symlink() else ""
-            if with_target.startswith("socket:["):
-                sockets.add(with_target[8:-1])
+            target = str(file.readlink()) if file.is_symlink() else ""
+            if target.startswith("socket:["):
+                sockets.add(target[8:-1])
     lines = [
         line.split()
         for name in ("tcp", "tcp6")
@@ -86,7 +93,7 @@ async def backend() -> AsyncIterator[RayBackend]:
 async def test_two_workers_draw_what_the_pipeline_draws_and_one_that_dies_is_replaced(
     backend: RayBackend, bundle: Path, pipeline: Pipeline
 ) -> None:
-    await contract.two_workers_draw_what_the_pipeline_draws_and_one_that_dies_is_replaced(
+    await contract.two_workers_draw_as_the_pipeline_and_one_that_dies_is_replaced(
         backend, bundle, pipeline
     )
     await backend.unload(model_key(pipeline.info))
@@ -157,7 +164,6 @@ async def test_a_server_that_lost_all_of_them_says_so_and_draws_again_when_one_i
     batch = await drawn(backend, model_key(info), [Item(ONE, 1)])
     assert isinstance(batch.outcomes[0], Drawn)
     assert told[:2] == [False, True]
-    await until(lambda: len(backend.pids) == 2)
 
 
 def test_without_the_package_the_command_names_what_to_install(
@@ -209,3 +215,192 @@ def test_a_parcel_that_has_no_room_says_where(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
     with pytest.raises(BundleError, match=r"cannot unpack it in .*nowhere .*make room"):
         unpacked(parcel).__enter__()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
+    """A cluster of two cores that somebody else started, and what a driver's environment needs."""
+    code = """
+import json, os, sys
+from t2i.ray_cluster import RayCluster
+cluster = RayCluster(None, cores=2, gpus=0)
+cluster.join()
+import ray
+names = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")
+found = {name: os.environ[name] for name in names}
+print(json.dumps({"address": ray.get_runtime_context().gcs_address, **found}), flush=True)
+sys.stdin.read()
+cluster.close()
+"""
+    started = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    assert started.stdout is not None
+    yield started, json.loads(started.stdout.readline())
+    started.communicate(timeout=60)
+
+
+@pytest.mark.slow
+def test_a_given_cluster_is_joined_and_left_as_it_was(
+    cluster: tuple[subprocess.Popen[str], dict[str, str]], tmp_path: Path
+) -> None:
+    head, environment = cluster
+    address = environment.pop("address")
+    before = set(processes_below(head.pid).values())
+    folder, port_file = tmp_path / "digits", tmp_path / "port"
+    save_digits(folder)
+    arguments = ["--address", "127.0.0.1:0", "--model", str(folder), "--port-file", str(port_file)]
+    arguments += ["--backend", "ray", "--ray-address", address, "--device", "cpu"]
+    started = subprocess.Popen(
+        [*COMMAND, *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+    )
+    try:
+        wait_for(started, port_file)
+        with Client(f"127.0.0.1:{port_file.read_text().strip()}", timeout=60) as client:
+            found = client.generate_images(ONE, seeds=[3, 4])
+        expected = Pipeline.from_pretrained(folder, device="cpu").generate(ONE, seeds=[3, 4])
+        assert [image.data for image in found.images] == [
+            image.encode("png") for image in expected.images
+        ]
+        actors = {pid for pid, name in processes_below(head.pid).items() if "Actor" in name}
+        assert len(actors) == 2, "one for each core that the cluster has to spare"
+        started.send_signal(signal.SIGTERM)
+        _, log = started.communicate(timeout=60)
+        assert started.returncode == 0, log
+    finally:
+        started.kill()
+        started.communicate()
+    limit = time.monotonic() + 20
+    while any(map(alive, actors)):
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    assert before <= set(processes_below(head.pid).values()) | {"ray::IDLE"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to_the_group", [False, True])
+def test_under_load_a_signal_costs_no_request_and_leaves_nothing_of_ray(
+    tmp_path: Path, to_the_group: bool
+) -> None:
+    folder, port_file, temporary = tmp_path / "digits", tmp_path / "port", Path("/tmp")
+    save_digits(folder)
+    left = set(temporary.glob("t2i-ray-*"))
+    arguments = ["--address", "127.0.0.1:0", "--model", str(folder), "--port-file", str(port_file)]
+    started = subprocess.Popen(
+        [*COMMAND, *arguments, "--backend", "ray", "--workers", "1", "--device", "cpu"],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(temporary)},
+        start_new_session=True,
+    )
+    outcomes: list[tuple[float, Exception | None]] = []
+
+    def ask(client: Client) -> None:
+        while True:
+            began = time.monotonic()
+            try:
+                client.generate_images(ONE, seeds=[1, 2], timeout=60)
+            except Exception as error:
+                outcomes.append((began, error))
+                return
+            outcomes.append((began, None))
+
+    try:
+        wait_for(started, port_file)
+        address = f"127.0.0.1:{port_file.read_text().strip()}"
+        clients = [Client(address, max_retries=0) for _ in range(3)]
+        callers = [threading.Thread(target=ask, args=(client,)) for client in clients]
+        for caller in callers:
+            caller.start()
+        while len(outcomes) < 20:
+            time.sleep(0.01)
+        below = processes_below(started.pid)
+        told = time.monotonic()
+        if to_the_group:
+            # As Ctrl-C does.
+            os.killpg(started.pid, signal.SIGINT)
+        else:
+            started.send_signal(signal.SIGTERM)
+        for caller in callers:
+            caller.join(60)
+        for client in clients:
+            client.close()
+        _, log = started.communicate(timeout=60)
+    finally:
+        started.kill()
+        started.communicate()
+    assert started.returncode == 0, log
+    assert log.splitlines()[-1].endswith("stopped") and "ended by itself" not in log
+    assert [error for began, error in outcomes if began < told and error is not None] == []
+    limit = time.monotonic() + 20
+    while any(map(alive, below)):
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    assert set(temporary.glob("t2i-ray-*")) <= left
+
+
+@pytest.mark.slow
+async def test_a_cluster_of_our_own_that_broke_is_started_again(tmp_path: Path) -> None:
+    save_digits(tmp_path / "digits")
+    backend = RayBackend(workers=1, device="cpu")
+    told: list[bool] = []
+    try:
+        (info,) = await backend.load([str(tmp_path / "digits")])
+        backend.watch(told.append)
+        (pid,) = backend.pids
+        (raylet,) = [p for p, name in processes_below(os.getpid()).items() if name == "raylet"]
+        os.kill(raylet, signal.SIGKILL)
+        await until(lambda: told == [False], 5)
+        await until(lambda: told == [False, True], 200)
+        assert backend.pids != [pid]
+        assert isinstance(
+            (await drawn(backend, model_key(info), [Item(ONE, 1)])).outcomes[0], Drawn
+        )
+    finally:
+        await backend.close()
+
+
+@pytest.mark.slow
+async def test_a_cluster_that_cannot_be_joined_is_named_with_what_would_be_right() -> None:
+    backend = RayBackend(workers=1, device="cpu", address="127.0.0.1:9")
+    with pytest.raises(
+        InvalidInput, match=r"127\.0\.0\.1:9 cannot be joined .*ray start --address"
+    ):
+        await backend.load(["default"])
+    await backend.close()
+
+
+@pytest.mark.slow
+def test_a_cluster_without_room_says_what_a_worker_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.backends.ray._NOTE_SECONDS", 1.0)
+    monkeypatch.setattr("server.backends.ray._PLACE_SECONDS", 2.0)
+    backend = RayBackend(workers=1, device="cpu", cores=1)
+    backend._cluster = RayCluster(None, cores=0, gpus=0)
+
+    async def load() -> None:
+        try:
+            await backend.load(["default"])
+        finally:
+            await backend.close()
+
+    with pytest.raises(T2IError, match=r"no place for worker 0, which needs 1 core: give fewer"):
+        asyncio.run(load())
+
+
+def wait_for(started: subprocess.Popen[str], port_file: Path) -> None:
+    """Wait until a server serves."""
+    limit = time.monotonic() + 200
+    while not port_file.exists():
+        assert started.poll() is None and time.monotonic() < limit
+        time.sleep(0.05)
+    with grpc.insecure_channel(f"127.0.0.1:{port_file.read_text().strip()}") as channel:
+        wait_until_serving(channel)
