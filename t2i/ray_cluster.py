@@ -150,7 +150,12 @@ class RayCluster:
         with _environment_of_our_own():
             _quietly()
             import ray
+            from ray._private import ray_constants
 
+            # A machine that is all of a cluster is reached by the loopback address. Ray has no
+            # other word for it than this, which a variable would set before its first import.
+            clusters = ray_constants.ENABLE_RAY_CLUSTER
+            ray_constants.ENABLE_RAY_CLUSTER = False
             try:
                 ray.init(
                     address="local",
@@ -166,6 +171,11 @@ class RayCluster:
             except Exception as error:
                 # Ray has no word of its own for it: too slow a machine, a full disk, anything.
                 raise OSError(f"Ray cannot be started: {error}") from error
+            finally:
+                ray_constants.ENABLE_RAY_CLUSTER = clusters
+            if ray.util.get_node_ip_address() != _LOOPBACK:
+                self._leave()
+                raise OSError("Ray would listen to other machines")
 
     def _look(self) -> None:
         import ray
@@ -206,12 +216,13 @@ def check_ray_address(address: str) -> None:
 def keep_signals() -> None:
     """Let SIGTERM be handled as this program said, not by Ray. Does nothing but in the main thread.
 
-    Joining a cluster puts a handler of Ray's in the place of Python's, which writes where the program
-    was and ends it with an abort three seconds later, however well it is about to end by itself.
+    Joining a cluster puts a handler of Ray's in the place of Python's. It writes where the program
+    was, and ends it with an abort three seconds later, however well it is about to end by itself.
     """
     handler = signal.getsignal(signal.SIGTERM)
     if handler is not None and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, handler)
+        signal.siginterrupt(signal.SIGTERM, False)
 
 
 def _quietly() -> None:
@@ -229,8 +240,6 @@ def _short_folder() -> Path:
 @contextlib.contextmanager
 def _environment_of_our_own() -> Iterator[None]:
     """Set what Ray and the processes that it starts read from the environment."""
-    # Read when Ray is first imported: machines that are alone are reached by the loopback address.
-    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Else whatever runs on this machine goes before the workers.
     os.environ.setdefault("RAY_worker_niceness", "0")

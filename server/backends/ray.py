@@ -85,6 +85,8 @@ class RayBackend(PoolBackend["_Source"]):
 
     async def _open(self) -> None:
         joining = asyncio.create_task(asyncio.to_thread(self._room))
+        # Whoever closes meanwhile does not ask how it went.
+        joining.add_done_callback(lambda done: done.cancelled() or done.exception())
         while not joining.done():
             keep_signals()
             await asyncio.wait({joining}, timeout=_SIGNAL_SECONDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import os
 import pickle
@@ -24,7 +25,7 @@ from click.testing import CliRunner
 from server.backends import Batch, Described, Drawn, Item, WorkerLost, model_key
 from server.backends.actor import Actor
 from server.backends.parcels import pack, unpacked
-from server.backends.ray import RayBackend
+from server.backends.ray import RayBackend, _Actor
 from server.backends.worker import Inspect, Job, Load, Ready
 from server.cli import main
 from server.settings import Settings
@@ -32,7 +33,7 @@ from t2i.client import Client
 from t2i.conditions import Label
 from t2i.errors import BundleError, InvalidInput, T2IError
 from t2i.pipeline import Pipeline
-from t2i.ray_cluster import RayCluster, check_ray_address
+from t2i.ray_cluster import RayCluster, check_ray_address, keep_signals
 from tests.server.backends import contract
 from tests.server.backends.contract import alive, drawn, until
 from tests.server.digits import flip_a_bit, save_digits
@@ -187,6 +188,46 @@ def test_an_address_is_for_the_backend_that_uses_it() -> None:
         Settings(ray_address="head:6379")
 
 
+def lone_actor(cluster: RayCluster) -> _Actor:
+    return _Actor(0, cluster, "cpu", 1, gpus=0, alone=lambda: False)
+
+
+def test_a_machine_with_another_version_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    ready = Ready(on_cpu=True, pid=7, version="0.0.1")
+    monkeypatch.setattr(_Actor, "_placed", lambda self: ready)
+    with pytest.raises(InvalidInput, match=r"has t2i 0\.0\.1, this one .* the same version"):
+        lone_actor(RayCluster(None, cores=1)).start()
+
+
+def test_a_lost_process_is_told_in_our_words_and_not_held_against_the_next() -> None:
+    from ray.exceptions import RayActorError
+
+    actor = lone_actor(RayCluster(None, cores=1))
+    for successor in (False, True):
+        actor._handle, actor.ready = object(), True
+        with pytest.raises(WorkerLost) as lost, actor._translated():
+            if successor:
+                actor._handle = object()
+            raise RayActorError
+        assert str(lost.value) == "worker 0 (process -1) ended"
+        assert actor.ready is successor
+
+
+def test_our_signal_handler_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: told.append(number))
+    try:
+        # What somebody else's library does, behind Python's back.
+        ctypes.CDLL(None).signal(int(signal.SIGTERM), ctypes.c_void_p(1))
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert told == []
+        keep_signals()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert told == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_an_actor_answers_with_its_errors_and_loads_what_was_sent(tmp_path: Path) -> None:
     actor = Actor("cpu", cores=1)
     ready = pickle.loads(actor.ready())
@@ -226,8 +267,9 @@ from t2i.ray_cluster import RayCluster
 cluster = RayCluster(None, cores=2, gpus=0)
 cluster.join()
 import ray
-names = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")
-found = {name: os.environ[name] for name in names}
+found = {name: os.environ[name] for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
+# Else a driver looks for this machine at another address than the loopback.
+found["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 print(json.dumps({"address": ray.get_runtime_context().gcs_address, **found}), flush=True)
 sys.stdin.read()
 cluster.close()
