@@ -444,5 +444,6 @@ def wait_for(started: subprocess.Popen[str], port_file: Path) -> None:
     while not port_file.exists():
         assert started.poll() is None and time.monotonic() < limit
         time.sleep(0.05)
+    # Held from the beginning: what Ray forks must not end it.
     with grpc.insecure_channel(f"127.0.0.1:{port_file.read_text().strip()}") as channel:
         wait_until_serving(channel)
