@@ -15,7 +15,6 @@ from server.security import TOKEN_VARIABLE, read_token
 from server.settings import BACKENDS, BackendName, Settings
 from t2i.errors import InvalidInput, T2IError
 from t2i.extras import needs_extra
-from t2i.ray_cluster import spare_connections
 
 __all__ = ["main"]
 
@@ -289,8 +288,6 @@ def main(
             from server.telemetry import JsonLines
 
         logging.getLogger().handlers[0].setFormatter(JsonLines())
-    if backend == "ray":
-        spare_connections()
     try:
         if traces:
             with needs_extra("telemetry"):

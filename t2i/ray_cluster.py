@@ -26,7 +26,7 @@ from pathlib import Path
 from t2i.errors import InvalidInput
 from t2i.extras import needs_extra
 
-__all__ = ["RayCluster", "check_ray_address", "keep_signals", "spare_connections"]
+__all__ = ["RayCluster", "check_ray_address", "keep_signals"]
 
 # Pictures and bundles pass through it and leave at once. What is larger goes through a file.
 _STORE_BYTES = 128 * 1024 * 1024
@@ -64,8 +64,6 @@ class RayCluster:
         with needs_extra("ray"):
             if importlib.util.find_spec("ray") is None:
                 raise ModuleNotFoundError("No module named 'ray'", name="ray")
-        if address is None:
-            spare_connections()
         self._address = address
         self._cores = cores
         self._gpus = gpus
@@ -213,14 +211,6 @@ def check_ray_address(address: str) -> None:
         colon and host and "/" not in address and port.isascii() and port.isdecimal()
     ):
         raise InvalidInput("ray-address", address, f"{address} is not HOST:PORT", _REMEDY)
-
-
-def spare_connections() -> None:
-    """Let gRPC's connections of this process outlive a start of Ray; before gRPC is first used.
-
-    Ray's processes are forked, and gRPC would close in them what they share with this one.
-    """
-    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 
 def keep_signals() -> None:
