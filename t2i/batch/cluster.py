@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ __all__ = ["Cluster", "join"]
 _CLIENT = "ray://"
 _CLIENT_PORT = 10001
 _REACH_SECONDS = 5.0
+# Ray gives itself 30 seconds, which on a machine that is busy with other things may be too few.
+_STARTS = 2
 # Ray asks for 75 MB at least; what does not fit goes to the disk.
 _LEAST_STORE_BYTES = 100 << 20
 # The names of sockets may have 107 letters, and Ray's own part of them is about 70 long.
@@ -108,31 +111,53 @@ def _described(where: str, *, joined: bool) -> Cluster:
 
 
 def _started(cpus: int | None, store_bytes: int) -> Cluster:
-    import ray
-
     from t2i.compute import core_count
+
+    where = "a Ray of this machine"
+    for left in reversed(range(_STARTS)):
+        try:
+            with _told(where), _environment(_OWN_RAY), _loopback():
+                return _begun(where, cpus or core_count(), store_bytes)
+        except BatchError:
+            if not left:
+                raise
+    raise AssertionError("one of them was the last")
+
+
+def _begun(where: str, cpus: int, store_bytes: int) -> Cluster:
+    import ray
 
     parent = Path(tempfile.gettempdir())
     scratch = Scratch("t2i-ray-", parent if len(str(parent)) <= _LONGEST_PARENT else Path("/tmp"))
-    where = "a Ray of this machine"
     try:
-        with _told(where), _environment(_OWN_RAY), _loopback():
-            ray.init(
-                address="local",
-                num_cpus=cpus or core_count(),
-                object_store_memory=max(_LEAST_STORE_BYTES, store_bytes),
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level="error",
-                _temp_dir=str(scratch.path),
-            )
-            cluster = _described(where, joined=True)
+        ray.init(
+            address="local",
+            num_cpus=cpus,
+            object_store_memory=max(_LEAST_STORE_BYTES, store_bytes),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="error",
+            _temp_dir=str(scratch.path),
+        )
+        cluster = _described(where, joined=True)
     except BaseException:
         ray.shutdown()
+        _end_processes_of(scratch.path)
         scratch.close()
         raise
     cluster.scratch = scratch
     return cluster
+
+
+def _end_processes_of(folder: Path) -> None:
+    """End what a Ray has started that did not come up: Ray forgets it until this process ends."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (
+                int(process.name) != os.getpid()
+                and os.fsencode(folder) in (process / "cmdline").read_bytes()
+            ):
+                os.kill(int(process.name), signal.SIGKILL)
 
 
 def _check_reachable(address: str) -> None:

@@ -99,7 +99,7 @@ def kill_at_work(pids: list[int], out: Path) -> None:
                 for pid in pids:
                     os.kill(pid, signal.SIGKILL)
                 return
-        time.sleep(0.002)
+        time.sleep(0.01)
 
 
 def check(summary: Summary, out: Path, here: Path) -> None:
@@ -150,7 +150,7 @@ def test_killed_workers_leave_what_an_undisturbed_process_draws(
     def opened() -> RayDrawer:
         drawer = RayDrawer(str(bundle), "cpu", workers=2)
         killed.extend(pid for _, pid in drawer.pids)
-        threading.Thread(target=kill_at_work, args=[killed, job.out]).start()
+        threading.Thread(target=kill_at_work, args=[killed, job.out], daemon=True).start()
         return drawer
 
     watch = Watch()
@@ -205,7 +205,7 @@ def test_a_shard_that_costs_every_worker_its_life_ends_the_job(
     plan, shard = plan_of(drawer)
     out = tmp_path / "out"
     ((_, pid),) = drawer.pids
-    threading.Thread(target=kill_at_work, args=[[pid], out]).start()
+    threading.Thread(target=kill_at_work, args=[[pid], out], daemon=True).start()
     with pytest.raises(BatchError, match="shard 000000: its worker was lost 1 times in a row"):
         drawer.draw_shard(replace(plan, count=64), shard, storage_of(out))
     drawer._marked = None
@@ -274,7 +274,7 @@ def test_a_killed_node_leaves_what_an_undisturbed_process_draws(
             assert drawer.shards_at_once == 2
             while len(drawer.pids) < 2:
                 time.sleep(0.01)
-            threading.Thread(target=kill_a_node).start()
+            threading.Thread(target=kill_a_node, daemon=True).start()
             return drawer
 
         summary = run_job(replace(job, out=out), opened)
