@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import signal
@@ -216,9 +217,8 @@ def _loopback() -> Iterator[None]:
     Ray does that by itself where it knows no clusters (macOS). It has no option for it; without
     this it listens everywhere, behind its token.
     """
-    constants: Any
     try:
-        from ray._private import ray_constants as constants
+        constants: Any = importlib.import_module("ray._private.ray_constants")
     except ImportError:
         yield
         return

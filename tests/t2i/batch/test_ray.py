@@ -254,10 +254,12 @@ def test_a_number_of_workers_that_is_none_is_refused(bundle: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_killed_node_leaves_what_an_undisturbed_process_draws(
-    bundle: Path, job: Job, here: Path, tmp_path: Path
+    bundle: Path, job: Job, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ray.cluster_utils import Cluster as Nodes
 
+    # Workers yield to everything else by default, which on a busy machine is everything.
+    monkeypatch.setenv("RAY_worker_niceness", "0")
     nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 1})
     try:
         node = nodes.add_node(num_cpus=1)
