@@ -2,6 +2,7 @@
 
     python -m benchmarks.batch --json
     python -m benchmarks.batch --json --rows 20000 --raw-rows 4000
+    python -m benchmarks.batch --json --ray-workers 2
 
 Both sides go from captions to PNG files in the same process on the same cores, every caption a new
 one. The raw side knows no promise: it encodes captions in padded batches sorted by length, draws in
@@ -13,11 +14,17 @@ the raw rows are drawn before the job and half after it, so that a machine that 
 the same bytes in any company allows at most. On a machine that does other work only processor time
 compares. `start_seconds` is from the start of `t2i batch` on a
 long file until it draws.
+
+With `--ray-workers N` the same job is drawn by a Ray of this machine too, by one worker and by N:
+`ray` tells both rates, what the workers share of N times one is, and whether the files are those of
+this process. A worker is a process with one core, so N of them need N cores that nobody else uses.
+`open_seconds` is what a job waits until the first worker has its model.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import itertools
 import json
 import os
@@ -28,7 +35,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -37,7 +44,7 @@ import psutil
 import torch
 from numpy.typing import NDArray
 
-from t2i.batch import Job, PipelineDrawer, ShardReport, Summary, run_job
+from t2i.batch import Job, PipelineDrawer, RayDrawer, ShardReport, Summary, run_job
 from t2i.compute import core_count
 from t2i.pictures import encode_picture
 from t2i.pipeline import Draw, Pipeline
@@ -183,6 +190,52 @@ def start_seconds(model: str, rows: int) -> float:
             process.wait()
 
 
+def on_ray(model: str, job: Job, workers: int) -> tuple[Summary, float]:
+    """Run a job on so many workers; return its summary, and how long they took to be there."""
+    waited: list[float] = []
+
+    def opened() -> RayDrawer:
+        began = time.perf_counter()
+        drawer = RayDrawer(model, "cpu", workers=workers)
+        waited.append(time.perf_counter() - began)
+        # All of them are measured, and none while it loads.
+        while len(drawer.pids) < workers:
+            time.sleep(0.05)
+        return drawer
+
+    return run_job(job, opened), waited[0]
+
+
+def ray_side(model: str, job: Job, workers: int) -> dict[str, object]:
+    """Measure a job on one worker of a Ray and on several."""
+    assert isinstance(job.out, Path)
+    rates: dict[int, float] = {}
+    same, waited = True, 0.0
+    for count in (1, workers):
+        out = job.out.with_name(f"ray-{count}")
+        summary, waited = on_ray(model, replace(job, out=out), count)
+        rates[count] = summary.pictures_per_second
+        same &= files(out) == files(job.out)
+    return {
+        "workers": workers,
+        "one_per_second": round(rates[1], 2),
+        "all_per_second": round(rates[workers], 2),
+        "all_over_one": round(rates[workers] / rates[1], 3),
+        "share_of_ideal": round(rates[workers] / rates[1] / workers, 3),
+        "open_seconds": round(waited, 2),
+        "same_files": same,
+    }
+
+
+def files(out: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file of a job but its lock."""
+    return {
+        str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in out.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }
+
+
 def batches(items: Sequence[str], size: int) -> Iterator[list[str]]:
     """Return items, so many at a time."""
     for start in range(0, len(items), size):
@@ -207,6 +260,10 @@ def main() -> None:
     parser.add_argument(
         "--long-rows", type=int, default=5_000_000, help="rows of the file to start on; 0 for none"
     )
+    parser.add_argument("--rows-per-shard", type=int, default=1000, help="of the job")
+    parser.add_argument(
+        "--ray-workers", type=int, default=0, help="workers of a Ray to measure as well; 0 for none"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON, the only form there is")
     options = parser.parse_args()
 
@@ -227,7 +284,11 @@ def main() -> None:
         source = Path(folder, "captions.txt")
         source.write_text("".join(f"{caption}\n" for caption in asked[4 * half :]))
         job = Job(
-            source=source, input_format="text", out=Path(folder, "out"), format=options.format
+            source=source,
+            input_format="text",
+            out=Path(folder, "out"),
+            format=options.format,
+            rows_per_shard=options.rows_per_shard,
         )
         summaries: list[Summary] = []
         drawn = Cost.of(
@@ -236,9 +297,10 @@ def main() -> None:
             ),
             options.rows,
         )
+        raw_after, kept_after = measure(raw), measure(promised)
+        ray = ray_side(options.model, job, options.ray_workers) if options.ray_workers else None
     (summary,) = summaries
     assert summary.pictures == options.rows
-    raw_after, kept_after = measure(raw), measure(promised)
     bare, kept = raw_before + raw_after, kept_before + kept_after
     early = min(2000, summary.rows // 10)
     print(
@@ -265,6 +327,7 @@ def main() -> None:
                 "start_seconds": round(start_seconds(options.model, options.long_rows), 2)
                 if options.long_rows
                 else None,
+                "ray": ray,
                 "model": pipeline.info.name,
                 "model_checksum": pipeline.info.checksum,
                 "commit": commit(),

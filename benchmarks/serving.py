@@ -415,7 +415,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print JSON; it always does")
     parser.add_argument("--model", default="default", help="name or folder of a bundle")
-    parser.add_argument("--backend", default="thread", help="thread or process")
+    parser.add_argument("--backend", default="thread", help="thread, process or ray")
     parser.add_argument("--batch", type=int, default=8, help="pictures in a batch")
     parser.add_argument("--requests", type=int, default=200, help="requests one by one")
     parser.add_argument("--clients", type=int, default=24, help="callers at once")

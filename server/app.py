@@ -25,6 +25,7 @@ from grpc_reflection.v1alpha import reflection
 from server.admin import AdminService
 from server.backends import Backend
 from server.backends.process import ProcessBackend
+from server.backends.ray import RayBackend
 from server.backends.thread import ThreadBackend
 from server.copies import Copies
 from server.engine import Engine
@@ -38,7 +39,7 @@ from server.refusals import not_ready
 from server.replays import Replays
 from server.security import Certificates
 from server.service import ImageService, ModelService
-from server.settings import BackendName, Settings
+from server.settings import Settings
 from server.telemetry import Metrics
 from server.tokens import Tokens
 from t2i.errors import InvalidInput
@@ -406,11 +407,15 @@ def _reflect(served: Sequence[str], server: grpc.aio.Server) -> None:
 
 
 def _backend(settings: Settings) -> Backend:
-    kinds: dict[BackendName, type[ThreadBackend] | type[ProcessBackend]] = {
-        "thread": ThreadBackend,
-        "process": ProcessBackend,
-    }
-    return kinds[settings.backend](workers=settings.workers, device=settings.device)
+    match settings.backend:
+        case "thread":
+            return ThreadBackend(workers=settings.workers, device=settings.device)
+        case "process":
+            return ProcessBackend(workers=settings.workers, device=settings.device)
+        case "ray":
+            return RayBackend(
+                workers=settings.workers, device=settings.device, address=settings.ray_address
+            )
 
 
 async def serve(settings: Settings, backend: Backend | None = None) -> bool:

@@ -82,13 +82,20 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     type=click.Choice(BACKENDS),
     default=_DEFAULTS.backend,
     help="Where pictures are drawn. thread: in this process. process: in workers of their own, "
-    "which are started again when they die; each takes the memory of all models.",
+    "which are started again when they die; each takes the memory of all models. ray: the same, in "
+    "workers of a Ray cluster; needs the extra ray.",
+)
+@click.option(
+    "--ray-address",
+    metavar="HOST:PORT|auto",
+    help="Ray cluster to draw on, which this machine must be part of.  [default: one on this "
+    "machine, which ends with the server]",
 )
 @click.option(
     "--workers",
     type=int,
     help="Batches that are drawn at the same time; they share the cores of a CPU.  "
-    "[default: one a core, one thread on a GPU]",
+    "[default: one a core, one on a GPU]",
 )
 @click.option(
     "--max-batch",
@@ -221,6 +228,7 @@ def main(
     models_root: Path | None,
     device: str | None,
     backend: BackendName,
+    ray_address: str | None,
     workers: int | None,
     max_batch: int | None,
     queue_limit: int,
@@ -301,6 +309,7 @@ def main(
             report_file=report_file,
             device=device,
             backend=backend,
+            ray_address=ray_address,
             workers=workers,
             max_batch=max_batch,
             queue_limit=queue_limit,

@@ -10,13 +10,14 @@ from typing import Literal, get_args
 from server.jobs.settings import JobSettings
 from server.tokens import check_token
 from t2i.errors import InvalidInput
+from t2i.ray_cluster import check_ray_address
 
 __all__ = ["BACKENDS", "MAX_IMAGES", "MAX_RESPONSE_BYTES", "BackendName", "Settings"]
 
 MAX_IMAGES = 16
 # gRPC clients refuse larger messages unless they are told otherwise.
 MAX_RESPONSE_BYTES = 4 * 1024 * 1024
-BackendName = Literal["thread", "process"]
+BackendName = Literal["thread", "process", "ray"]
 BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
 _MIB = 1024 * 1024
 
@@ -32,8 +33,10 @@ class Settings:
         port_file: file to write the chosen port to, for scripts that asked for port 0.
         report_file: file to write what the server did to when it ends, as JSON.
         device: torch device, such as "cpu" or "cuda:0"; None lets the pipeline choose.
-        backend: where pictures are drawn: "thread", in this process, or "process", in workers of
-            their own.
+        backend: where pictures are drawn: "thread", in this process; "process", in workers of their
+            own; "ray", in workers of a Ray cluster.
+        ray_address: `HOST:PORT` of the cluster, which this machine must be part of, or "auto"; None
+            starts one on this machine that ends with the server.
         workers: batches that are drawn at the same time; None lets the backend choose.
         max_batch: pictures in one batch, 1 or more; None lets the backend choose.
         queue_limit: pictures that may wait before requests are refused, `MAX_IMAGES` or more.
@@ -74,6 +77,7 @@ class Settings:
     report_file: Path | None = None
     device: str | None = None
     backend: BackendName = "thread"
+    ray_address: str | None = None
     workers: int | None = None
     max_batch: int | None = None
     queue_limit: int = 256
@@ -106,6 +110,15 @@ class Settings:
             raise InvalidInput(
                 "backend", self.backend, "is unknown", f"give one of {', '.join(BACKENDS)}"
             )
+        if self.ray_address is not None:
+            if self.backend != "ray":
+                raise InvalidInput(
+                    "ray-address",
+                    self.ray_address,
+                    f"is given with the backend {self.backend}",
+                    "give --backend ray as well",
+                )
+            check_ray_address(self.ray_address)
         if self.workers is not None:
             _check_range("workers", self.workers, 1, 64)
         if self.max_batch is not None:

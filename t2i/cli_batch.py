@@ -20,12 +20,13 @@ from t2i.batch.storage import is_address
 from t2i.errors import InvalidInput, T2IError
 
 if TYPE_CHECKING:
-    from t2i.batch.drawers import Drawer
+    from t2i.batch.drawers import Drawer, ShardDrawer
     from t2i.batch.job import Summary
     from t2i.batch.shard import ShardReport
 
 __all__ = ["batch"]
 
+ENGINES = ("local", "ray")
 _SOME_FAILED = 1
 _STOPPED = 2
 
@@ -103,6 +104,23 @@ class _Stopped(click.ClickException):
     help="Ask the service at this address instead of drawing in this process. Token and "
     "certificate come from T2I_TOKEN and T2I_CA.",
 )
+@click.option(
+    "--engine",
+    default="local",
+    type=click.Choice(ENGINES),
+    help="Where pictures are drawn without --server: in this process, or in workers of Ray.",
+)
+@click.option(
+    "--ray-address",
+    metavar="ADDRESS",
+    help="The Ray to draw on: auto, ray://HOST:PORT or HOST:PORT.  [default: RAY_ADDRESS, or one "
+    "that is started on this machine for the job]",
+)
+@click.option(
+    "--ray-workers",
+    type=click.IntRange(1),
+    help="Workers of Ray, each with the model on one core.  [default: one for each core]",
+)
 @click.option("--device", help="Torch device, such as cpu or cuda.  [default: the best there is]")
 @click.option(
     "--restart", is_flag=True, help="Remove what an earlier job left in the folder, and begin anew."
@@ -121,6 +139,9 @@ def batch(
     best_of: int,
     model: str | None,
     server: str | None,
+    engine: str,
+    ray_address: str | None,
+    ray_workers: int | None,
     device: str | None,
     restart: bool,
     as_json: bool,
@@ -138,6 +159,8 @@ def batch(
         t2i batch captions.jsonl --out birds
     On a service, four pictures of each caption, as files in folders:
         t2i batch captions.csv --out birds --count 4 --format folder --server 127.0.0.1:50051
+    By the machines of a Ray cluster, to a folder that all of them share:
+        t2i batch captions.jsonl --out /shared/birds --engine ray --ray-address auto
     From another program:
         make-captions | t2i batch - --input-format text --out birds
 
@@ -159,6 +182,10 @@ def batch(
     """  # noqa: D301 - \b keeps click from filling the examples
     if server is not None and device is not None:
         raise click.UsageError("--device is the service's business: leave out one of the two")
+    if server is not None and engine != "local":
+        raise click.UsageError("a service draws, or Ray does: leave out --server or --engine")
+    if engine != "ray" and (ray_address is not None or ray_workers is not None):
+        raise click.UsageError("--ray-address and --ray-workers need --engine ray: give that too")
     with _one_line(out):
         from t2i.batch.job import Job, run_job
 
@@ -183,7 +210,12 @@ def batch(
                 restart=restart,
             )
             with _Progress() as progress:
-                summary = run_job(job, _opener(model, server, device), progress=progress)
+                opener = (
+                    _on_ray(model, device, ray_address, ray_workers)
+                    if engine == "ray"
+                    else _opener(model, server, device)
+                )
+                summary = run_job(job, opener, progress=progress)
     if summary.passed_over:
         names = ", ".join(summary.passed_over)
         click.echo(f"Warning: columns that mean nothing here were passed over: {names}", err=True)
@@ -211,6 +243,14 @@ def _opener(model: str | None, server: str | None, device: str | None) -> Callab
         return lambda: ServiceDrawer(server, model)
     keep_memory()
     return lambda: PipelineDrawer.load(model or "default", device)
+
+
+def _on_ray(
+    model: str | None, device: str | None, address: str | None, workers: int | None
+) -> Callable[[], ShardDrawer]:
+    from t2i.batch.ray_drawer import RayDrawer
+
+    return lambda: RayDrawer(model or "default", device, address=address, workers=workers)
 
 
 @contextmanager

@@ -165,6 +165,14 @@ def _run_options() -> list[click.Option]:
     return [
         option("--kimg", 400.0, "Length in thousands of real pictures shown."),
         option(
+            "--core-minutes",
+            None,
+            "End earlier, once the run has taken so many minutes of processor time, over all cores "
+            "and all goes at it, with all that comes before training: so recipes are compared at "
+            "equal compute on a CPU.",
+            type=click.FloatRange(min=0, min_open=True),
+        ),
+        option(
             "--resolution",
             None,
             "Side of the training pictures in pixels; without it the data's own, or 64.",
@@ -184,6 +192,13 @@ def _run_options() -> list[click.Option]:
             "Steps in which a matcher learns to see what captions say; it then guides the "
             "generator.",
             type=click.IntRange(min=1),
+        ),
+        option(
+            "--eyes",
+            "learned",
+            "What looks at pictures in both: a network that learns from the data alone, or lite1, "
+            "which has seen a million photographs and suits a few hundred of your own.",
+            type=click.Choice(["learned", "lite1"]),
         ),
         option("--seed", 0, "Seed of everything random.", type=click.IntRange(min=0)),
         option(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from t2i.networks.blocks import Standardize
-from t2i.networks.picture_reader import PictureNetwork
+from training.eyes import Eyes, make_eyes
 
 SHIFT = 4
 # A caption says what its code tells as surely as this; the rest it leaves open.
@@ -60,11 +60,14 @@ class Matcher(nn.Module):
     Args:
         code_dim: Length of the captions' codes, and of what is compared.
         attribute_sizes: How many values each attribute can take that is known of the pictures.
+        eyes: What the picture network is.
     """
 
-    def __init__(self, code_dim: int = 256, attribute_sizes: Sequence[int] = ()) -> None:
+    def __init__(
+        self, code_dim: int = 256, attribute_sizes: Sequence[int] = (), eyes: Eyes = "learned"
+    ) -> None:
         super().__init__()
-        self.pictures = PictureNetwork(code_dim)
+        self.pictures = make_eyes(eyes, code_dim)
         self.standardize = Standardize(code_dim)
         self.said = nn.Sequential(
             nn.Linear(code_dim, 2 * code_dim), nn.GELU(), nn.Linear(2 * code_dim, code_dim)

@@ -30,10 +30,10 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from t2i.networks.captions import CaptionNetwork
-from t2i.networks.picture_reader import PictureNetwork
 from training.data.pictures import PictureData
 from training.data.wrong_captions import WrongCaptions
 from training.errors import TrainingError
+from training.eyes import Eyes, make_eyes
 from training.matcher import SHIFT, AttributeReader, Matcher, window
 from training.progress import progress_bar
 from training.tokens import TokenStates
@@ -82,6 +82,7 @@ def fit_caption_network(
     batch_size: int = 128,
     learning_rate: float = 2e-3,
     code_dim: int = 256,
+    eyes: Eyes = "learned",
     seed: int = 0,
     device: torch.device = CPU,
     progress: bool = True,
@@ -97,6 +98,7 @@ def fit_caption_network(
         batch_size: Pictures a step; each comes with three of its captions and two hard wrong ones.
         learning_rate: Peak of the one-cycle schedule.
         code_dim: Length of the code.
+        eyes: What looks at the pictures meanwhile.
         seed: Seed of weights and batches.
         device: Where it learns; the result is on the CPU.
         progress: Show a progress bar.
@@ -107,7 +109,7 @@ def fit_caption_network(
         network.load_state_dict(load_file(path))
         return network.eval()
     values, sizes = data.known
-    reading = _Reading(network, sizes).to(device)
+    reading = _Reading(network, sizes, eyes).to(device)
     batches = MatchingBatches(data, truth, batch_size, READ_CAPTIONS, READ_HARD, seed, device)
 
     def loss() -> Tensor:
@@ -139,6 +141,7 @@ def fit_matcher(
     steps: int = 1500,
     batch_size: int = 128,
     learning_rate: float = 2e-3,
+    eyes: Eyes = "learned",
     seed: int = 0,
     device: torch.device = CPU,
     progress: bool = True,
@@ -153,23 +156,27 @@ def fit_matcher(
         steps: Optimiser steps.
         batch_size: Pictures a step; each comes with five of its captions and eight hard wrong ones.
         learning_rate: Peak of the one-cycle schedule.
+        eyes: What it looks at pictures with.
         seed: Seed of weights and batches.
         device: Where it learns; the result is on the CPU.
         progress: Show a progress bar.
 
     Returns:
         The matcher, frozen.
+
+    Raises:
+        TrainingError: The one at ``path`` is another kind of matcher.
     """
     torch.manual_seed(seed)
     values, sizes = data.known
-    matcher = Matcher(codes.shape[1], sizes).to(memory_format=torch.channels_last)
+    matcher = Matcher(codes.shape[1], sizes, eyes).to(memory_format=torch.channels_last)
     if path.is_file():
         try:
             matcher.load_state_dict(load_file(path))
         except RuntimeError as error:
             raise TrainingError(
-                f"{path}: this matcher was learned from data with other attributes or captions' "
-                "codes of another length; remove it, and it is learned anew"
+                f"{path}: this matcher was learned with other eyes, or from data with other "
+                "attributes or captions' codes of another length; remove it, and it is learned anew"
             ) from error
         return matcher.eval().requires_grad_(False)
     matcher.standardize.fit(torch.from_numpy(np.array(codes)))
@@ -201,12 +208,13 @@ class _Reading(nn.Module):
     Args:
         captions: The caption network.
         sizes: How many values each attribute can take that is known of the pictures.
+        eyes: What the picture network is.
     """
 
-    def __init__(self, captions: CaptionNetwork, sizes: Sequence[int]) -> None:
+    def __init__(self, captions: CaptionNetwork, sizes: Sequence[int], eyes: Eyes) -> None:
         super().__init__()
         self.captions = captions
-        self.pictures = PictureNetwork(captions.code_dim).to(memory_format=torch.channels_last)
+        self.pictures = make_eyes(eyes, captions.code_dim)
         self.log_scale = nn.Parameter(torch.tensor(2.5))
         self.shown = AttributeReader(captions.code_dim, sizes)
         self.said = AttributeReader(captions.code_dim, sizes)

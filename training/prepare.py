@@ -30,6 +30,7 @@ from training.data.wrong_captions import WrongCaptions
 from training.errors import TrainingError
 from training.export_captions import CaptionedGenerator, export_bundle, statistics_of
 from training.export_samples import export_pictures, save_generator
+from training.eyes import Eyes
 from training.grids import Grid
 from training.matcher import Matcher
 from training.matching import fit_caption_network, fit_matcher, read_captions
@@ -59,11 +60,13 @@ class Options:
             shards of them.
         out: Folder of the run; made when missing, resumed when it holds a checkpoint.
         kimg: Length in thousands of real pictures shown.
+        core_minutes: Processor time after which the run ends before its length; None for none.
         resolution: Side of the training pictures in pixels; None takes the data's own.
         encoder: Text encoder: its id, or a folder.
         caption_steps: Steps in which a caption network learns to read captions from the pictures;
             0 uses the text encoder's own sentence embedding, and no matcher.
         matcher_steps: Steps in which a matcher learns to see what captions say.
+        eyes: What looks at pictures while captions are learned to be read, and in the matcher.
         seed: Seed of everything random.
         precision: ``bf16`` or ``no`` (float32).
         micro_batches: Parts that each process takes its share of a batch in.
@@ -79,10 +82,12 @@ class Options:
     data: str
     out: Path
     kimg: float = 400.0
+    core_minutes: float | None = None
     resolution: int | None = None
     encoder: str = "all-MiniLM-L6-v2"
     caption_steps: int = 2500
     matcher_steps: int = 1500
+    eyes: Eyes = "learned"
     seed: int = 0
     precision: Precision = "bf16"
     micro_batches: int = 1
@@ -164,6 +169,7 @@ def _prepare_captions(
             truth,
             options.out / CAPTION_NETWORK,
             steps=options.caption_steps,
+            eyes=options.eyes,
             seed=options.seed,
             device=device,
             progress=shown,
@@ -177,6 +183,7 @@ def _prepare_captions(
                 truth,
                 options.out / MATCHER,
                 steps=options.matcher_steps,
+                eyes=options.eyes,
                 seed=options.seed,
                 device=device,
                 progress=shown,

@@ -7,7 +7,7 @@ import logging
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import FrameType
 
@@ -18,12 +18,15 @@ from training.errors import TrainingError
 from training.prepare import Data, Options, Prepared, prepare
 from training.progress import progress_bar
 from training.registry import Entry
+from training.sheets import Sheet
 from training.trainer import Report, Settings, Trainer, accelerator_for
 
 log = logging.getLogger("t2i.training")
 
 # A run may be made longer or report more often; what it learns from must stay as it was.
-CHANGEABLE = {"kimg", "checkpoint_kimg", "grid_kimg", "out", "captions", "strict", "download"}
+CHANGEABLE = {
+    "kimg", "core_minutes", "checkpoint_kimg", "grid_kimg", "out", "captions", "strict", "download",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def conduct(
     main = accelerator.is_main_process
     with accelerator.main_process_first():
         if main:
-            _remember(options, knobs, entry.key)
+            _remember(entry, options, knobs)
         ready = prepare(entry, options, knobs, shown=shown and main, data=data)
         if main and isinstance(ready.data, PictureData):
             write_skipped(ready.data, options.out)
@@ -111,6 +114,7 @@ def conduct(
         precision=options.precision,
         micro_batches=options.micro_batches,
         checkpoint_kimg=options.checkpoint_kimg,
+        core_minutes=options.core_minutes,
     )
     trainer = Trainer(ready.recipe, ready.stream, settings, accelerator)
     if trainer.resume():
@@ -141,12 +145,13 @@ def conduct(
             before = now
             if on_report is not None:
                 on_report(trainer, report)
-            if report.kimg - drawn >= options.grid_kimg or report.kimg >= options.kimg:
-                if sheet is not None:
-                    sheet.save(average, options.out / "grids" / f"{round(report.kimg):06d}.png")
+            if report.kimg - drawn >= options.grid_kimg:
+                _draw(sheet, trainer, options.out)
                 ready.leave(average, trainer.kimg)
                 drawn = report.kimg
         if main:
+            if drawn != trainer.kimg and not trainer.stopped:
+                _draw(sheet, trainer, options.out)
             left = ready.leave(average, trainer.kimg)
     accelerator.end_training()
     if trainer.stopped:
@@ -154,15 +159,22 @@ def conduct(
     return Finished(left, trainer, ready)
 
 
-def _remember(options: Options, knobs: Mapping[str, object], key: str) -> None:
+def _draw(sheet: Sheet | None, trainer: Trainer, out: Path) -> None:
+    if sheet is not None:
+        sheet.save(trainer.average, out / "grids" / f"{round(trainer.kimg):06d}.png")
+
+
+def _remember(entry: Entry, options: Options, knobs: Mapping[str, object]) -> None:
     """Keep what the run was started with; refuse to resume it with something else."""
     # A signed address is another every time, and nobody else should find it here.
     plain_options = {**asdict(options), "data": shown_url(options.data)}
-    asked = {"recipe": key, **plain_options, **knobs}
-    plain = json.loads(json.dumps(asked, default=str))
+    plain = _plain({"recipe": entry.key, **plain_options, **knobs})
     path = options.out / "run.json"
     if path.is_file():
-        before = json.loads(path.read_text())
+        # What the version that began the run did not know yet was as it is by default.
+        defaults = {field.name: field.default for field in fields(Options)}
+        defaults |= {knob.name: knob.default for knob in entry.knobs}
+        before = {**_plain(defaults), **json.loads(path.read_text())}
         changed = [
             f"{name} was {before.get(name)!r}, now {value!r}"
             for name, value in plain.items()
@@ -177,6 +189,12 @@ def _remember(options: Options, knobs: Mapping[str, object], key: str) -> None:
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(plain, indent=2) + "\n")
     partial.replace(path)
+
+
+def _plain(values: Mapping[str, object]) -> dict[str, object]:
+    """Return values as they come back from JSON."""
+    plain: dict[str, object] = json.loads(json.dumps(values, default=str))
+    return plain
 
 
 def _record(out: Path, report: Report) -> None:

@@ -36,6 +36,8 @@ class Settings:
         precision: ``bf16`` runs the networks in bfloat16, ``no`` in float32.
         micro_batches: Parts that a process takes its share of a batch in.
         checkpoint_kimg: Distance of checkpoints in kimg.
+        core_minutes: Processor time, over all processes and all goes at the run, after which it
+            ends before its length; what went before training counts. None for no such end.
         keep: How many checkpoints stay.
         report_rounds: Rounds between two reports of losses.
     """
@@ -46,6 +48,7 @@ class Settings:
     precision: Precision = "bf16"
     micro_batches: int = 1
     checkpoint_kimg: float = 10.0
+    core_minutes: float | None = None
     keep: int = 2
     report_rounds: int = 10
 
@@ -122,6 +125,8 @@ class Trainer:
         }
         self._health = Health(recipe.watched)
         self.stopped = False
+        # Of goes before this one.
+        self._spent_before = 0.0
 
     def stop(self) -> None:
         """Ask `train` to end after the current round, with a checkpoint."""
@@ -158,18 +163,26 @@ class Trainer:
         the caller stops iterating, nothing is lost: call `save`.
 
         Raises:
-            TrainingError: A loss is not finite, or the discriminator has won.
+            TrainingError: A loss is not finite, the discriminator has won, or the processor time
+                was spent before there was anything to train.
         """
         sums: dict[str, tuple[Tensor, int]] = {}
         rounds, started = 0, time.perf_counter()
         saved = self.shown
         length = round(self.settings.kimg * 1000)
+        if self._spent_all():
+            if self.round:
+                return
+            raise TrainingError(
+                f"core_minutes: {self.settings.core_minutes:g} were spent before the first step; "
+                "give more"
+            )
         while self.shown < length:
             for name, value in self.play_round().items():
                 total, count = sums.get(name, (torch.zeros_like(value), 0))
                 sums[name] = total + value, count + 1
             rounds += 1
-            finished = self.shown >= length or self._stop_everywhere()
+            finished = self.shown >= length or self._stop_everywhere() or self._spent_all()
             due = self.shown - saved >= round(self.settings.checkpoint_kimg * 1000)
             if rounds < self.settings.report_rounds and not finished and not due:
                 continue
@@ -195,6 +208,18 @@ class Trainer:
             asked = torch.tensor(float(self.stopped), device=self.accelerator.device)
             self.stopped = bool(self.accelerator.reduce(asked, "sum") > 0)
         return self.stopped
+
+    @property
+    def core_seconds(self) -> float:
+        """Processor time that the run has taken so far, over all processes and goes, in seconds."""
+        mine = torch.tensor(time.process_time(), dtype=torch.float64)
+        if self.accelerator.num_processes > 1:
+            mine = self.accelerator.reduce(mine.to(self.accelerator.device, torch.float32), "sum")
+        return self._spent_before + float(mine)
+
+    def _spent_all(self) -> bool:
+        given = self.settings.core_minutes
+        return given is not None and self.core_seconds >= 60.0 * given
 
     def play_round(self) -> dict[str, Tensor]:
         """Run every phase once (or as often as it asks) and move the average.
@@ -270,6 +295,7 @@ class Trainer:
     def save(self) -> Path | None:
         """Write a checkpoint of this moment (on the main process)."""
         self.accelerator.wait_for_everyone()
+        core_seconds = self.core_seconds
         if not self.accelerator.is_main_process:
             return None
         return checkpoint.save(
@@ -280,6 +306,7 @@ class Trainer:
             state={
                 "round": self.round,
                 "kimg": self.kimg,
+                "core_seconds": round(core_seconds, 1),
                 "batch_size": self.recipe.batch_size,
                 "recipe": self.recipe.key,
                 "seed": self.settings.seed,
@@ -326,6 +353,7 @@ class Trainer:
                 )
         self._load(found[-1])
         self.round = int(str(state["round"]))
+        self._spent_before = float(str(state.get("core_seconds", 0.0)))
         return True
 
     def _load(self, folder: Path) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 from t2i.batch.errors import BatchError
-from t2i.batch.plan import Model
-from t2i.batch.shard import Ask, Drawn
+from t2i.batch.plan import Model, Plan, Shard
+from t2i.batch.shard import Ask, Drawn, ShardReport, draw_shard
+from t2i.batch.storage import Storage
 from t2i.conditions import Text
 from t2i.extras import needs_extra
 
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
     from t2i.pictures import GeneratedImage
     from t2i.pipeline import Pipeline
 
-__all__ = ["Drawer", "PipelineDrawer", "ServiceDrawer"]
+__all__ = ["Drawer", "PipelineDrawer", "ServiceDrawer", "ShardDrawer", "by_shards"]
+
+# While the last pictures of one shard are packed and brought to the disk, another one draws.
+_SHARDS_AT_ONCE = 2
 
 _MOST_AT_ONCE = 64
 # Raw pixels of all stages of a batch, roughly, that wait to be packed.
@@ -54,6 +58,62 @@ class Drawer(Protocol):
 
     def close(self) -> None:
         """Give up what is still being drawn."""
+
+
+@runtime_checkable
+class ShardDrawer(Protocol):
+    """Draws whole shards for a job, and writes their files where it draws.
+
+    Attributes:
+        model: what draws.
+        shards_at_once: how many shards it is to be given together.
+    """
+
+    model: Model
+    shards_at_once: int
+
+    def draw_shard(
+        self,
+        plan: Plan,
+        shard: Shard,
+        out: Storage,
+        *,
+        drawn: Callable[[int, int], None],
+        stopped: Callable[[], bool],
+    ) -> ShardReport:
+        """Draw a shard; called by as many threads. See `t2i.batch.draw_shard`."""
+
+    def close(self) -> None:
+        """Give up what is still being drawn."""
+
+
+def by_shards(drawer: Drawer | ShardDrawer) -> ShardDrawer:
+    """Return a drawer as one that is given shards; that of pictures then packs and writes here."""
+    return drawer if isinstance(drawer, ShardDrawer) else _Packed(drawer)
+
+
+class _Packed:
+    def __init__(self, drawer: Drawer) -> None:
+        self._drawer = drawer
+        self.model = drawer.model
+        self.shards_at_once = _SHARDS_AT_ONCE
+
+    def draw_shard(
+        self,
+        plan: Plan,
+        shard: Shard,
+        out: Storage,
+        *,
+        drawn: Callable[[int, int], None],
+        stopped: Callable[[], bool],
+    ) -> ShardReport:
+        drawer = self._drawer
+        return draw_shard(
+            plan, shard, drawer.draw, out, at_once=drawer.at_once, drawn=drawn, stopped=stopped
+        )
+
+    def close(self) -> None:
+        self._drawer.close()
 
 
 class PipelineDrawer:

@@ -59,7 +59,7 @@ class JobFolder:
         """
         self._refuse_foreign()
         with self.storage.locked(LOCK) as check:
-            self._clear_temporary()
+            self.clear_temporary()
             yield check
 
     def clear(self) -> None:
@@ -155,8 +155,8 @@ class JobFolder:
                 "empty folder, or one that is not there yet"
             )
 
-    def _clear_temporary(self) -> None:
-        """Remove what killed runs had begun."""
+    def clear_temporary(self) -> None:
+        """Remove what those had begun who were killed; only while nobody draws."""
         for folder in ("", *_OWN_FOLDERS):
             for name in self.storage.names(folder):
                 if name.startswith(".") and name.endswith(".tmp"):

@@ -13,21 +13,18 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from t2i.batch import parquet
-from t2i.batch.drawers import Drawer
+from t2i.batch.drawers import Drawer, ShardDrawer, by_shards
 from t2i.batch.errors import BatchError
 from t2i.batch.folder import FAILURES, SHEET, JobFolder
 from t2i.batch.formats import InputFormat, ShardFormat
 from t2i.batch.plan import Plan, Shard, shards
 from t2i.batch.records import Record, Survey, read_records, spool, survey
 from t2i.batch.reports import write_failures, write_manifest, write_sheet
-from t2i.batch.shard import ShardReport, draw_shard
+from t2i.batch.shard import ShardReport
 from t2i.batch.storage import File, Storage, file_of, is_address, storage_of
 from t2i.errors import InvalidInput, shown
 
 __all__ = ["Job", "Progress", "Summary", "run_job"]
-
-# While the last pictures of one shard are packed and brought to the disk, another one draws.
-_SHARDS_AT_ONCE = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +126,7 @@ class _Silence:
 
 
 def run_job(
-    job: Job, open_drawer: Callable[[], Drawer], *, progress: Progress | None = None
+    job: Job, open_drawer: Callable[[], Drawer | ShardDrawer], *, progress: Progress | None = None
 ) -> Summary:
     """Draw what is not drawn yet, and tell about all of it.
 
@@ -155,7 +152,7 @@ def run_job(
         with ThreadPoolExecutor(1, thread_name_prefix="t2i-survey") as reading:
             # Reading a long input and loading a model take seconds each: both at once.
             surveyed = reading.submit(survey, source, job.input_format)
-            drawer = open_drawer()
+            drawer = by_shards(open_drawer())
         try:
             return _run(job, folder, source, keep, surveyed.result(), drawer, progress, check)
         finally:
@@ -191,7 +188,7 @@ def _run(
     source: File,
     keep: Callable[[], None],
     surveyed: Survey,
-    drawer: Drawer,
+    drawer: ShardDrawer,
     progress: Progress,
     check: Callable[[], None],
 ) -> Summary:
@@ -257,7 +254,7 @@ def _draw_missing(
     plan: Plan,
     folder: JobFolder,
     records: Iterator[Record],
-    drawer: Drawer,
+    drawer: ShardDrawer,
     progress: Progress,
     check: Callable[[], None],
 ) -> tuple[list[ShardReport], list[ShardReport]]:
@@ -272,19 +269,14 @@ def _draw_missing(
         return stop.is_set()
 
     def draw(shard: Shard) -> ShardReport:
-        report = draw_shard(
-            plan,
-            shard,
-            drawer.draw,
-            folder.storage,
-            at_once=drawer.at_once,
-            drawn=progress.drawn,
-            stopped=stopped,
+        report = drawer.draw_shard(
+            plan, shard, folder.storage, drawn=progress.drawn, stopped=stopped
         )
         progress.finished(report)
         return report
 
-    with ThreadPoolExecutor(_SHARDS_AT_ONCE, thread_name_prefix="t2i-shard") as pool:
+    at_once = drawer.shards_at_once
+    with ThreadPoolExecutor(at_once, thread_name_prefix="t2i-shard") as pool:
         try:
             for shard in shards(records, plan.rows_per_shard):
                 report = folder.finished(plan, shard.number, shard.name)
@@ -292,7 +284,7 @@ def _draw_missing(
                     found.append(report)
                     progress.found(report)
                     continue
-                if len(under_way) == _SHARDS_AT_ONCE:
+                if len(under_way) == at_once:
                     done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
                     drawn += [future.result() for future in done]
                 under_way.add(pool.submit(draw, shard))
@@ -302,4 +294,8 @@ def _draw_missing(
             stop.set()
             drawer.close()
             raise
+    if drawn:
+        # Workers of the drawer may have been killed over a draft; nobody draws any more.
+        check()
+        folder.clear_temporary()
     return found, drawn

@@ -11,8 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from t2i.networks.blocks import LEAK, ConditioningAugmentation, Standardize, StyledConvolution
+from t2i.networks.deep_fusion import UpBlock
 
 SEED_RESOLUTION = 4
+# A level is gated by the one of so many times less side.
+EXCITED_BY = 8
 
 
 class StageOutput(NamedTuple):
@@ -47,6 +50,30 @@ class Level(nn.ModuleList):
         return x
 
 
+class Excitation(nn.Module):
+    """Gates fine channels by coarse features. FastGAN, Liu et al., 2021, 2101.04775, eq. 2.
+
+    Args:
+        coarse: Channels of the coarse features.
+        fine: Channels of the fine ones.
+    """
+
+    def __init__(self, coarse: int, fine: int) -> None:
+        super().__init__()
+        self.gate = nn.Sequential(
+            nn.AdaptiveAvgPool2d(SEED_RESOLUTION),
+            nn.Conv2d(coarse, fine, SEED_RESOLUTION),
+            nn.LeakyReLU(0.1),
+            nn.Conv2d(fine, fine, 1),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
+        """Map ``(n, coarse, h, w)`` and ``(n, fine, h', w')`` to the shape of the latter."""
+        gated: Tensor = fine * self.gate(coarse)
+        return gated
+
+
 class StageGenerator(nn.Module):
     """StackGAN-style generator: conditioning augmentation, one trunk, a picture at every stage.
 
@@ -61,6 +88,8 @@ class StageGenerator(nn.Module):
         conditioning_dim: Length of the conditioning vector drawn around the caption.
         width: Channels at the last stage; they double at every halving of the resolution.
         max_channels: Upper bound of the channels.
+        deep_fusion: Fuse the caption by DF-GAN's blocks (2008.05865) instead of modulation.
+        excitation: Let each level from 32 pixels on be gated by the one an eighth as large.
     """
 
     # Its stages could follow two captions, but the first decides all that a caption names: what the
@@ -76,6 +105,8 @@ class StageGenerator(nn.Module):
         conditioning_dim: int = 128,
         width: int = 32,
         max_channels: int = 256,
+        deep_fusion: bool = False,
+        excitation: bool = False,
     ) -> None:
         super().__init__()
         self.condition_dim = condition_dim
@@ -89,6 +120,8 @@ class StageGenerator(nn.Module):
             "conditioning_dim": conditioning_dim,
             "width": width,
             "max_channels": max_channels,
+            "deep_fusion": deep_fusion,
+            "excitation": excitation,
         }
         final = self.resolutions[-1]
         for r in self.resolutions:
@@ -110,22 +143,31 @@ class StageGenerator(nn.Module):
         self.seed = nn.Linear(style_input, first * SEED_RESOLUTION**2)
         self.levels = nn.ModuleList()
         self.to_rgb = nn.ModuleDict()
+        self.excitations = nn.ModuleDict()
         resolution, previous = SEED_RESOLUTION, first
         while resolution < final:
             resolution *= 2
             here = channels(resolution)
             self.levels.append(
-                Level(
+                UpBlock(previous, here, style_input)
+                if deep_fusion
+                else Level(
                     StyledConvolution(previous, here, style_input, upsample=True),
                     StyledConvolution(here, here, style_input),
                 )
             )
+            if excitation and resolution >= EXCITED_BY * SEED_RESOLUTION:
+                coarse = channels(resolution // EXCITED_BY)
+                self.excitations[str(resolution)] = Excitation(coarse, here)
             if resolution in self.resolutions:
                 head = nn.Conv2d(here, 3, 3, padding=1)
                 nn.init.normal_(head.weight, std=0.3 / math.sqrt(here * 9))
                 assert head.bias is not None
                 nn.init.zeros_(head.bias)
-                self.to_rgb[str(resolution)] = head
+                # Fused features are not activated yet.
+                self.to_rgb[str(resolution)] = (
+                    nn.Sequential(nn.LeakyReLU(LEAK), head) if deep_fusion else head
+                )
             previous = here
 
     def forward(
@@ -157,9 +199,14 @@ class StageGenerator(nn.Module):
         wanted = self.resolutions[: len(self.resolutions) if stages is None else stages]
         pictures: list[Tensor] = []
         canvas: Tensor | None = None
+        passed = {SEED_RESOLUTION: x}
         for level in self.levels:
             x = level(x, style if 2 * x.shape[-1] <= coarse_side else later)
             side = x.shape[-1]
+            if str(side) in self.excitations:
+                x = self.excitations[str(side)](passed[side // EXCITED_BY], x)
+            if side * EXCITED_BY <= self.resolutions[-1]:
+                passed[side] = x
             if side in wanted:
                 added = self.to_rgb[str(side)](x)
                 if canvas is not None:

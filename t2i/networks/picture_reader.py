@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["PictureNetwork"]
+__all__ = ["PictureNetwork", "looked_at"]
 
 
 class PictureNetwork(nn.Module):
@@ -45,8 +45,8 @@ class PictureNetwork(nn.Module):
         fine = self.fine(pictures)
         coarse = self.coarse(fine)
         seen = [
-            _looked_at(fine, self.look_fine(fine)),
-            _looked_at(coarse, self.look_coarse(coarse)),
+            looked_at(fine, self.look_fine(fine)),
+            looked_at(coarse, self.look_coarse(coarse)),
             coarse.mean(dim=(2, 3)),
         ]
         return (fine, coarse), self.code(torch.cat(seen, dim=1))
@@ -56,7 +56,7 @@ class PictureNetwork(nn.Module):
         return ((2 * self.width, resolution // 4), (4 * self.width, resolution // 8))
 
 
-def _looked_at(x: Tensor, places: Tensor) -> Tensor:
+def looked_at(x: Tensor, places: Tensor) -> Tensor:
     """Average ``(n, c, h, w)`` by softmax weights over each of ``(n, k, h, w)``: ``(n, k * c)``."""
     weights = places.flatten(2).float().softmax(dim=2).to(x.dtype)
     return torch.einsum("nkp,ncp->nkc", weights, x.flatten(2)).flatten(1)

@@ -191,7 +191,7 @@ def laid_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_every_command_of_the_page_does_what_the_page_says(laid_out: Path, address: str) -> None:
     # Those of jobs need a server that runs jobs: see tests/server/jobs.
     lines = [line for block in blocks("sh") for line in block.splitlines() if " jobs " not in line]
-    assert len(lines) == 9
+    assert len(lines) == 10
     for line in lines:
         words, _, remark = line.partition("  # ")
         left, _, right = words.rpartition(" | ")

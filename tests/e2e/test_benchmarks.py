@@ -1,10 +1,16 @@
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from PIL import Image
+
 from benchmarks.control import FAR_CAPTIONS, tables
+from benchmarks.equal_compute import Contestant
+from training.data.birds import bird_at, render
 
 TREE = Path(__file__).parents[2]
 
@@ -46,6 +52,38 @@ def test_the_benchmark_of_a_batch_job_tells_every_part(bundle: Path) -> None:
     assert told["rows"] == 40 and told["job_per_second"] > 0 and told["job_over_raw"] > 0
     assert set(told["rss_mb"]) == {"row 4", "row 40"}
     assert told["start_rows"] == 100_000 and told["start_seconds"] > 0
+
+
+def test_recipes_at_equal_compute_are_trained_and_judged_alike_once(tmp_path: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "runs"
+    data.mkdir()
+    rows = []
+    for index in range(120):
+        bird, captions = bird_at("train", 0, index)
+        Image.fromarray(render(bird, 32)).save(data / f"{index:03}.png")
+        rows.append({"file_name": f"{index:03}.png", "captions": [c.text for c in captions[:2]]})
+    (data / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    small = "--width 4 --generator-width 4 --noise-dim 5 --batch-size 8 --kimg 0.016"
+    command = [
+        sys.executable, "-m", "benchmarks.equal_compute", "--data", str(data), "--out", str(out),
+        "--run", f"small one=gan-cls {small} --caption-steps 0 --precision no --resolution 32",
+        "--judge-options", "--kimg 0.5 --resolution 32",
+        "--eval-options", "--count 8 --subset-size 4 --subsets 2 --variety-captions 2 --resize 32",
+    ]  # fmt: skip
+    environment = {**os.environ, "T2I_CACHE": str(tmp_path / "cache")}
+    told = []
+    for _ in range(2):
+        done = subprocess.run(command, cwd=TREE, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr
+        told.append(json.loads(done.stdout))
+    one = told[0]["runs"]["small one"]
+    assert one["recipe"] == "gan-cls" and one["kimg"] == [0.016]
+    assert {"KID", "R-precision"} <= set(one["scores"])
+    assert all(len(score["each"]) == 1 for score in one["scores"].values())
+    # What is done is not done again.
+    assert told[1] == told[0]
+    lines = (out / "small-one-0" / "scores.jsonl").read_text().splitlines()
+    assert len(lines) == 1
 
 
 def test_the_simulation_of_the_queue_shows_what_the_policy_is_for(tmp_path: Path) -> None:
@@ -105,3 +143,20 @@ def test_the_benchmark_of_peers_measures_ours_and_names_what_is_not_installed() 
         )
         assert without.returncode == 2
         assert "litserve is not installed" in without.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "recipe", "options"),
+    [
+        ("t2i", "t2i", "t2i", ()),
+        ("our own=t2i --eyes lite1", "our own", "t2i", ("--eyes", "lite1")),
+        ("df-gan --caption=red", "df-gan", "df-gan", ("--caption=red",)),
+        ("a=df-gan --caption 'a = b'", "a", "df-gan", ("--caption", "a = b")),
+    ],
+)
+def test_contestants_at_equal_compute_are_named_or_go_by_their_recipe(
+    text: str, name: str, recipe: str, options: tuple[str, ...]
+) -> None:
+    assert Contestant.parse(text) == Contestant(name, recipe, options)
+    with pytest.raises(ValueError, match="names no recipe"):
+        Contestant.parse(" ")

@@ -19,6 +19,7 @@ import pytest
 
 from server.backends import Backend, Batch, Item
 from server.backends.process import ProcessBackend
+from server.backends.ray import RayBackend
 from server.backends.thread import ThreadBackend
 from t2i.client import (
     AsyncAdmin,
@@ -36,6 +37,8 @@ from tests.server.jobs.folders import Places
 from tests.server.test_model_store import serving, until
 
 SEEDS = [3, 4]
+# Ray takes its time to start.
+KINDS = ["thread", "process", pytest.param("ray", marks=pytest.mark.slow)]
 
 
 @dataclass
@@ -70,10 +73,12 @@ def expected(folder: Path) -> tuple[str, set[tuple[bytes, ...]]]:
 def backend_of(kind: str, workers: int = 1) -> Backend:
     if kind == "process":
         return ProcessBackend(workers=workers, device="cpu")
+    if kind == "ray":
+        return RayBackend(workers=workers, device="cpu")
     return ThreadBackend(workers=1, device="cpu")
 
 
-@pytest.mark.parametrize("kind", ["thread", "process"])
+@pytest.mark.parametrize("kind", KINDS)
 async def test_swaps_under_load_fail_no_request_and_every_picture_is_of_the_version_it_names(
     tmp_path: Path, kind: str
 ) -> None:
@@ -183,7 +188,7 @@ def files_of_at_most(size: int) -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, handler)
 
 
-@pytest.mark.parametrize("kind", ["thread", "process"])
+@pytest.mark.parametrize("kind", KINDS)
 async def test_what_cannot_be_used_leaves_the_old_version_and_says_why(
     tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:

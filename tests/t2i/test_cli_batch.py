@@ -77,6 +77,9 @@ def test_bad_rows_end_with_code_1_and_are_told(batch) -> None:
         (("c.txt", "--format", "zip"), "--format"),
         (("c.txt", "--device", "cpu"), "--device"),
         (("c.txt", "--model", "flowers"), "no model flowers"),
+        (("c.txt", "--engine", "ray"), "leave out --server or --engine"),
+        (("c.txt", "--ray-workers", "2"), "need --engine ray"),
+        (("c.txt", "--ray-address", "auto"), "need --engine ray"),
     ],
 )
 def test_what_cannot_run_is_said_in_one_line_with_code_2(batch, arguments, said) -> None:

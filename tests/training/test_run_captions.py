@@ -8,27 +8,43 @@ import numpy as np
 import pytest
 import torch
 
+from t2i.networks import StageDiscriminator
 from t2i.pipeline import Pipeline
 from tests.training.conftest import squares
+from training.errors import TrainingError
+from training.eyes import Eyes, PretrainedNetwork
+from training.matcher import Matcher
 from training.prepare import MATCHER, WORDS, Options
 from training.registry import find_recipe
 from training.run import Finished, conduct
 from training.tokens import PackedCaptions, TokenStates
 
-SMALL = {"width": 4, "generator_width": 4, "noise_dim": 5, "batch_size": 8}
+SMALL = {"width": 4, "noise_dim": 5, "batch_size": 8}
 
 
-def finished(key: str, out: Path, steps: int, **knobs: object) -> Finished:
+def finished(
+    key: str,
+    out: Path,
+    steps: int,
+    *,
+    side: int = 16,
+    eyes: Eyes = "learned",
+    start_from: Path | None = None,
+    **knobs: object,
+) -> Finished:
     options = Options(
         data="squares",
         out=out,
         kimg=0.016,
         caption_steps=steps,
         matcher_steps=1,
+        eyes=eyes,
+        start_from=start_from,
         precision="no",
         captions=("a red square",),
     )
-    return conduct(find_recipe(key), options, {**SMALL, **knobs}, data=squares(), shown=False)
+    data = squares(resolution=side)
+    return conduct(find_recipe(key), options, {**SMALL, **knobs}, data=data, shown=False)
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +54,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("steps", [0, 1])
 def test_a_recipe_that_needs_no_matcher_learns_none(tmp_path: Path, steps: int) -> None:
-    done = finished("gan-cls", tmp_path / "run", steps, code_dim=4)
+    done = finished("gan-cls", tmp_path / "run", steps, code_dim=4, generator_width=4)
     assert not (tmp_path / "run" / MATCHER).exists()
     assert set(done.trainer.networks) == {"generator", "discriminator"}
     assert list((tmp_path / "run" / "grids").glob("*.png"))
@@ -47,11 +63,26 @@ def test_a_recipe_that_needs_no_matcher_learns_none(tmp_path: Path, steps: int) 
     assert pipeline.generate("red", seeds=[1]).images[0].array.shape == (16, 16, 3)
 
 
+def test_eyes_that_have_seen_photographs_teach_captions_and_lend_themselves_to_critics(
+    tmp_path: Path,
+) -> None:
+    knobs: dict[str, object] = {"max_channels": 8, "discriminator_width": 4, "conditioning_dim": 4}
+    knobs |= {"stages": (16, 64), "stage_start": (0.0, 0.0)}
+    done = finished("t2i", tmp_path / "run", 1, side=64, eyes="lite1", **knobs)
+    matcher, critic = (done.trainer.networks[name] for name in ("matcher", "discriminator"))
+    assert isinstance(matcher, Matcher) and type(matcher.pictures) is PretrainedNetwork
+    assert isinstance(critic, StageDiscriminator)
+    channels = [each.get_submodule("from_rgb").in_channels for each in critic.critics]
+    assert channels == [3, 3, 24, 40, 112]
+    with pytest.raises(TrainingError, match="other eyes"):
+        finished("t2i", tmp_path / "next", 1, side=64, start_from=tmp_path / "run", **knobs)
+
+
 @pytest.mark.parametrize("steps", [0, 1])
 def test_a_recipe_that_needs_words_is_trained_and_served_with_them(
     tmp_path: Path, steps: int
 ) -> None:
-    knobs = {"scales": 2, "conditioning_dim": 4, "damsm_kimg": 0.008}
+    knobs = {"scales": 2, "conditioning_dim": 4, "damsm_kimg": 0.008, "generator_width": 4}
     done = finished("attngan", tmp_path / "run", steps, **knobs)
     pipeline = Pipeline.from_pretrained(done.left, "cpu")
     sentence = 256 if steps else 384

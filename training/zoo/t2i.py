@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from t2i.networks import StageDiscriminator, StageGenerator, StageOutput, StageScores
+from training.augment import DiffAugment
 from training.ema import Ema
 from training.errors import TrainingError
 from training.matcher import Matcher
@@ -39,6 +40,15 @@ def t2i(
     hard_wrong: float = 0.5,
     temperature: float = 0.1,
     mode_seeking_weight: float = 0.2,
+    penalty: float = 0.0,
+    penalty_every: int = 4,
+    feature_critics: bool = True,
+    shift: bool = False,
+    cut: bool = False,
+    recolour: bool = False,
+    caption_noise: float = 0.0,
+    deep_fusion: bool = False,
+    excitation: bool = False,
     generator_lr: float = 4e-4,
     discriminator_lr: float = 4e-4,
     batch_size: int = 32,
@@ -64,6 +74,7 @@ def t2i(
 
     L_D = Σ_stages  h(real) + h(fake)  +  h(real, right) + ½ h(real, wrong) + ½ h(fake, right)
                     + matching_weight · NCE(real, right)
+                    + penalty · (‖∇_x D(real, right)‖² + ‖∇_e D(real, right)‖²)³
     L_G = Σ_stages  −D(fake) − D(fake, right) + generator_matching_weight · NCE(fake, right)
                     + agreement_weight · DAMSM(fake, right, wrong)   at the last stage
                     + attribute_weight · CE(attributes that right states, fake)   there too
@@ -90,6 +101,19 @@ def t2i(
         hard_wrong: Share of wrong captions that are almost true of their picture.
         temperature: Divides the cosines of matching codes.
         mode_seeking_weight: Weight of the term that makes noise matter.
+        penalty: Weight of the matching-aware gradient penalty (DF-GAN, Tao et al., 2022,
+            arXiv:2008.05865, eq. 1) on the critics of pixels; DF-GAN has 2.
+        penalty_every: Steps of the discriminator between two penalties.
+        feature_critics: Let critics look at the matcher's feature maps, beside those of pixels.
+        shift: Show critics and matcher pictures that are moved by up to an eighth of their side
+            (DiffAugment, Zhao et al., 2020, arXiv:2006.10738, as the next two).
+        cut: Show them pictures with a square blackened.
+        recolour: Show them pictures with brightness, saturation and contrast changed; captions that
+            name colours become untrue.
+        caption_noise: Deviation of Gaussian noise that the generator's captions are moved by, as a
+            share of what captions differ by (LAFITE, Zhou et al., 2022, arXiv:2111.13792, eq. 1).
+        deep_fusion: Draw with DF-GAN's blocks instead of modulated convolutions.
+        excitation: Gate fine levels by coarse ones (FastGAN, Liu et al., 2021, arXiv:2101.04775).
         generator_lr: Learning rate of the generator.
         discriminator_lr: Learning rate of the discriminators.
         batch_size: Pictures a step over all processes.
@@ -112,6 +136,8 @@ def t2i(
         conditioning_dim=conditioning_dim,
         width=width,
         max_channels=max_channels,
+        deep_fusion=deep_fusion,
+        excitation=excitation,
     )
     with fits():
         discriminator = StageDiscriminator(
@@ -119,9 +145,12 @@ def t2i(
             resolutions=stages,
             width=discriminator_width,
             max_channels=max_channels,
-            features=spec.matcher.pictures.map_shapes(stages[-1]) if spec.matcher else (),
+            features=spec.matcher.pictures.map_shapes(stages[-1])
+            if spec.matcher is not None and feature_critics
+            else (),
         )
     frozen = {} if spec.matcher is None else {"matcher": spec.matcher}
+    changes = DiffAugment(colour=recolour, translation=shift, cutout=cut)
 
     def look(players: Networks, pictures: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
         """Feature maps and codes of the last stage's pictures; nothing before it is drawn."""
@@ -134,8 +163,15 @@ def t2i(
         generator.standardize.fit(embeddings)
         discriminator.standardize.fit(embeddings)
 
+    def shown(pictures: Sequence[Tensor], batch: Batch, name: str) -> list[Tensor]:
+        """What critics and matcher are shown of each stage's pictures."""
+        return [changes(each, batch.noise, f"{name}-{each.shape[-1]}") for each in pictures]
+
     def draw(network: nn.Module, captions: Tensor, noise: Tensor, batch: Batch) -> StageOutput:
         conditioning = batch.noise.normal("conditioning", conditioning_dim)
+        if caption_noise:
+            moved = batch.noise.normal("caption", spec.condition_dim)
+            captions = captions + caption_noise * generator.standardize.std * moved
         stages_now = sum(start <= batch.kimg for start in stage_start)
         output: StageOutput = network(captions, noise, conditioning, stages_now)
         return output
@@ -145,8 +181,10 @@ def t2i(
         with torch.no_grad():
             noise = batch.noise.normal("discriminator", noise_dim)
             fakes = draw(players["generator"], batch.right, noise, batch).pictures
-            pictures = [torch.cat([at_side(batch.pictures, f.shape[-1]), f]) for f in fakes]
-            maps, _ = look(players, pictures)
+            reals = [at_side(batch.pictures, fake.shape[-1]) for fake in fakes]
+            both = shown(reals, batch, "real"), shown(fakes, batch, "fake")
+            pictures = [torch.cat(pair) for pair in zip(*both, strict=True)]
+            maps = look(players, pictures)[0] if feature_critics else ()
         rows = torch.arange(n, device=batch.right.device)
         pairs = torch.cat([batch.right, batch.wrong, batch.right])
         every: Sequence[StageScores] = players["discriminator"](
@@ -162,14 +200,17 @@ def t2i(
             matching_loss(s.picture_code[:n], s.caption_code[:n], batch.also_true, temperature)
             for s in every
         )
-        return Losses(
-            unconditional_weight * alone + paired + matching_weight * matching,
-            {
-                "D/picture": alone.detach() / len(every),
-                "D/pair": paired.detach() / len(every),
-                "D/matching": matching.detach() / len(every),
-            },
-        )
+        total = unconditional_weight * alone + paired + matching_weight * matching
+        told = {
+            "D/picture": alone.detach() / len(every),
+            "D/pair": paired.detach() / len(every),
+            "D/matching": matching.detach() / len(every),
+        }
+        if penalty and batch.step % penalty_every == 0:
+            steep = steepness(players["discriminator"], both[0], batch.right)
+            total = total + penalty * penalty_every * steep
+            told["D/penalty"] = steep.detach()
+        return Losses(total, told)
 
     def generator_loss(players: Networks, batch: Batch) -> Losses:
         # Every caption twice, with different noise, so that one call shows what noise changes.
@@ -179,10 +220,10 @@ def t2i(
         noise = batch.noise.normal("generator", noise_dim)
         output = draw(players["generator"], captions, noise, batch)
         rows = torch.arange(2 * half, device=captions.device)
-        maps, seen = look(players, output.pictures)
-        every: Sequence[StageScores] = players["discriminator"](
-            [*output.pictures, *maps], captions, rows
-        )
+        pictures = shown(output.pictures, batch, "generator")
+        maps, seen = look(players, pictures)
+        # Without critics for them the maps are left unread.
+        every: Sequence[StageScores] = players["discriminator"]([*pictures, *maps], captions, rows)
         alone = sum_of(hinge.generator(s.picture) for s in every)
         paired = sum_of(hinge.generator(s.pair) for s in every)
         matching = sum_of(
@@ -232,6 +273,28 @@ def t2i(
         hard_wrong=hard_wrong,
         given=tuple(frozen),
     )
+
+
+def steepness(critic: nn.Module, pictures: Sequence[Tensor], captions: Tensor) -> Tensor:
+    """Return ``E ‖∇ D(x, e)‖^6`` at real pictures with true captions, a scalar.
+
+    DF-GAN (2008.05865), eq. 1; D is the sum of the scores of pairs over the stages, and the
+    gradient is that by every stage's picture and by the caption's embedding.
+
+    Args:
+        critic: A `StageDiscriminator`.
+        pictures: ``(n, 3, r, r)`` a stage.
+        captions: ``(n, d)``.
+    """
+    with torch.autocast(captions.device.type, enabled=False):
+        x = [each.detach().float().requires_grad_(True) for each in pictures]
+        e = captions.detach().float().requires_grad_(True)
+        every: Sequence[StageScores] = critic(x, e, torch.arange(len(e), device=e.device))
+        slopes = torch.autograd.grad(
+            sum_of(s.pair.sum() for s in every), (*x, e), create_graph=True
+        )
+    squared = torch.stack([slope.flatten(1).square().sum(dim=1) for slope in slopes])
+    return squared.sum(dim=0).pow(3).mean()
 
 
 def at_side(pictures: Tensor, side: int) -> Tensor:

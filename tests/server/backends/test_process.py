@@ -2,135 +2,35 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-import grpc
-import numpy as np
-import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-
-from server.app import Server
-from server.backends import Batch, Drawn, Item, WorkerLost, model_key
 from server.backends.process import ProcessBackend
-from server.settings import Settings
-from t2i.client import AsyncClient
-from t2i.conditions import Label, Text
-from t2i.errors import BundleError, T2IError
 from t2i.pipeline import Pipeline
-
-SERVING = health_pb2.HealthCheckResponse.SERVING
-
-
-async def until(claim: Callable[[], bool], seconds: float = 60.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not claim():
-            await asyncio.sleep(0.005)
-
-
-async def drawn(backend: ProcessBackend, name: str, items: list[Item]) -> Batch:
-    return await backend.run(name, items, lambda: [True] * len(items))
+from tests.server.backends import contract
 
 
 async def test_two_workers_draw_what_the_pipeline_draws_and_one_that_dies_is_replaced(
     bundle: Path, pipeline: Pipeline
 ) -> None:
     backend = ProcessBackend(workers=2, device="cpu")
-    told: list[bool] = []
-    backend.watch(told.append)
     try:
-        (info,) = await backend.load([str(bundle)])
-        assert info == pipeline.info
-        key = model_key(info)
-        assert backend.best_batch == 8
-        items = [Item(Text("a red bird"), seed) for seed in range(4)]
-        wanted = [True, True, False, True]
-        refused = Item(Label("red"), 1)
-        found, other = await asyncio.gather(
-            backend.run(key, items, lambda: wanted), drawn(backend, key, [refused])
+        pids = await contract.two_workers_draw_as_the_pipeline_and_one_that_dies_is_replaced(
+            backend, bundle, pipeline
         )
-        expected = pipeline.generate("a red bird", seeds=range(4), stages="all")
-        for number, outcome in enumerate(found.outcomes):
-            if not wanted[number]:
-                assert outcome is None
-                continue
-            assert isinstance(outcome, Drawn)
-            picture = expected.images[number].array
-            assert np.array_equal(outcome.pictures[-1], picture)
-        assert isinstance(other.outcomes[0], T2IError)
-
-        first, second = backend.pids
-        # A fault in a worker is told with its place, and the worker goes on.
-        with pytest.raises(RuntimeError, match=r"(?s)Traceback .*worker\.py.*KeyError"):
-            await drawn(backend, "no such model", items)
-        assert backend.pids == [first, second]
-        # Held still, so that it has a batch for certain when it dies.
-        os.kill(first, signal.SIGSTOP)
-        held = [asyncio.create_task(drawn(backend, key, items)) for _ in range(2)]
-        await asyncio.wait(held, return_when=asyncio.FIRST_COMPLETED)
-        os.kill(first, signal.SIGKILL)
-        results = await asyncio.gather(*held, return_exceptions=True)
-        assert sorted(type(result) for result in results if not isinstance(result, Batch)) == [
-            WorkerLost
-        ]
-        # The other one goes on at once.
-        assert len((await drawn(backend, key, items)).outcomes) == 4
-        await until(lambda: len(backend.pids) == 2)
-        assert second in backend.pids and first not in backend.pids
-        assert False not in told
     finally:
         await backend.close()
-    for pid in (first, second):
-        with pytest.raises(ProcessLookupError):
-            os.kill(pid, 0)
+    assert not any(map(contract.alive, pids))
 
 
 async def test_a_server_whose_only_worker_dies_says_so_and_is_back(bundle: Path) -> None:
     backend = ProcessBackend(workers=1, device="cpu")
-    server = Server(Settings(models=(str(bundle),), port=0, device="cpu"), backend)
-    await server.start()
-    await server.load()
-    try:
-        async with grpc.aio.insecure_channel(server.address) as channel:
-            stub = health_pb2_grpc.HealthStub(channel)
-
-            async def health() -> int:
-                return int((await stub.Check(health_pb2.HealthCheckRequest())).status)
-
-            assert await health() == SERVING
-            (pid,) = backend.pids
-            # Held still, so that it has the request for certain when it dies.
-            os.kill(pid, signal.SIGSTOP)
-            client = AsyncClient(server.address)
-            asked = asyncio.create_task(client.generate_images("a red bird", seeds=[1]))
-            await until(lambda: backend.busy == 1)
-            os.kill(pid, signal.SIGKILL)
-            began = time.monotonic()
-            while await health() == SERVING:
-                await asyncio.sleep(0.01)
-            assert time.monotonic() - began < 1.0
-            # The client asks again by itself, and is answered once the worker is back.
-            async with client:
-                assert len((await asked).images) == 1
-            assert await health() == SERVING
-    finally:
-        await server.stop(0)
+    await contract.a_server_whose_only_worker_dies_says_so_and_is_back(backend, bundle)
 
 
 async def test_a_bundle_that_cannot_be_loaded_leaves_the_workers_and_no_model_behind(
     tmp_path: Path, bundle: Path
 ) -> None:
     backend = ProcessBackend(workers=1, device="cpu")
-    with pytest.raises(BundleError):
-        await backend.load([str(tmp_path)])
-    (pid,) = backend.pids
-    (info,) = await backend.load([str(bundle)])
-    assert len((await drawn(backend, model_key(info), [Item(Text("a bird"), 1)])).outcomes) == 1
-    await backend.close()
-    assert backend.pids == []
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
+    await contract.a_bundle_that_cannot_be_loaded_leaves_the_workers_and_no_model_behind(
+        backend, tmp_path, bundle
+    )

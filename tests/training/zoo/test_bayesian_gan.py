@@ -4,6 +4,7 @@ from typing import cast
 
 import pytest
 import torch
+from torch import nn
 from torch.distributions import Normal, kl_divergence
 from torch.nn import functional as F
 
@@ -50,6 +51,16 @@ def test_both_players_losses_are_those_of_the_bound_and_of_the_ratio() -> None:
     ratios = minus_r("generator").exp().reshape(2, 2).mean(dim=1)
     expected = generator.divergence(0.5) / 64 - ratios.log().mean()
     torch.testing.assert_close(found["generator"].total, expected)
+
+
+def test_weights_are_drawn_of_networks_without_batchnorm() -> None:
+    recipe = bayesian_gan(spec_of(squares()), width=4, noise_dim=3)
+    normed = {
+        name
+        for name, network in recipe.networks.items()
+        if any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+    }
+    assert normed == {"discriminator"}
 
 
 def test_the_divergence_from_the_prior_is_that_of_normal_distributions() -> None:

@@ -43,6 +43,10 @@ def test_losses_are_those_of_section_3_4() -> None:
     torch.testing.assert_close(losses["generator"].total.detach(), mine)
     measure = 2.0 + (0.5 * 2.0 - mine).abs()
     torch.testing.assert_close(losses["generator"].parts["G/global_measure"], measure)
+    parts = losses["discriminator"].parts
+    torch.testing.assert_close(parts["D/real"], real)
+    torch.testing.assert_close(parts["D/fake"], fake)
+    assert not recipe.joins_late
 
 
 def test_the_balance_moves_by_how_far_the_errors_are_from_their_ratio() -> None:

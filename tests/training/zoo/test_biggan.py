@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from t2i.conditions import Label
 from t2i.networks import LadderGenerator
@@ -69,6 +70,16 @@ def test_first_weights_are_orthogonal() -> None:
     weight = small().networks["generator"].get_submodule("start").parametrizations
     first = weight["weight"].original.detach()  # type: ignore[index,union-attr]
     torch.testing.assert_close(first.t() @ first, torch.eye(first.shape[1]), atol=1e-5, rtol=0)
+    critic = small().networks["discriminator"]
+    convolutions = [m for m in critic.modules() if isinstance(m, nn.Conv2d)]
+    last = convolutions[-1].parametrizations["weight"].original.detach().flatten(1)  # type: ignore[index,union-attr]
+    torch.testing.assert_close(last @ last.t(), torch.eye(len(last)), atol=1e-5, rtol=0)
+
+
+def test_the_critic_is_told_the_label() -> None:
+    critic = small().networks["discriminator"].eval()
+    said = [critic(pictures(), F.one_hot(LABELS.roll(n), 3).float()).logits for n in (0, 1)]
+    assert not torch.allclose(*said)
 
 
 def test_all_norms_share_one_embedding_of_the_label_and_take_their_part_of_the_noise() -> None:
@@ -96,7 +107,7 @@ def test_the_papers_settings_are_the_defaults() -> None:
     assert generator.optimizer == Adam(5e-5, betas=(0.0, 0.999))
     assert recipe.ema is not None
     # Without the ramp a G step of 2 times 64 pictures keeps 0.9999 of the average.
-    assert recipe.ema.decay(1e9, 2 * 64) == pytest.approx(0.9999)
+    assert 1 - recipe.ema.decay(1e9, 2 * 64) == pytest.approx(1e-4, rel=1e-5)
 
 
 def test_a_bundle_is_asked_by_label_and_truncated_by_the_pipeline(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,16 +51,30 @@ def test_the_players_gradients_are_those_of_the_game_and_of_their_own_history() 
     recipe = bilinear_game(spec_of(ring()), history=0.5)
     x, y = (recipe.networks[n].get_parameter("point") for n in PLAYERS)
     with torch.no_grad():
-        x.fill_(3.0)
-        y.fill_(-2.0)
+        x.copy_(torch.tensor([3.0, 1.0]))
+        y.copy_(torch.tensor([-2.0, 4.0]))
     (phase,) = recipe.phases
     losses = phase.loss(recipe.networks, batch_of(torch.zeros(1, 2)))
     losses.total.backward()  # type: ignore[no-untyped-call]
     assert x.grad is not None and y.grad is not None
     # df/dx = y, and twice λ times the way from the start, which is 1.
-    torch.testing.assert_close(x.grad, torch.full((2,), -2.0 + 2 * 0.5 * 2.0))
-    torch.testing.assert_close(y.grad, torch.full((2,), -3.0 + 2 * 0.5 * -3.0))
-    assert losses.parts["x"] == 3.0 and losses.parts["y"] == -2.0
+    torch.testing.assert_close(x.grad, torch.tensor([-2.0 + 2.0, 4.0]))
+    torch.testing.assert_close(y.grad, torch.tensor([-3.0 - 3.0, -1.0 + 3.0]))
+    assert not any(part.requires_grad for part in losses.parts.values())
+    assert losses.parts["x"] == 2.0 and losses.parts["y"] == 1.0
+    assert losses.parts["G/distance"].item() == pytest.approx(math.sqrt(9 + 1 + 4 + 16))
+
+
+def test_without_history_the_players_losses_cancel() -> None:
+    recipe = bilinear_game(spec_of(ring()))
+    (phase,) = recipe.phases
+    losses = phase.loss(recipe.networks, batch_of(torch.zeros(1, 2)))
+    assert losses.total.item() == 0.0
+
+
+def test_players_have_the_shape_of_a_sample() -> None:
+    recipe = bilinear_game(replace(spec_of(ring()), sample_shape=(3,)))
+    assert [recipe.networks[n].get_parameter("point").shape for n in PLAYERS] == [(3,), (3,)]
 
 
 def test_in_turn_there_are_two_players_and_a_history_each() -> None:

@@ -4,12 +4,13 @@ import pytest
 import torch
 from torch import nn
 
+from t2i.networks.base import PictureGenerator
 from t2i.networks.levels import LevelGenerator
 from tests.training.conftest import squares
 from tests.training.zoo.moves import Scored, batch_of, losses_of
 from tests.training.zoo.samples import ring, spec_of
 from training.errors import TrainingError
-from training.recipe import Recipe
+from training.recipe import Adam, Recipe
 from training.zoo.bs_gan import bs_gan
 
 
@@ -62,6 +63,9 @@ def test_both_sides_that_the_critic_sees_are_discrete_and_its_loss_the_first_gan
     real, fake = (torch.sigmoid(logits) for logits in scored.logits[:2])
     value = real.log().mean() + (1 - fake).log().mean()
     torch.testing.assert_close(losses["discriminator"].total.detach(), -value)
+    parts = losses["discriminator"].parts
+    torch.testing.assert_close(parts["D/real"], scored.logits[0].mean())
+    torch.testing.assert_close(parts["D/fake"], scored.logits[1].mean())
     assert all(set(each.unique().tolist()) == {-1.0, 1.0} for each in seen.samples)
     assert torch.equal(seen.samples[0] > 0, pictures() > 0)
 
@@ -104,7 +108,21 @@ def test_continuous_samples_seek_the_boundary_itself() -> None:
     torch.testing.assert_close(losses["generator"].total.detach(), expected)
 
 
+def test_continuous_data_is_learned_with_what_was_asked_for() -> None:
+    recipe = bs_gan(
+        spec_of(squares()),
+        levels=0, width=4, noise_dim=3, norm=False, learning_rate=3e-4, batch_size=7,
+    )  # fmt: skip
+    assert recipe.batch_size == 7
+    assert all(phase.optimizer == Adam(3e-4, betas=(0.5, 0.999)) for phase in recipe.phases)
+    generator = recipe.networks["generator"]
+    assert isinstance(generator, PictureGenerator) and generator.noise_dim == 3
+    assert generator.config["width"] == 4
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in generator.modules())
+
+
 def test_levels_of_points_and_single_draws_are_refused() -> None:
+    assert small(draws=2).batch_size > 0
     with pytest.raises(TrainingError, match="learns from pictures, and these are points"):
         bs_gan(spec_of(ring()))
     with pytest.raises(TrainingError, match="draws: is 1; give 2 or more"):

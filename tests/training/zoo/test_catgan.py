@@ -46,6 +46,21 @@ def test_few_labels_add_their_cross_entropy_as_in_equation_9() -> None:
     torch.testing.assert_close((second - first).detach(), -0.5 * named.log().mean())
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_labels_count_only_where_they_are_looked_at_and_there_are_some(weight: float) -> None:
+    recipe, batch = small(label_weight=weight, categories=4), batch_of(SAMPLES)
+    few = replace(batch, labelled=LabelledRows(SAMPLES, torch.tensor([0, 1, 2, 3])))
+    found = [losses_of(recipe, each)["discriminator"].parts for each in (batch, few)]
+    assert ["D/labelled" in parts for parts in found] == [False, weight > 0]
+
+
+def test_most_samples_may_have_no_label() -> None:
+    spec = replace(spec_of(ring()), labelled=1)
+    recipe = catgan(spec, label_weight=1.0, width=4, noise_dim=3)
+    assert Told(recipe).classes == [] and recipe.batch_size > 0
+
+
 def test_one_category_is_refused() -> None:
     with pytest.raises(TrainingError, match="categories: is 1; give 2 or more"):
         small(categories=1)
+    assert small(categories=2).batch_size > 0

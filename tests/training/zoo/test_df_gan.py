@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,13 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from t2i.networks import CaptionCritic, FusionCritic, FusionGenerator
+from t2i.networks.blocks import Standardize
 from t2i.networks.deep_fusion import Affine
 from tests.training.zoo.moves import losses_of
 from tests.training.zoo.samples import captioned_batch, captioned_spec, ring, spec_of
 from training.errors import TrainingError
 from training.optimizers import Adam
 from training.recipe import Recipe
-from training.registry import Spec
+from training.registry import Spec, find_recipe
 from training.regularizers import MatchingAwarePenalty, Play
 from training.zoo.df_gan import df_gan
 
@@ -96,6 +98,36 @@ def test_a_lazy_penalty_weighs_as_many_times_more() -> None:
     assert float(weight) == pytest.approx(4e3, rel=1e-3)
 
 
+def test_the_penalty_comes_back_at_every_so_many_steps_and_has_the_power_asked_for() -> None:
+    recipe = small(penalty=1.0, penalty_every=3)
+    told = [
+        recipe.phases[0].loss(recipe.networks, replace(captioned_batch(), step=step)).parts
+        for step in range(4)
+    ]
+    assert ["D/matching_aware_penalty" in parts for parts in told] == [True, False, False, True]
+    squared, sixth = (
+        small(power=power).phases[0].loss(small().networks, captioned_batch(1)).parts
+        for power in (2.0, 6.0)
+    )
+    name = "D/matching_aware_penalty"
+    torch.testing.assert_close(squared[name] ** 3, sixth[name])
+
+
+def test_players_are_as_wide_as_asked_and_standardise_captions() -> None:
+    recipe = small()
+    generator, critic = recipe.networks["generator"], recipe.networks["discriminator"]
+    assert isinstance(generator, FusionGenerator) and generator.config["width"] == 4
+    assert isinstance(critic, FusionCritic)
+    first = next(m for m in critic.modules() if isinstance(m, nn.Conv2d))
+    assert first.out_channels == 4
+    embeddings = torch.randn(50, captioned_batch().right.shape[1]) + 3.0
+    assert recipe.fit is not None
+    recipe.fit(embeddings)
+    for network in (generator, critic):
+        (standardize,) = (m for m in network.modules() if isinstance(m, Standardize))
+        torch.testing.assert_close(standardize.mean, embeddings.mean(0))
+
+
 def test_the_fusion_starts_as_the_identity_and_takes_noise_and_caption() -> None:
     x, condition = torch.randn(2, 3, 4, 4), torch.randn(2, 5)
     assert torch.equal(Affine(5, 3)(x, condition), x)
@@ -112,6 +144,17 @@ def test_the_critic_has_one_score_and_no_norm() -> None:
 
 
 def test_the_papers_settings_are_the_defaults() -> None:
+    assert {knob.name: knob.default for knob in find_recipe("df-gan").knobs} == {
+        "penalty": 2.0,
+        "power": 6.0,
+        "penalty_every": 1,
+        "learning_rate": 0.0004,
+        "generator_learning_rate": 0.0001,
+        "noise_dim": 100,
+        "generator_width": 32,
+        "width": 32,
+        "batch_size": 32,
+    }
     recipe = df_gan(Spec(64, condition_dim=6))
     generator = recipe.networks["generator"]
     assert isinstance(generator, FusionGenerator)
@@ -121,6 +164,7 @@ def test_the_papers_settings_are_the_defaults() -> None:
         Adam(1e-4, betas=(0.0, 0.9)),
     ]
     assert recipe.batch_size == 32 and recipe.differentiates_twice and recipe.ema is not None
+    assert recipe.ema.half_life == 22.0
     assert recipe.ema.decay(1e6, 32) == pytest.approx(0.999, abs=1e-5)
 
 

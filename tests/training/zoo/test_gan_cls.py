@@ -11,7 +11,7 @@ from tests.training.zoo.samples import captioned_batch, captioned_spec, ring, sp
 from training.errors import TrainingError
 from training.optimizers import Adam
 from training.recipe import Recipe
-from training.registry import Spec
+from training.registry import Spec, find_recipe
 from training.zoo.gan_cls import gan_cls
 
 
@@ -60,6 +60,14 @@ def test_pairs_of_one_picture_are_judged_each_by_its_own_caption() -> None:
 
 
 def test_the_papers_settings_are_the_defaults() -> None:
+    assert {knob.name: knob.default for knob in find_recipe("gan-cls").knobs} == {
+        "learning_rate": 0.0002,
+        "noise_dim": 100,
+        "code_dim": 128,
+        "generator_width": 128,
+        "width": 64,
+        "batch_size": 64,
+    }
     recipe = gan_cls(Spec(64, condition_dim=6), width=4, generator_width=4)
     (optimizer,) = {id(phase.optimizer): phase.optimizer for phase in recipe.phases}.values()
     assert isinstance(optimizer, Adam) and optimizer.betas == (0.5, 0.999)

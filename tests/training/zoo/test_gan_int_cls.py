@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from tests.training.zoo.moves import Scored, losses_of
 from tests.training.zoo.samples import captioned_batch, captioned_spec
 from training.recipe import Recipe
+from training.registry import find_recipe
 from training.zoo.gan_int_cls import gan_int_cls
 
 
@@ -62,6 +63,16 @@ def test_the_style_encoder_learns_the_noise_of_what_was_drawn() -> None:
 
 
 def test_the_papers_settings_are_the_defaults() -> None:
+    assert {knob.name: knob.default for knob in find_recipe("gan-int-cls").knobs} == {
+        "share": 0.5,
+        "interpolation_weight": 1.0,
+        "learning_rate": 0.0002,
+        "noise_dim": 100,
+        "code_dim": 128,
+        "generator_width": 128,
+        "width": 64,
+        "batch_size": 64,
+    }
     recipe = small()
     assert [phase.optimizer.learning_rate for phase in recipe.phases] == [2e-4] * 3
     assert recipe.batch_size == 64 and recipe.ema is None

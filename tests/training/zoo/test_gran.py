@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -69,6 +71,15 @@ def test_the_gradient_reaches_the_encoder_through_the_later_steps_alone() -> Non
     grads = [w.grad for w in weights.values() if w.grad is not None]
     assert any(bool(grad.abs().sum() > 0) for grad in grads)
     assert not list(generator_of(small(steps=1)).encode.parameters())
+
+
+def test_grey_pictures_are_drawn_grey() -> None:
+    spec = replace(spec_of(squares()), channels=1)
+    generator = gran(spec, width=4, generator_width=4).networks["generator"]
+    assert isinstance(generator, RecurrentGenerator)
+    with torch.no_grad():
+        drawn = generator(torch.zeros(2, 0), torch.zeros(2, generator.noise_dim))
+    assert drawn.pictures[-1].shape == (2, 1, 16, 16)
 
 
 def test_no_steps_and_points_are_refused() -> None:

@@ -5,6 +5,7 @@ from typing import cast
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from t2i.networks import Critic, MlpCritic, MlpGenerator, VirtualNormGenerator
@@ -108,9 +109,34 @@ def test_each_technique_is_a_switch_of_its_own(technique: str) -> None:
 def test_digits_are_told_apart_by_linear_layers_or_by_convolutions() -> None:
     spec = spec_of(squares())
     linear = improved_gan(spec, width=8, noise_dim=3).networks
-    convolutional = improved_gan(spec, width=4, noise_dim=3, convolutional=True).networks
+    convolutional = improved_gan(
+        spec, width=4, noise_dim=3, convolutional=True, semi_supervised=False
+    ).networks
     assert type(linear["generator"]).__name__ == "MlpGenerator"
     assert type(convolutional["generator"]).__name__ == "DcganGenerator"
+    assert convolutional["generator"].config["noise_dim"] == 3  # type: ignore[index,union-attr]
+    assert convolutional["generator"].config["width"] == 4  # type: ignore[index,union-attr]
+    convolutions = [m for m in convolutional["discriminator"].modules() if isinstance(m, nn.Conv2d)]
+    assert convolutions[0].out_channels == 4
+
+
+def test_linear_layers_have_the_shares_of_the_papers_widths() -> None:
+    # 1000, 500, 250, 250, 250 units tell digits apart, 500 and 500 with BatchNorm draw them.
+    knobs = {"noise_dim": 3, "semi_supervised": False}
+    found = improved_gan(spec_of(squares()), width=64, **knobs).networks  # type: ignore[arg-type]
+    told = found["discriminator"].get_submodule("body")
+    widths = [layer.out_features for layer in told.modules() if isinstance(layer, nn.Linear)]
+    assert widths == [64, 32, 16, 16, 16]
+    least = improved_gan(spec_of(squares()), width=4, **knobs).networks  # type: ignore[arg-type]
+    told = least["discriminator"].get_submodule("body")
+    assert {m.out_features for m in told.modules() if isinstance(m, nn.Linear)} == {8}
+    drawn = [m for m in found["generator"].modules() if isinstance(m, nn.Linear | nn.BatchNorm1d)]
+    sizes = [m.out_features if isinstance(m, nn.Linear) else m.num_features for m in drawn]
+    assert sizes == [32, 32, 32, 32, 3 * 16 * 16]
+
+
+def test_most_samples_may_have_no_label() -> None:
+    assert improved_gan(replace(spec_of(ring()), labelled=1), width=8).phases
 
 
 def test_minibatch_discrimination_serves_any_recipe_but_one_with_a_gradient_penalty() -> None:

@@ -40,6 +40,13 @@ def test_codes_are_one_hot_parts_and_uniform_numbers() -> None:
     assert float(numbers.var()) == pytest.approx(1 / 3, abs=0.02)
 
 
+def test_progress_is_shown_by_a_row_for_each_category_of_the_first_part() -> None:
+    examples = small().examples
+    assert examples is not None
+    expected = [[*row, 1, 0, 0, 0] for row in torch.eye(3).tolist()]
+    assert examples.tolist() == expected
+
+
 def test_the_surprise_of_a_known_reading_is_known() -> None:
     code = torch.tensor([[0.0, 1.0, 0.0, 1.0, 0.0, 0.5, -0.5]])
     read = torch.tensor([[0.0, math.log(2.0), 0.0, 0.0, 0.0, 0.5, 0.5, 0.0, math.log(2.0)]])

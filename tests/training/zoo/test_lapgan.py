@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,14 @@ def generator_of(recipe: Recipe) -> LaplacianGenerator:
     generator = recipe.networks["generator"]
     assert isinstance(generator, LaplacianGenerator)
     return generator
+
+
+def test_grey_pictures_are_drawn_and_judged() -> None:
+    recipe = lapgan(
+        replace(spec_of(squares()), channels=1),
+        width=2, generator_width=2, noise_dim=3, dropout=0.0,
+    )  # fmt: skip
+    losses_of(recipe, batch_of(pictures()[:, :1], LABELS))
 
 
 def pictures() -> Tensor:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.training.conftest import squares
@@ -26,6 +26,16 @@ def small(*, manifold_diffusion: bool) -> Recipe:
         width=4,
         noise_dim=3,
     )
+
+
+def test_all_players_are_as_wide_as_asked() -> None:
+    players = small(manifold_diffusion=True).networks
+    widest = {
+        name: max(m.out_features for m in player.modules() if isinstance(m, nn.Linear))
+        for name, player in players.items()
+    }
+    assert set(widest) == {"generator", "encoder", "discriminator", "manifold_discriminator"}
+    assert set(widest.values()) == {8}
 
 
 def drawn(recipe: Recipe, name: str) -> Tensor:

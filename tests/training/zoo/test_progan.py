@@ -87,6 +87,11 @@ def test_at_the_full_side_from_the_start_nothing_grows() -> None:
     }
 
 
+def test_growing_begins_with_the_coarsest_side() -> None:
+    recipe = small(stage_kimg=0.25)
+    assert [float(level_of(recipe.networks, player)) for player in recipe.networks] == [0.0, 0.0]
+
+
 def test_the_papers_settings_are_the_defaults() -> None:
     recipe = progan(Spec(32), width=4, noise_dim=4)
     assert recipe.phases[0].optimizer == Adam(1e-3, betas=(0.0, 0.99))

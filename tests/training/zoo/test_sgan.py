@@ -45,6 +45,8 @@ def test_samples_without_a_label_want_anything_but_fake() -> None:
     expected = -labelled[ROWS, LABELS].log().mean() - fake[:, 4].log().mean()
     expected = expected - (1 - real[:, 4]).log().mean()
     torch.testing.assert_close(losses.total.detach(), expected)
+    torch.testing.assert_close(losses.parts["D/real"], -(1 - real[:, 4]).log().mean())
+    torch.testing.assert_close(losses.parts["D/fake"], -fake[:, 4].log().mean())
 
 
 @pytest.mark.parametrize("saturating", [False, True])

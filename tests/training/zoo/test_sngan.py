@@ -46,6 +46,14 @@ def test_labels_enter_by_projection_and_by_conditional_batchnorm() -> None:
     assert norms and all(norm.gain is not None for norm in norms)
 
 
+def test_rates_fall_to_nothing_where_that_is_asked_for() -> None:
+    recipe = sngan(spec_of(squares()), width=4, generator_width=4, decay_kimg=8.0)
+    for phase in recipe.phases:
+        assert phase.optimizer.schedule is not None
+        rates = [phase.optimizer.schedule(kimg) for kimg in (0.0, 0.5, 4.0, 8.0, 9.0)]
+        assert rates == [1.0, 0.9375, 0.5, 0.0, 0.0]
+
+
 def test_labels_asked_of_points_or_unlabelled_pictures_are_refused() -> None:
     with pytest.raises(TrainingError, match="learns from pictures, and these are points"):
         sngan(spec_of(ring()))

@@ -20,7 +20,7 @@ from tests.training.zoo.samples import (
 from training.errors import TrainingError
 from training.objectives import conditioning_kl
 from training.recipe import Recipe
-from training.registry import Spec
+from training.registry import Spec, find_recipe
 from training.stages import at_side
 from training.zoo.stackgan import stackgan
 
@@ -121,3 +121,17 @@ def test_data_and_sides_that_do_not_fit_are_refused() -> None:
         stackgan(Spec(32))
     with pytest.raises(TrainingError, match="learns from pictures, and these are points"):
         stackgan(spec_of(ring()))
+
+
+def test_the_papers_settings_are_the_defaults() -> None:
+    assert {knob.name: knob.default for knob in find_recipe("stackgan").knobs} == {
+        "stage_kimg": 200.0,
+        "factor": 4,
+        "kl_weight": 2.0,
+        "learning_rate": 0.0002,
+        "noise_dim": 100,
+        "conditioning_dim": 128,
+        "generator_width": 128,
+        "width": 64,
+        "batch_size": 64,
+    }

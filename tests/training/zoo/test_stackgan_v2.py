@@ -14,7 +14,7 @@ from training.errors import TrainingError
 from training.objectives import colour_consistency, conditioning_kl
 from training.optimizers import Adam
 from training.recipe import Recipe
-from training.registry import Spec
+from training.registry import Spec, find_recipe
 from training.stages import at_side
 from training.zoo.stackgan_v2 import stackgan_v2
 
@@ -93,10 +93,22 @@ def test_only_the_finer_picture_is_asked_to_change_its_colours() -> None:
 
 
 def test_the_papers_settings_are_the_defaults() -> None:
+    assert {knob.name: knob.default for knob in find_recipe("stackgan-v2").knobs} == {
+        "scales": 3,
+        "kl_weight": 2.0,
+        "colour_weight": 0.0,
+        "learning_rate": 0.0002,
+        "noise_dim": 100,
+        "conditioning_dim": 128,
+        "generator_width": 64,
+        "width": 64,
+        "batch_size": 24,
+    }
     recipe = stackgan_v2(Spec(64, condition_dim=6), width=4, generator_width=4)
     assert tree_of(recipe).resolutions == (16, 32, 64) and recipe.batch_size == 24
     assert recipe.phases[0].optimizer == Adam(2e-4, betas=(0.5, 0.999))
     assert recipe.ema is not None
+    assert recipe.ema.half_life == 16.6
     assert recipe.ema.decay(1e6, 24) == pytest.approx(0.999, abs=1e-5)
 
 

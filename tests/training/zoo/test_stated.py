@@ -49,6 +49,7 @@ def test_players_learn_as_stated_and_once_a_round(key: str) -> None:
     entry = find_recipe(key)
     recipe = build_recipe(entry, sample_for(entry))
     phases = recipe.phases
+    assert recipe.key == key
     # Only what lets the average be set serves one.
     assert (recipe.ema is not None) == any("ema" in knob for knob in STATED[key].knobs)
     assert {phase.name: phase.optimizer for phase in phases} == STATED[key].learns

@@ -1,21 +1,26 @@
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional as F
 
+from t2i.networks import StageDiscriminator, StageGenerator, StageScores
 from tests.training.conftest import embeddings_of, squares
 from tests.training.zoo.moves import losses_of
+from training.augment import DiffAugment
 from training.errors import TrainingError
 from training.matcher import Matcher
 from training.recipe import Batch, Recipe
 from training.registry import Spec
 from training.stream import CaptionStream
-from training.zoo.t2i import t2i
+from training.zoo.t2i import steepness, t2i
 
 CAPTION, STAGES, FEATURES = 6, 2, 2
 CPU = torch.device("cpu")
 
 
-def small(matcher: Matcher | None = None, **knobs: float) -> Recipe:
+def small(matcher: Matcher | None = None, **knobs: object) -> Recipe:
     torch.manual_seed(0)
     return t2i(
         Spec(resolution=32, condition_dim=CAPTION, matcher=matcher),
@@ -112,3 +117,89 @@ def test_pictures_too_small_to_be_judged_by_what_the_matcher_sees_are_refused() 
             stages=(8, 16),
             stage_start=(0.0, 0.0),
         )
+
+
+def test_without_critics_of_features_only_pixels_are_judged() -> None:
+    recipe = small(matcher_of(), feature_critics=False)
+    critic = recipe.networks["discriminator"]
+    assert isinstance(critic, StageDiscriminator) and len(critic.critics) == STAGES
+    found = losses_of(recipe, batch())
+    d, g = found["discriminator"], found["generator"]
+    expected = STAGES * sum(d.parts[f"D/{part}"] for part in ("picture", "pair", "matching"))
+    torch.testing.assert_close(d.total.detach(), expected)
+    assert g.parts["G/agreement"] != 0.0
+
+
+@pytest.mark.parametrize("knob", ["shift", "cut", "recolour"])
+def test_critics_are_shown_real_and_drawn_pictures_changed_apart(knob: str) -> None:
+    changes = DiffAugment(
+        colour=knob == "recolour", translation=knob == "shift", cutout=knob == "cut"
+    )
+    seen: list[Sequence[torch.Tensor]] = []
+    plain, changed = small(), small(**{knob: True})
+    for recipe in (plain, changed):
+        recipe.networks["discriminator"].register_forward_pre_hook(
+            lambda _, given: seen.append([each.detach() for each in given[0]])
+        )
+        losses_of(recipe, batch())
+    noise = batch().noise
+    of_plain, of_changed = seen[:2], seen[2:]
+    for before, after in zip(of_plain[0], of_changed[0], strict=True):
+        side, n = before.shape[-1], len(before) // 2
+        for name, rows in (("real", slice(n)), ("fake", slice(n, None))):
+            expected = changes(before[rows], noise, f"{name}-{side}")
+            assert not torch.equal(expected, before[rows])
+            torch.testing.assert_close(after[rows], expected)
+    for before, after in zip(of_plain[1], of_changed[1], strict=True):
+        expected = changes(before, noise, f"generator-{before.shape[-1]}")
+        torch.testing.assert_close(after, expected)
+
+
+def test_the_generators_captions_are_moved_by_a_share_of_what_captions_differ_by() -> None:
+    asked: list[torch.Tensor] = []
+    recipe = small(caption_noise=0.25)
+    generator = recipe.networks["generator"]
+    assert isinstance(generator, StageGenerator)
+    generator.standardize.std.copy_(torch.arange(1.0, CAPTION + 1))
+    generator.register_forward_pre_hook(lambda _, given: asked.append(given[0]))
+    losses_of(recipe, batch())
+    moved = (asked[0] - batch().right) / (0.25 * torch.arange(1.0, CAPTION + 1))
+    torch.testing.assert_close(moved, batch().noise.normal("caption", CAPTION))
+
+
+class Plane(torch.nn.Module):
+    """Pairs score 3 times the picture's sum and twice the caption's; of two stages."""
+
+    def forward(
+        self, pictures: Sequence[torch.Tensor], caption: torch.Tensor, of: torch.Tensor
+    ) -> tuple[StageScores, ...]:
+        nothing = torch.zeros(0)
+        return tuple(
+            StageScores(nothing, 3 * p.flatten(1).sum(1)[of] + 2 * caption.sum(1), nothing, nothing)
+            for p in pictures
+        )
+
+
+def test_steepness_is_the_sixth_power_of_the_slope_by_pictures_and_caption() -> None:
+    pictures = [torch.rand(4, 3, side, side) for side in (2, 4)]
+    found = steepness(Plane(), pictures, torch.rand(4, 5))
+    # By each pixel 3; by each number of the caption 2 in either stage.
+    squared = 9 * 3 * (4 + 16) + 5 * (2 + 2) ** 2
+    assert found.item() == pytest.approx(squared**3, rel=1e-5)
+
+
+def test_the_penalty_weighs_as_often_as_it_is_left_out() -> None:
+    recipe = small(penalty=2.0, penalty_every=4)
+    phase = recipe.phases[0]
+    first, second = (phase.loss(recipe.networks, replace(batch(), step=step)) for step in (4, 5))
+    assert "D/penalty" not in second.parts
+    steep = first.parts["D/penalty"]
+    assert float(steep) > 0
+    torch.testing.assert_close(first.total - second.total, 2.0 * 4 * steep)
+
+
+@pytest.mark.parametrize("knob", ["deep_fusion", "excitation"])
+def test_knobs_of_the_network_reach_it(knob: str) -> None:
+    generator = small(**{knob: True}).networks["generator"]
+    assert isinstance(generator, StageGenerator) and generator.config[knob] is True
+    assert small().networks["generator"].config[knob] is False  # type: ignore[index,union-attr]

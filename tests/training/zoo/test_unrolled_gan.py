@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.training.conftest import squares
 from tests.training.zoo.moves import batch_of, losses_of
@@ -101,6 +102,29 @@ def test_the_discriminator_takes_one_ordinary_step_of_its_own() -> None:
     assert discriminator.steps == generator.steps == 1
     assert discriminator.optimizer == UnrolledAdam(1e-4, betas=(0.5, 0.999))
     assert generator.optimizer == Adam(1e-4, betas=(0.5, 0.999))
+
+
+def test_points_take_two_hidden_layers_and_pictures_those_of_dcgan() -> None:
+    points = unrolled_gan(replace(spec_of(ring()), sample_shape=(5,)), width=4, noise_dim=3)
+    shapes = {
+        name: [tuple(m.weight.shape) for m in network.modules() if isinstance(m, nn.Linear)]
+        for name, network in points.networks.items()
+    }
+    assert shapes["generator"] == [(8, 3), (8, 8), (5, 8)]
+    # What scores stands before what it scores.
+    assert sorted(shapes["discriminator"]) == [(1, 8), (8, 5), (8, 8)]
+    pictures = unrolled_gan(spec_of(squares()), width=4, noise_dim=3).networks
+    assert all(
+        any(isinstance(m, nn.Conv2d | nn.ConvTranspose2d) for m in network.modules())
+        for network in pictures.values()
+    )
+
+
+def test_rates_fall_to_nothing_in_the_second_half() -> None:
+    for phase in small(decay_kimg=80.0).phases:
+        assert phase.optimizer.schedule is not None
+        rates = [phase.optimizer.schedule(kimg) for kimg in (0.0, 40.0, 50.0, 60.0, 80.0, 100.0)]
+        assert rates == [1.0, 1.0, 0.75, 0.5, 0.0, 0.0]
 
 
 def test_fewer_than_no_steps_are_refused() -> None:

@@ -1,0 +1,286 @@
+"""Jobs on a real Ray: one of this machine, which the tests start, and whose processes they kill."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from t2i.batch import BatchError, Job, PipelineDrawer, Plan, RayDrawer, Summary, run_job
+from t2i.batch import ray_drawer as module
+from t2i.batch.cluster import Cluster, join
+from t2i.batch.plan import Shard
+from t2i.batch.ray_drawer import _Progress
+from t2i.batch.ray_worker import Told
+from t2i.batch.records import Record
+from t2i.batch.storage import storage_of
+from t2i.errors import InvalidInput
+from t2i.extras import ExtraMissing
+from tests.t2i.batch.squares import manifest, tree, write_rows
+from tests.t2i.small_bundle import save_conditioned
+
+pytest.importorskip("ray")
+
+ROWS = [{"id": n, "label": n % 4, "count": 8 + n % 3} for n in range(12)]
+PICTURES = sum(row["count"] for row in ROWS)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    # It reads no text: workers are there soon.
+    return save_conditioned(tmp_path_factory.mktemp("bundles"), "digits")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    cluster = join(cpus=2)
+    processes = psutil.Process().children(recursive=True)
+    assert cluster.scratch is not None
+    yield cluster
+    cluster.close()
+    _, left = psutil.wait_procs(processes, timeout=30)
+    assert left == [], "a Ray that was started here ends"
+    assert not cluster.scratch.path.exists()
+
+
+@pytest.fixture(scope="module")
+def drawer(cluster: Cluster, bundle: Path) -> Iterator[RayDrawer]:
+    drawer = RayDrawer(str(bundle), "cpu", workers=1)
+    yield drawer
+    drawer.close()
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    folder = tmp_path_factory.mktemp("jobs")
+    source = write_rows(folder / "c.jsonl", [*ROWS, {"label": "nobody"}])
+    return Job(source=source, input_format="jsonl", out=folder / "there", rows_per_shard=3)
+
+
+@pytest.fixture(scope="module")
+def here(job: Job, bundle: Path) -> Path:
+    """What the process of the tests draws of the job."""
+    out = job.source.parent / "here"
+    run_job(replace(job, out=out), lambda: PipelineDrawer.load(str(bundle), "cpu"))
+    return out
+
+
+def drafts(out: Path) -> list[Path]:
+    return [path for path in (out / "shards").glob(".*") if path.name.endswith(".tmp")]
+
+
+@contextmanager
+def stopped(pids: list[int]) -> Iterator[None]:
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
+def kill_at_work(pids: list[int], out: Path) -> None:
+    """Kill processes while a shard of theirs is half written."""
+    while True:
+        with stopped(pids):
+            if drafts(out):
+                for pid in pids:
+                    os.kill(pid, signal.SIGKILL)
+                return
+        time.sleep(0.01)
+
+
+def check(summary: Summary, out: Path, here: Path) -> None:
+    """Exactly the rows of the input, and the files of a process that nobody disturbed."""
+    assert (summary.rows, summary.failed, summary.pictures) == (13, 1, PICTURES)
+    assert [(told["row"], told["index"]) for told in manifest(out)] == [
+        (n + 1, index) for n, row in enumerate(ROWS) for index in range(row["count"])
+    ]
+    assert tree(out) == tree(here), "nor is there a draft of anybody who was killed"
+
+
+class Watch:
+    def __init__(self) -> None:
+        self.rows = self.pictures = 0
+        self.shards: list[int] = []
+
+    def begin(self, rows: int) -> None:
+        assert rows == 13
+
+    def found(self, report: object) -> None:
+        raise AssertionError("nothing was there")
+
+    def drawn(self, rows: int, pictures: int) -> None:
+        assert rows >= 0 and pictures >= 0
+        self.rows += rows
+        self.pictures += pictures
+
+    def finished(self, report: object) -> None:
+        self.shards.append(report.shard)
+
+
+def test_a_ray_of_our_own_listens_on_this_machine_only(cluster: Cluster) -> None:
+    listening = [
+        connection.laddr.ip
+        for process in psutil.Process().children(recursive=True)
+        for connection in process.net_connections()
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert len(listening) >= 3
+    assert set(listening) <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
+
+
+def test_killed_workers_leave_what_an_undisturbed_process_draws(
+    cluster: Cluster, bundle: Path, job: Job, here: Path
+) -> None:
+    killed: list[int] = []
+
+    def opened() -> RayDrawer:
+        drawer = RayDrawer(str(bundle), "cpu", workers=2)
+        killed.extend(pid for _, pid in drawer.pids)
+        threading.Thread(target=kill_at_work, args=[killed, job.out], daemon=True).start()
+        return drawer
+
+    watch = Watch()
+    summary = run_job(job, opened, progress=watch)
+    assert killed and not any(psutil.pid_exists(pid) for pid in killed)
+    check(summary, job.out, here)
+    assert (watch.rows, watch.pictures) == (13, PICTURES), "nothing is told twice"
+    assert sorted(watch.shards) == [0, 1, 2, 3, 4]
+
+
+def plan_of(drawer: RayDrawer) -> tuple[Plan, Shard]:
+    plan = Plan(model=drawer.model, input_format="text", count=8)
+    return plan, Shard(0, (Record(1, 1, b"one"), Record(2, 2, b"two")))
+
+
+def test_a_folder_that_workers_do_not_find_is_told(drawer: RayDrawer) -> None:
+    with pytest.raises(BatchError, match="as this machine sees it; give an --out that all machi"):
+        drawer.draw_shard(*plan_of(drawer), storage_of("memory://only-here"))
+    drawer._marked = None
+
+
+def test_what_a_worker_cannot_write_is_told_with_its_machine(
+    drawer: RayDrawer, tmp_path: Path
+) -> None:
+    (tmp_path / "records").write_text("in the way")
+    with pytest.raises(OSError, match=f"on {socket.gethostname()}") as told:
+        drawer.draw_shard(*plan_of(drawer), storage_of(tmp_path))
+    assert told.value.filename == str(tmp_path / "records")
+    drawer._marked = None
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"checksum": "ab" * 32}, "has another digits"),
+        ({"versions": {"t2i": "0.0.1"}}, "has t2i 0.0.1, and .* is what runs here"),
+    ],
+)
+def test_workers_with_another_model_or_version_are_refused(
+    drawer: RayDrawer, change: dict[str, object], said: str
+) -> None:
+    (member,) = drawer._team
+    drawer._compare(member.ready)
+    with pytest.raises(BatchError, match=f"^worker on {member.ready.host}: {said}"):
+        drawer._compare(replace(member.ready, **change))
+
+
+def test_a_shard_that_costs_every_worker_its_life_ends_the_job(
+    drawer: RayDrawer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_LOSSES", 1)
+    plan, shard = plan_of(drawer)
+    out = tmp_path / "out"
+    ((_, pid),) = drawer.pids
+    threading.Thread(target=kill_at_work, args=[[pid], out], daemon=True).start()
+    with pytest.raises(BatchError, match="shard 000000: its worker was lost 1 times in a row"):
+        drawer.draw_shard(replace(plan, count=64), shard, storage_of(out))
+    drawer._marked = None
+
+
+def test_a_job_that_is_interrupted_ends_its_workers_and_leaves_no_drafts(
+    drawer: RayDrawer, job: Job, tmp_path: Path
+) -> None:
+    class Interrupts(Watch):
+        def drawn(self, rows: int, pictures: int) -> None:
+            raise KeyboardInterrupt
+
+    interrupted = replace(job, out=tmp_path / "out", rows_per_shard=1)
+    with pytest.raises(KeyboardInterrupt):
+        run_job(interrupted, lambda: drawer, progress=Interrupts())
+    assert drawer.pids == []
+    left = [path for path in (tmp_path / "out").rglob("*") if path.name.endswith(".tmp")]
+    assert left == [] and not (tmp_path / "out" / "manifest.jsonl").exists()
+
+
+def test_an_address_is_not_passed_over_by_who_has_a_ray_already(cluster: Cluster) -> None:
+    with pytest.raises(BatchError, match="connected to a Ray already"):
+        join("auto")
+
+
+def test_progress_tells_of_no_row_twice_when_a_shard_is_drawn_again() -> None:
+    told: list[tuple[int, int]] = []
+    progress = _Progress(7, lambda rows, pictures: told.append((rows, pictures)))
+    for heard in (Told(6, 9, 9), Told(7, 0, 0), Told(7, 2, 5), Told(7, 1, 3), Told(7, 2, 6)):
+        progress.hear(heard)
+    progress.reach(4, 8)
+    assert told == [(2, 5), (0, 1), (2, 2)]
+
+
+def test_without_ray_the_extra_is_named(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ExtraMissing, match=r"pip install 't2i\[ray\]', or draw without --engine"):
+        RayDrawer(str(bundle))
+
+
+def test_a_number_of_workers_that_is_none_is_refused(bundle: Path) -> None:
+    with pytest.raises(InvalidInput, match="ray-workers: 0 is out of range"):
+        RayDrawer(str(bundle), workers=0)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_killed_node_leaves_what_an_undisturbed_process_draws(
+    bundle: Path, job: Job, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ray.cluster_utils import Cluster as Nodes
+
+    # Workers yield to everything else by default, which on a busy machine is everything.
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+    nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        node = nodes.add_node(num_cpus=1)
+        out, gone = tmp_path / "out", threading.Event()
+
+        def kill_a_node() -> None:
+            while not drafts(out):
+                time.sleep(0.002)
+            nodes.remove_node(node, allow_graceful=False)
+            gone.set()
+
+        def opened() -> RayDrawer:
+            drawer = RayDrawer(str(bundle), "cpu", address=nodes.address)
+            assert drawer.shards_at_once == 2
+            while len(drawer.pids) < 2:
+                time.sleep(0.01)
+            threading.Thread(target=kill_a_node, daemon=True).start()
+            return drawer
+
+        summary = run_job(replace(job, out=out), opened)
+        assert gone.wait(60)
+        check(summary, out, here)
+    finally:
+        nodes.shutdown()

@@ -1,0 +1,60 @@
+import pytest
+import torch
+
+from t2i.networks.picture_reader import PictureNetwork
+from training.eyes import PretrainedNetwork, make_eyes
+from training.lite import load_lite
+
+
+@pytest.fixture(scope="module")
+def eyes() -> PretrainedNetwork:
+    torch.manual_seed(0)
+    return PretrainedNetwork(code_dim=5, places=2, width=4).eval()
+
+
+def pictures(side: int = 64) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(2, 3, side, side, generator=generator) * 2 - 1
+
+
+def test_maps_are_those_of_the_published_network_at_three_depths(eyes: PretrainedNetwork) -> None:
+    network = load_lite(1, 64, "eyes")
+    seen = ((pictures() + 1) * 127.5 - 127) / 128
+    x = network._swish(network._bn0(network._conv_stem(seen)))
+    expected = []
+    for number, block in enumerate(network._blocks):
+        x = block(x)
+        if number in (3, 6, 14):
+            expected.append(x)
+    maps, _ = eyes.maps(pictures())
+    # Its own norms have seen nothing yet: mean 0, variance 1, and a little beside it.
+    for found, wanted in zip(maps, expected, strict=True):
+        torch.testing.assert_close(found, wanted / (1 + 1e-5) ** 0.5, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("side", [64, 128])
+def test_maps_have_the_shapes_that_are_told(eyes: PretrainedNetwork, side: int) -> None:
+    maps, code = eyes.maps(pictures(side))
+    assert tuple((m.shape[1], m.shape[2]) for m in maps) == eyes.map_shapes(side)
+    assert code.shape == (2, 5)
+    assert torch.equal(eyes(pictures(side)), code)
+
+
+def test_the_trunk_does_not_learn_and_all_else_does(eyes: PretrainedNetwork) -> None:
+    learning = PretrainedNetwork(code_dim=5, places=2, width=4).train()
+    before = {name: value.clone() for name, value in learning.state_dict().items()}
+    x = pictures().requires_grad_()
+    optimizer = torch.optim.AdamW(learning.parameters(), lr=0.1)
+    learning(x).square().sum().backward()
+    assert x.grad is not None and bool(x.grad.abs().max() > 0)
+    optimizer.step()
+    changed = {n for n, v in learning.state_dict().items() if not torch.equal(v, before[n])}
+    assert all(not name.startswith("trunk.") for name in changed)
+    assert {
+        name for name, _ in learning.named_parameters() if not name.startswith("trunk.")
+    } < changed
+
+
+def test_eyes_come_by_name() -> None:
+    assert type(make_eyes("learned", 5)) is PictureNetwork
+    assert type(make_eyes("lite1", 5)) is PretrainedNetwork

@@ -1,0 +1,81 @@
+"""Networks that read pictures for what goes before a generator's training, by name.
+
+`learned` ones begin with nothing and see what the data's captions teach them to see: the best where
+thousands of pictures say what matters. `lite1` looks through a network that has seen a million
+photographs (ImageNet) and stays as it is; only where to look is learned, so that a few hundred
+photographs are enough. As the critics' eyes they are those of Projected GANs (2111.01007).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from t2i.networks.picture_reader import PictureNetwork, looked_at
+from training.lite import load_lite, without_norms
+
+__all__ = ["Eyes", "PretrainedNetwork", "make_eyes"]
+
+Eyes = Literal["learned", "lite1"]
+# The blocks of lite1 whose maps are looked at: their channels, and how often the side was halved.
+TAPS = {3: (24, 2), 6: (40, 3), 14: (112, 4)}
+
+
+class PretrainedNetwork(nn.Module):
+    """A picture's code, of what frozen eyes see at three depths.
+
+    Args:
+        code_dim: Length of the code.
+        places: Places looked at, at each of the three resolutions.
+        width: Channels into which each map is turned first.
+
+    Raises:
+        InvalidInput: The packages that carry the weights are missing.
+    """
+
+    def __init__(self, code_dim: int = 256, places: int = 16, width: int = 96) -> None:
+        super().__init__()
+        # Without their norms the blocks pad alike whatever the side, so long as it halves evenly.
+        self.trunk = nn.ModuleList(without_norms(load_lite(1, 64, "eyes"), max(TAPS) + 1))
+        self.trunk.requires_grad_(False)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(c, affine=False) for c, _ in TAPS.values())
+        self.enter = nn.ModuleList(nn.Conv2d(c, width, 1) for c, _ in TAPS.values())
+        self.look = nn.ModuleList(nn.Conv2d(width, places, 1) for _ in TAPS)
+        self.code = nn.Linear((places + 1) * width * len(TAPS), code_dim)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Map ``(n, 3, r, r)`` in [-1, 1] to ``(n, code_dim)``."""
+        return self.maps(pictures)[1]
+
+    def maps(self, pictures: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Return the feature maps of the three resolutions, fine to coarse, and the code."""
+        x = (127.5 * pictures + 0.5) / 128.0
+        taken: list[Tensor] = []
+        # The stem comes before block 0.
+        for number, block in enumerate(self.trunk, start=-1):
+            x = block(x)
+            if number in TAPS:
+                taken.append(x)
+        maps = tuple(norm(each) for norm, each in zip(self.norms, taken, strict=True))
+        seen: list[Tensor] = []
+        for each, enter, look in zip(maps, self.enter, self.look, strict=True):
+            inner = nn.functional.gelu(enter(each))
+            seen += [looked_at(inner, look(inner)), inner.mean(dim=(2, 3))]
+        return maps, self.code(torch.cat(seen, dim=1))
+
+    def map_shapes(self, resolution: int) -> tuple[tuple[int, int], ...]:
+        """Return channels and side of each of the `maps` of pictures of that side."""
+        return tuple((channels, resolution >> halvings) for channels, halvings in TAPS.values())
+
+
+def make_eyes(eyes: Eyes, code_dim: int) -> PictureNetwork | PretrainedNetwork:
+    """Return a new picture network.
+
+    Args:
+        eyes: Which.
+        code_dim: Length of a picture's code.
+    """
+    network = PictureNetwork(code_dim) if eyes == "learned" else PretrainedNetwork(code_dim)
+    return network.to(memory_format=torch.channels_last)
