@@ -373,7 +373,7 @@ STATED: dict[str, Stated] = {
         {
             **SIZES,
             "manifold_diffusion": False,
-            "reconstruction": 30.0,
+            "reconstruction": 50.0,
             "modes": 0.4,
             "learning_rate": 2e-4,
         },
