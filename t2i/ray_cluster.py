@@ -7,13 +7,13 @@ ends with this process however that ends.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import logging
 import os
 import secrets
 import signal
 import socket
-import sys
 import tempfile
 import threading
 import time
@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from t2i.errors import InvalidInput, T2IError, shown
 from t2i.extras import needs_extra
@@ -96,7 +97,7 @@ class RayCluster:
         if address is not None:
             check_ray_address(address, clients=True)
         with needs_extra("ray"):
-            if "ray" not in sys.modules and importlib.util.find_spec("ray") is None:
+            if importlib.util.find_spec("ray") is None:
                 raise ModuleNotFoundError("No module named 'ray'", name="ray")
         self._address = address
         self._cores = cores
@@ -422,10 +423,9 @@ def _quietly() -> None:
 
 def _read_guard_again() -> None:
     """Have this process's Ray notice a change: it reads its mode and its token once."""
-    from ray._raylet import AuthenticationTokenLoader, Config
-
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
+    raylet: Any = importlib.import_module("ray._raylet")
+    raylet.Config.initialize("")
+    raylet.AuthenticationTokenLoader.instance().reset_cache()
 
 
 def _end_processes_of(folder: Path) -> None:

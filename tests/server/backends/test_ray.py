@@ -81,9 +81,13 @@ LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F"}
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def backend() -> AsyncIterator[RayBackend]:
     """Two workers on a cluster of our own, for all tests of this file."""
+    # Of other tests, such as what multiprocessing keeps.
+    others = processes_below(os.getpid()).keys()
     backend = RayBackend(workers=2, device="cpu")
     yield backend
-    below, scratch = processes_below(os.getpid()), backend._cluster._scratch
+    below = processes_below(os.getpid())
+    below = {pid: name for pid, name in below.items() if pid not in others}
+    scratch = backend._cluster._scratch
     assert scratch is not None and "raylet" in below.values()
     await backend.close()
     await until(lambda: not any(map(alive, below)))

@@ -44,10 +44,13 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[RayCluster]:
-    before = environment()
+    # Other tests may have processes too, such as what multiprocessing keeps.
+    before, others = environment(), set(psutil.Process().children(recursive=True))
     cluster = RayCluster.usual(None, cores=2)
     cluster.join()
-    processes, scratch = psutil.Process().children(recursive=True), cluster._scratch
+    processes = set(psutil.Process().children(recursive=True)) - others
+    scratch = cluster._scratch
+    assert processes
     assert scratch is not None
     yield cluster
     cluster.close()
