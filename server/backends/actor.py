@@ -9,8 +9,8 @@ from __future__ import annotations
 import pickle
 import threading
 
-from server.backends.parcels import Parcel, unpacked
 from server.backends.worker import Bench, Inspect, Job, Load, Order, answer
+from t2i.parcels import Parcel, unpacked
 
 __all__ = ["DRAW", "LIVE", "ORDER", "Actor"]
 

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, cast
 import t2i
 from server.backends import Batch, Described, WorkerLost
 from server.backends.actor import DRAW, LIVE, ORDER, Actor
-from server.backends.parcels import pack
 from server.backends.pool import PoolBackend, Worker, core_count
 from server.backends.worker import Inspect, Job, Load, Order, Ready, Unload
-from t2i.errors import BundleError, InvalidInput, T2IError
-from t2i.ray_cluster import RayCluster, keep_signals
+from t2i.errors import InvalidInput, T2IError
+from t2i.parcels import pack, put
+from t2i.ray_cluster import RayCluster, RayUnusable, check_ray_address, keep_signals
 
 if TYPE_CHECKING:
     from t2i.pipeline import PipelineInfo
@@ -62,6 +62,9 @@ class RayBackend(PoolBackend["_Source"]):
         cores: int = 1,
     ) -> None:
         super().__init__()
+        if address is not None:
+            check_ray_address(address)
+        self._address = address
         self._asked = workers
         self._device = device
         self._cores = cores
@@ -131,11 +134,16 @@ class RayBackend(PoolBackend["_Source"]):
     def _room(self) -> dict[str, float]:
         try:
             self._cluster.join()
-            return self._cluster.room()
-        except OSError as error:
-            raise T2IError(f"{error}; see whether this machine has memory and disk to spare") from (
-                error
-            )
+        except RayUnusable as error:
+            if self._address is None:
+                raise
+            raise InvalidInput(
+                "ray-address",
+                self._address,
+                f"the cluster at {self._address} {error.problem}",
+                error.remedy,
+            ) from error
+        return self._cluster.room()
 
     def _nobody_is_ready(self) -> bool:
         return not any(actor.ready for actor in self._actors)
@@ -166,17 +174,9 @@ class _Source:
     @property
     def reference(self) -> Any:
         """Where Ray keeps it, for as long as this object is there."""
-        import ray
-
         with self._lock:
             if self._reference is None:
-                try:
-                    self._reference = ray.put(self._parcel)
-                except ray.exceptions.RayError as error:
-                    raise BundleError(
-                        f"bundle {self._parcel.model}: Ray cannot take it to its workers; "
-                        "make room in its object store"
-                    ) from error
+                self._reference = put(self._parcel)
             return self._reference
 
 

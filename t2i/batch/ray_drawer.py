@@ -19,13 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from t2i.batch.cluster import join
 from t2i.batch.errors import BatchError, JobStopped
 from t2i.batch.plan import Model, Plan, Shard, whole
 from t2i.batch.ray_worker import Fault, Order, Ready, Told, Worker, versions
 from t2i.batch.shard import ShardReport
 from t2i.batch.storage import Storage, write
 from t2i.extras import needs_extra
+from t2i.parcels import pack, put
+from t2i.ray_cluster import RayCluster, RayUnusable
 
 __all__ = ["RayDrawer"]
 
@@ -47,7 +48,7 @@ class RayDrawer:
         model: name or folder of a bundle on this machine, from which the workers are given it.
         device: torch device of all workers; None for CUDA where the Ray has it, else the CPU. With
             CUDA each worker takes a graphics processor.
-        address: see `t2i.batch.cluster.join`; without one a Ray is started and ends with `close`.
+        address: see `t2i.ray_cluster.RayCluster.usual`; a Ray that is started ends with `close`.
         workers: how many; None for one on each processor.
 
     Attributes:
@@ -71,9 +72,10 @@ class RayDrawer:
         if workers is not None:
             whole("ray-workers", workers, 1, _MOST_WORKERS)
         with needs_extra("ray", or_else="draw without --engine ray"):
-            import ray
+            import ray  # noqa: F401 - asked for before anything is read
 
             from t2i.bundle import Bundle
+            from t2i.compute import core_count
             from t2i.pipeline import describe_bundle
         bundle = Bundle.load(model)
         self.model: Model = describe_bundle(bundle)
@@ -86,18 +88,17 @@ class RayDrawer:
         self._team: set[_Member] = set()
         self._free: queue.SimpleQueue[_Member] = queue.SimpleQueue()
         self._idle_since = time.monotonic()
-        files = {path.name: path.read_bytes() for path in bundle.files()}
-        size = sum(map(len, files.values()))
-        self._cluster = join(address, cpus=workers, store_bytes=2 * size)
-        cuda = device is None and self._cluster.gpus > 0
+        parcel = pack(str(bundle.folder))
+        self._cluster, size = _joined(address, workers or core_count(), 2 * parcel.size)
+        cuda = device is None and size["GPU"] >= 1
         self._device = device or ("cuda" if cuda else "cpu")
-        places = self._cluster.gpus if self._device.startswith("cuda") else self._cluster.cpus
+        places = int(size["GPU" if self._device.startswith("cuda") else "CPU"])
         self.shards_at_once = workers or max(1, places)
         self._starting = ThreadPoolExecutor(self.shards_at_once, thread_name_prefix="t2i-ray")
         try:
-            stored = {name: ray.put(data) for name, data in files.items()}
-            del files
-            self._order = Order(stored, f"{bundle.folder}", self._device)
+            self._parcel = put(parcel)
+            del parcel
+            self._order = Order(self._device)
             for _ in range(self.shards_at_once):
                 self._starting.submit(self._start)
             # What keeps workers from loading is told before a job begins.
@@ -243,7 +244,9 @@ class RayDrawer:
 
         handle = _actor(self._device).remote()
         try:
-            ready = self._answer(handle.load.remote(self._order), lambda: self._check(_go_on))
+            ready = self._answer(
+                handle.load.remote(self._order, self._parcel), lambda: self._check(_go_on)
+            )
             if isinstance(ready, Fault):
                 raise _with_host(ready)
             assert isinstance(ready, Ready)
@@ -359,6 +362,22 @@ class _Progress:
         if any(new):
             self._rows, self._pictures = self._rows + new[0], self._pictures + new[1]
             self._drawn(*new)
+
+
+def _joined(
+    address: str | None, cores: int, store_bytes: int
+) -> tuple[RayCluster, dict[str, float]]:
+    """Return the cluster, and what there is of it."""
+    try:
+        cluster = RayCluster.usual(address, cores=cores, store_bytes=store_bytes)
+        try:
+            cluster.join()
+            return cluster, cluster.size()
+        except BaseException:
+            cluster.close()
+            raise
+    except RayUnusable as error:
+        raise BatchError(str(error)) from error
 
 
 def _actor(device: str) -> Any:

@@ -14,15 +14,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from t2i.batch.drawers import PipelineDrawer
 from t2i.batch.errors import BatchError
 from t2i.batch.plan import Plan, Shard
-from t2i.batch.scratch import Scratch
 from t2i.batch.shard import ShardReport, draw_shard
 from t2i.batch.storage import storage_of
 from t2i.errors import T2IError
+from t2i.parcels import Parcel, unpacked
+from t2i.scratch import Scratch
 
 __all__ = ["Fault", "Order", "Ready", "Told", "Worker", "versions"]
 
@@ -35,14 +35,10 @@ class Order:
     """What a worker is to draw with.
 
     Attributes:
-        files: references to the bytes of the bundle's files in Ray's store, by their names.
-        called: how whoever asks calls the bundle, for messages.
         device: torch device.
         cores: cores to keep busy on a CPU.
     """
 
-    files: Mapping[str, Any]
-    called: str
     device: str
     cores: int = 1
 
@@ -105,10 +101,15 @@ class Worker:
         self._drawer: PipelineDrawer | None = None
         self._scratch: Scratch | None = None
 
-    def load(self, order: Order) -> Ready | Fault:
-        """Fetch the bundle, check every file of it, and load it."""
+    def load(self, order: Order, parcel: Parcel) -> Ready | Fault:
+        """Unpack the bundle, check every file of it, and load it.
+
+        Args:
+            order: how to draw with it.
+            parcel: its files.
+        """
         try:
-            return self._load(order)
+            return self._load(order, parcel)
         except (T2IError, OSError) as error:
             return _fault(error)
 
@@ -157,25 +158,20 @@ class Worker:
             if self._scratch is not None:
                 self._scratch.close()
 
-    def _load(self, order: Order) -> Ready:
-        import ray
-
+    def _load(self, order: Order, parcel: Parcel) -> Ready:
         from t2i.compute import limit_cores
         from t2i.memory import keep_memory
+        from t2i.pipeline import Pipeline
 
         keep_memory()
         limit_cores(order.cores)
+        # The bundle goes there, drafts of shards too, and all of it with this process.
         self._scratch = Scratch("t2i-worker-")
-        folder = self._scratch.path / "bundle"
-        folder.mkdir()
-        for name, reference in order.files.items():
-            (folder / name).write_bytes(ray.get(reference))
-        # Drafts of shards go there too, and so with this process.
         tempfile.tempdir = str(self._scratch.path)
-        try:
-            self._drawer = PipelineDrawer.load(str(folder), order.device)
-        except T2IError as error:
-            raise BatchError(str(error).replace(str(folder), order.called)) from error
+        with unpacked(parcel) as folder:
+            pipeline = Pipeline.from_pretrained(folder, order.device)
+            pipeline.read_all()
+        self._drawer = PipelineDrawer(pipeline)
         return Ready(socket.gethostname(), os.getpid(), self._drawer.model.checksum, versions())
 
     def _drawn(self, rows: int, pictures: int) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from t2i.batch.parquet import is_installed
 from t2i.cli import main
 from tests.t2i.batch.squares import told, tree, write_rows
 from tests.t2i.client.faulty_service import Refusal, Service, serving
+from tests.t2i.small_bundle import save_conditioned
 
 
 @pytest.fixture
@@ -42,6 +44,25 @@ def test_a_file_of_captions_becomes_shards_and_a_summary(batch) -> None:
     assert done.stdout.count("\n") == 1
     again = batch("c.txt", "--rows-per-shard", "2", "--count", "2")
     assert again.stdout == "3 rows: 6 pictures in 2 shards in out; all were there\n"
+
+
+def test_a_ray_that_is_not_there_ends_the_command_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.chdir(tmp_path)
+    Path("c.jsonl").write_text('{"label": 1}\n')
+    bundle = save_conditioned(tmp_path / "bundles", "digits")
+    with socket.socket() as bound:
+        # Nobody listens at it, and nobody else gets it.
+        bound.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{bound.getsockname()[1]}"
+        given = ["c.jsonl", "--out", "out", "--model", str(bundle)]
+        given += ["--engine", "ray", "--ray-address", address]
+        done = CliRunner().invoke(main, ["batch", *given])
+    assert done.exit_code == 2
+    assert done.stderr.startswith(f"Error: Ray at {address}: cannot be reached (")
+    assert done.stderr.count("\n") == 1
 
 
 def test_the_summary_can_be_json(batch) -> None:

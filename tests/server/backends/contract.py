@@ -48,10 +48,17 @@ async def two_workers_draw_as_the_pipeline_and_one_that_dies_is_replaced(
     key = model_key(info)
     items = [Item(Text("a red bird"), seed) for seed in range(4)]
     wanted = [True, True, False, True]
+    asked: list[list[bool]] = []
+
+    def begin() -> list[bool]:
+        asked.append(wanted)
+        return wanted
+
     refused = Item(Label("red"), 1)
     found, other = await asyncio.gather(
-        backend.run(key, items, lambda: wanted), drawn(backend, key, [refused])
+        backend.run(key, items, begin), drawn(backend, key, [refused])
     )
+    assert asked == [wanted], "whose turn it is, is asked once"
     expected = pipeline.generate("a red bird", seeds=range(4), stages="all")
     for number, outcome in enumerate(found.outcomes):
         if not wanted[number]:

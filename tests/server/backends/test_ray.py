@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import json
 import os
 import pickle
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -24,7 +24,6 @@ from click.testing import CliRunner
 
 from server.backends import Batch, Described, Drawn, Item, WorkerLost, model_key
 from server.backends.actor import Actor
-from server.backends.parcels import pack, unpacked
 from server.backends.ray import RayBackend, _Actor
 from server.backends.worker import Inspect, Job, Load, Ready
 from server.cli import main
@@ -32,8 +31,9 @@ from server.settings import Settings
 from t2i.client import Client
 from t2i.conditions import Label
 from t2i.errors import BundleError, InvalidInput, T2IError
+from t2i.parcels import pack
 from t2i.pipeline import Pipeline
-from t2i.ray_cluster import RayCluster, check_ray_address, keep_signals
+from t2i.ray_cluster import RayCluster
 from tests.server.backends import contract
 from tests.server.backends.contract import alive, drawn, until
 from tests.server.digits import flip_a_bit, save_digits
@@ -81,13 +81,18 @@ LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F"}
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def backend() -> AsyncIterator[RayBackend]:
     """Two workers on a cluster of our own, for all tests of this file."""
+    # Of other tests, such as what multiprocessing keeps.
+    others = processes_below(os.getpid()).keys()
     backend = RayBackend(workers=2, device="cpu")
     yield backend
-    below, folder = processes_below(os.getpid()), backend._cluster._folder
-    assert folder is not None and "raylet" in below.values()
+    below = processes_below(os.getpid())
+    below = {pid: name for pid, name in below.items() if pid not in others}
+    scratch = backend._cluster._scratch
+    assert scratch is not None and "raylet" in below.values()
     await backend.close()
     await until(lambda: not any(map(alive, below)))
-    assert not folder.exists()
+    assert not scratch.path.exists()
+    assert "RAY_AUTH_TOKEN" not in os.environ
 
 
 @on_the_one_cluster
@@ -158,7 +163,7 @@ async def test_a_server_that_lost_all_of_them_says_so_and_draws_again_when_one_i
     began = time.monotonic()
     await until(lambda: told[:1] == [False])
     # A second by itself; more is allowed to a machine that is busy with other tests.
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     results = await asyncio.gather(*held, return_exceptions=True)
     assert [type(result) for result in results] == [WorkerLost] * 2
     assert all("Actor" not in str(result) for result in results)
@@ -180,7 +185,9 @@ def test_without_the_package_the_command_names_what_to_install(
 def test_an_address_of_another_kind_is_refused_with_what_would_be_right(address: str) -> None:
     with pytest.raises(InvalidInput, match=r"ray-address.*HOST:PORT"):
         Settings(backend="ray", ray_address=address)
-    check_ray_address("auto")
+    with pytest.raises(InvalidInput, match=r"ray-address.*HOST:PORT"):
+        RayBackend(workers=1, device="cpu", address=address)
+    assert Settings(backend="ray", ray_address="auto").ray_address == "auto"
 
 
 def test_an_address_is_for_the_backend_that_uses_it() -> None:
@@ -213,21 +220,6 @@ def test_a_lost_process_is_told_in_our_words_and_not_held_against_the_next() -> 
         assert actor.ready is successor
 
 
-def test_our_signal_handler_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, frame: told.append(number))
-    try:
-        # What somebody else's library does, behind Python's back.
-        ctypes.CDLL(None).signal(int(signal.SIGTERM), ctypes.c_void_p(1))
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert told == []
-        keep_signals()
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert told == [signal.SIGTERM]
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def test_an_actor_answers_with_its_errors_and_loads_what_was_sent(tmp_path: Path) -> None:
     actor = Actor("cpu", cores=1)
     ready = pickle.loads(actor.ready())
@@ -243,19 +235,6 @@ def test_an_actor_answers_with_its_errors_and_loads_what_was_sent(tmp_path: Path
     del parcel.files["config.json"]
     missing = pickle.loads(actor.obey(pickle.dumps(Inspect("")), parcel))
     assert isinstance(missing, BundleError) and f"{tmp_path}/digits: config.json" in str(missing)
-
-
-def test_a_parcel_that_has_no_room_says_where(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    save_digits(tmp_path / "digits")
-    parcel = pack(str(tmp_path / "digits"))
-    with unpacked(parcel) as folder:
-        assert len(list(Path(folder).iterdir())) == len(parcel.files)
-    assert not Path(folder).exists()
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
-    with pytest.raises(BundleError, match=r"cannot unpack it in .*nowhere .*make room"):
-        unpacked(parcel).__enter__()
 
 
 @pytest.fixture
@@ -283,7 +262,7 @@ cluster.close()
     )
     assert started.stdout is not None
     yield started, json.loads(started.stdout.readline())
-    started.communicate(timeout=60)
+    started.communicate(timeout=120)
 
 
 @pytest.mark.slow
@@ -315,12 +294,12 @@ def test_a_given_cluster_is_joined_and_left_as_it_was(
         actors = {pid for pid, name in processes_below(head.pid).items() if "Actor" in name}
         assert len(actors) == 2, "one for each core that the cluster has to spare"
         started.send_signal(signal.SIGTERM)
-        _, log = started.communicate(timeout=60)
+        _, log = started.communicate(timeout=120)
         assert started.returncode == 0, log
     finally:
         started.kill()
         started.communicate()
-    limit = time.monotonic() + 20
+    limit = time.monotonic() + 120
     while any(map(alive, actors)):
         assert time.monotonic() < limit
         time.sleep(0.05)
@@ -373,17 +352,17 @@ def test_under_load_a_signal_costs_no_request_and_leaves_nothing_of_ray(
         else:
             started.send_signal(signal.SIGTERM)
         for caller in callers:
-            caller.join(60)
+            caller.join(120)
         for client in clients:
             client.close()
-        _, log = started.communicate(timeout=60)
+        _, log = started.communicate(timeout=120)
     finally:
         started.kill()
         started.communicate()
     assert started.returncode == 0, log
     assert log.splitlines()[-1].endswith("stopped") and "ended by itself" not in log
     assert [error for began, error in outcomes if began < told and error is not None] == []
-    limit = time.monotonic() + 20
+    limit = time.monotonic() + 120
     while any(map(alive, below)):
         assert time.monotonic() < limit
         time.sleep(0.05)
@@ -401,7 +380,7 @@ async def test_a_cluster_of_our_own_that_broke_is_started_again(tmp_path: Path) 
         (pid,) = backend.pids
         (raylet,) = [p for p, name in processes_below(os.getpid()).items() if name == "raylet"]
         os.kill(raylet, signal.SIGKILL)
-        await until(lambda: told == [False], 5)
+        await until(lambda: told == [False])
         await until(lambda: told == [False, True], 200)
         assert backend.pids != [pid]
         assert isinstance(
@@ -411,14 +390,17 @@ async def test_a_cluster_of_our_own_that_broke_is_started_again(tmp_path: Path) 
         await backend.close()
 
 
-@pytest.mark.slow
 async def test_a_cluster_that_cannot_be_joined_is_named_with_what_would_be_right() -> None:
-    backend = RayBackend(workers=1, device="cpu", address="127.0.0.1:9")
-    with pytest.raises(
-        InvalidInput, match=r"127\.0\.0\.1:9 cannot be joined .*ray start --address"
-    ):
-        await backend.load(["default"])
-    await backend.close()
+    with socket.socket() as bound:
+        # Nobody listens at it, and nobody else gets it.
+        bound.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{bound.getsockname()[1]}"
+        backend = RayBackend(workers=1, device="cpu", address=address)
+        with pytest.raises(
+            InvalidInput, match=rf"the cluster at {address} cannot be reached .*ray start --address"
+        ):
+            await backend.load(["default"])
+        await backend.close()
 
 
 @pytest.mark.slow

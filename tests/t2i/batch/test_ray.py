@@ -18,14 +18,15 @@ import pytest
 
 from t2i.batch import BatchError, Job, PipelineDrawer, Plan, RayDrawer, Summary, run_job
 from t2i.batch import ray_drawer as module
-from t2i.batch.cluster import Cluster, join
 from t2i.batch.plan import Shard
 from t2i.batch.ray_drawer import _Progress
-from t2i.batch.ray_worker import Told
+from t2i.batch.ray_worker import Fault, Order, Told, Worker
 from t2i.batch.records import Record
 from t2i.batch.storage import storage_of
 from t2i.errors import InvalidInput
 from t2i.extras import ExtraMissing
+from t2i.parcels import pack
+from t2i.ray_cluster import RayCluster
 from tests.t2i.batch.squares import manifest, tree, write_rows
 from tests.t2i.small_bundle import save_conditioned
 
@@ -42,19 +43,31 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    cluster = join(cpus=2)
-    processes = psutil.Process().children(recursive=True)
-    assert cluster.scratch is not None
+def cluster() -> Iterator[RayCluster]:
+    # Other tests may have processes too, such as what multiprocessing keeps.
+    before, others = environment(), set(psutil.Process().children(recursive=True))
+    cluster = RayCluster.usual(None, cores=2)
+    cluster.join()
+    processes = set(psutil.Process().children(recursive=True)) - others
+    scratch = cluster._scratch
+    assert processes
+    assert scratch is not None
     yield cluster
     cluster.close()
-    _, left = psutil.wait_procs(processes, timeout=30)
+    _, left = psutil.wait_procs(processes, timeout=120)
     assert left == [], "a Ray that was started here ends"
-    assert not cluster.scratch.path.exists()
+    assert not scratch.path.exists()
+    assert environment() == before
+
+
+def environment() -> dict[str, str]:
+    # Ray's import sets the two others.
+    others = ("RAY_CLIENT_MODE", "PYTHONBREAKPOINT", "PYTEST_CURRENT_TEST")
+    return {name: value for name, value in os.environ.items() if name not in others}
 
 
 @pytest.fixture(scope="module")
-def drawer(cluster: Cluster, bundle: Path) -> Iterator[RayDrawer]:
+def drawer(cluster: RayCluster, bundle: Path) -> Iterator[RayDrawer]:
     drawer = RayDrawer(str(bundle), "cpu", workers=1)
     yield drawer
     drawer.close()
@@ -131,7 +144,7 @@ class Watch:
         self.shards.append(report.shard)
 
 
-def test_a_ray_of_our_own_listens_on_this_machine_only(cluster: Cluster) -> None:
+def test_a_ray_of_our_own_listens_on_this_machine_only(cluster: RayCluster) -> None:
     listening = [
         connection.laddr.ip
         for process in psutil.Process().children(recursive=True)
@@ -143,7 +156,7 @@ def test_a_ray_of_our_own_listens_on_this_machine_only(cluster: Cluster) -> None
 
 
 def test_killed_workers_leave_what_an_undisturbed_process_draws(
-    cluster: Cluster, bundle: Path, job: Job, here: Path
+    cluster: RayCluster, bundle: Path, job: Job, here: Path
 ) -> None:
     killed: list[int] = []
 
@@ -226,9 +239,34 @@ def test_a_job_that_is_interrupted_ends_its_workers_and_leaves_no_drafts(
     assert left == [] and not (tmp_path / "out" / "manifest.jsonl").exists()
 
 
-def test_an_address_is_not_passed_over_by_who_has_a_ray_already(cluster: Cluster) -> None:
-    with pytest.raises(BatchError, match="connected to a Ray already"):
-        join("auto")
+def test_an_address_is_not_passed_over_by_who_has_a_ray_already(
+    cluster: RayCluster, bundle: Path
+) -> None:
+    with pytest.raises(BatchError, match=r"^Ray at auto: .* connected to a Ray already"):
+        RayDrawer(str(bundle), "cpu", address="auto")
+    assert cluster.alive
+
+
+def test_a_worker_checks_the_bundle_that_it_was_sent_and_keeps_nothing_of_it(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("t2i.compute.limit_cores", lambda count: None)
+    parcel = pack(str(bundle))
+    worker = Worker()
+    ready = worker.load(Order("cpu"), parcel)
+    assert not isinstance(ready, Fault) and ready.checksum and ready.pid == os.getpid()
+    (scratch,) = tmp_path.iterdir()
+    assert [path.name for path in scratch.iterdir()] == ["lock"]
+    worker.stop()
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    parcel.files["generator.safetensors"][-1] ^= 1
+    worker = Worker()
+    fault = worker.load(Order("cpu"), parcel)
+    worker.stop()
+    assert isinstance(fault, Fault) and fault.host == socket.gethostname()
+    assert f"bundle {bundle}: generator.safetensors is damaged" in str(fault.error)
 
 
 def test_progress_tells_of_no_row_twice_when_a_shard_is_drawn_again() -> None:
@@ -280,7 +318,7 @@ def test_a_killed_node_leaves_what_an_undisturbed_process_draws(
             return drawer
 
         summary = run_job(replace(job, out=out), opened)
-        assert gone.wait(60)
+        assert gone.wait(120)
         check(summary, out, here)
     finally:
         nodes.shutdown()

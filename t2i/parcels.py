@@ -1,24 +1,22 @@
-"""Bundles on their way to another machine: their files, checked here and once more there."""
+"""Bundles on their way to another process, here or elsewhere: their files, checked on both ends."""
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from t2i.bundle import find_bundle
-from t2i.errors import BundleError
+from t2i.errors import BundleError, T2IError
 from t2i.manifest import MANIFEST, check_manifest
+from t2i.scratch import Scratch
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Parcel", "pack", "unpacked"]
+__all__ = ["Parcel", "pack", "put", "unpacked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +31,11 @@ class Parcel:
     model: str
     files: dict[str, NDArray[np.uint8]]
 
+    @property
+    def size(self) -> int:
+        """All of their bytes."""
+        return sum(content.nbytes for content in self.files.values())
+
 
 def pack(model: str) -> Parcel:
     """Check a bundle, by its name or folder, and read it.
@@ -41,6 +44,8 @@ def pack(model: str) -> Parcel:
         BundleError: there is no such bundle, or it is damaged.
     """
     import numpy as np
+
+    from t2i.bundle import find_bundle
 
     folder = find_bundle(model)
     _, names = check_manifest(folder)
@@ -53,21 +58,44 @@ def pack(model: str) -> Parcel:
     return Parcel(str(folder), files)
 
 
-@contextmanager
-def unpacked(parcel: Parcel) -> Iterator[str]:
-    """Have the files in a folder for a while.
+def put(parcel: Parcel) -> Any:
+    """Hand a parcel to Ray, once for all of its workers.
+
+    Returns:
+        A reference, which Ray replaces by the parcel where it is an argument; Ray keeps it for as
+        long as the reference is there.
 
     Raises:
-        BundleError: they cannot be written; or whatever the block finds wrong with the bundle, told
-            with the folder that it was read from.
+        BundleError: Ray has no room for it.
+    """
+    import ray
+
+    try:
+        return ray.put(parcel)
+    except ray.exceptions.RayError as error:
+        raise BundleError(
+            f"bundle {parcel.model}: Ray cannot take it to its workers; make room in its object "
+            "store"
+        ) from error
+
+
+@contextmanager
+def unpacked(parcel: Parcel) -> Iterator[str]:
+    """Have the files in a folder for a while. Whoever loads the bundle checks each of them.
+
+    Raises:
+        BundleError: they cannot be written; or whatever the block finds
+            wrong with the folder, told with the one that the bundle was read from.
     """
     try:
-        folder = Path(tempfile.mkdtemp(prefix="t2i-bundle-"))
+        scratch = Scratch("t2i-bundle-")
+        folder = scratch.path / "bundle"
         try:
+            folder.mkdir()
             for name, content in parcel.files.items():
                 content.tofile(folder / name)
-        except OSError:
-            shutil.rmtree(folder, ignore_errors=True)
+        except BaseException:
+            scratch.close()
             raise
     except OSError as error:
         raise BundleError(
@@ -76,7 +104,10 @@ def unpacked(parcel: Parcel) -> Iterator[str]:
         ) from error
     try:
         yield str(folder)
-    except BundleError as error:
-        raise BundleError(str(error).replace(str(folder), parcel.model)) from error
+    except T2IError as error:
+        told = str(error)
+        if str(folder) not in told:
+            raise
+        raise BundleError(told.replace(str(folder), parcel.model)) from error
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        scratch.close()

@@ -6,9 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from t2i.batch.scratch import Scratch
+from t2i.scratch import Scratch
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_folder_goes_when_it_is_closed(tmp_path: Path) -> None:
@@ -22,7 +22,7 @@ def test_a_folder_goes_when_it_is_closed(tmp_path: Path) -> None:
 
 def test_the_folder_of_a_killed_process_goes_when_the_next_one_is_made(tmp_path: Path) -> None:
     code = (
-        "import pathlib, sys, time; from t2i.batch.scratch import Scratch; "
+        "import pathlib, sys, time; from t2i.scratch import Scratch; "
         "made = Scratch('t2i-try-', pathlib.Path(sys.argv[1])); print(made.path, flush=True); "
         "time.sleep(600)"
     )
