@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from t2i.networks.caption_critic import CaptionCritic
+from t2i.networks.discriminator import StageScores
 from training.networks import caption_critic
 from training.objectives import Objective
 from training.recipe import Losses, Networks
@@ -117,3 +118,30 @@ def joint_generator_loss(
         alone.append(objective.generator(critic.alone(seen)))
         paired.append(objective.generator(critic.pair(seen, critic.read(right)).logits))
     return Joint(torch.stack(alone).sum(), torch.stack(paired).sum())
+
+
+def steepness(critic: nn.Module, pictures: Sequence[Tensor], captions: Tensor) -> Tensor:
+    """Return ``E ‖∇ D(x, e)‖^6`` at real pictures with true captions, a scalar.
+
+    DF-GAN (2008.05865), eq. 1; D is the sum of the scores of pairs over the stages, and the
+    gradient is that by every stage's picture and by the caption's embedding.
+
+    Args:
+        critic: A `StageDiscriminator`.
+        pictures: ``(n, 3, r, r)`` a stage.
+        captions: ``(n, d)``.
+    """
+    with torch.autocast(captions.device.type, enabled=False):
+        x = [each.detach().float().requires_grad_(True) for each in pictures]
+        e = captions.detach().float().requires_grad_(True)
+        every: Sequence[StageScores] = critic(x, e, torch.arange(len(e), device=e.device))
+        slopes = torch.autograd.grad(
+            sum_of(s.pair.sum() for s in every), (*x, e), create_graph=True
+        )
+    squared = torch.stack([slope.flatten(1).square().sum(dim=1) for slope in slopes])
+    return squared.sum(dim=0).pow(3).mean()
+
+
+def sum_of(losses: Iterable[Tensor]) -> Tensor:
+    """Sum scalars of the stages."""
+    return torch.stack(list(losses)).sum()

@@ -124,6 +124,7 @@ def test_a_run_ends_when_its_processor_time_is_spent_over_all_goes_at_it(
     again = small_trainer(tmp_path, kimg=0.32, core_minutes=4.0)
     assert again.resume()
     assert list(again.train()) == []
+    spent = iter(range(300, 10**6, 60))
     with pytest.raises(TrainingError, match=r"core_minutes: 4 were spent before the first step"):
         list(small_trainer(tmp_path / "none", core_minutes=4.0).train())
     longer = small_trainer(tmp_path, kimg=0.064, core_minutes=1000.0)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from t2i.networks import StageDiscriminator, StageGenerator, StageOutput, StageScores
 from training.augment import DiffAugment
@@ -18,6 +17,8 @@ from training.networks import fits
 from training.objectives import conditioning_kl, hinge, matching_loss, mode_seeking_loss
 from training.recipe import Adam, Batch, Losses, Networks, Phase, Recipe
 from training.registry import Spec, register
+from training.scales import steepness, sum_of
+from training.stages import at_side
 
 
 @register
@@ -273,37 +274,3 @@ def t2i(
         hard_wrong=hard_wrong,
         given=tuple(frozen),
     )
-
-
-def steepness(critic: nn.Module, pictures: Sequence[Tensor], captions: Tensor) -> Tensor:
-    """Return ``E ‖∇ D(x, e)‖^6`` at real pictures with true captions, a scalar.
-
-    DF-GAN (2008.05865), eq. 1; D is the sum of the scores of pairs over the stages, and the
-    gradient is that by every stage's picture and by the caption's embedding.
-
-    Args:
-        critic: A `StageDiscriminator`.
-        pictures: ``(n, 3, r, r)`` a stage.
-        captions: ``(n, d)``.
-    """
-    with torch.autocast(captions.device.type, enabled=False):
-        x = [each.detach().float().requires_grad_(True) for each in pictures]
-        e = captions.detach().float().requires_grad_(True)
-        every: Sequence[StageScores] = critic(x, e, torch.arange(len(e), device=e.device))
-        slopes = torch.autograd.grad(
-            sum_of(s.pair.sum() for s in every), (*x, e), create_graph=True
-        )
-    squared = torch.stack([slope.flatten(1).square().sum(dim=1) for slope in slopes])
-    return squared.sum(dim=0).pow(3).mean()
-
-
-def at_side(pictures: Tensor, side: int) -> Tensor:
-    """Shrink ``(n, 3, r, r)`` to ``(n, 3, side, side)`` by averaging."""
-    if pictures.shape[-1] == side:
-        return pictures
-    return F.avg_pool2d(pictures, pictures.shape[-1] // side)
-
-
-def sum_of(losses: Iterable[Tensor]) -> Tensor:
-    """Sum scalars of the stages."""
-    return torch.stack(list(losses)).sum()

@@ -220,7 +220,11 @@ def test_a_lost_process_is_told_in_our_words_and_not_held_against_the_next() -> 
         assert actor.ready is successor
 
 
-def test_an_actor_answers_with_its_errors_and_loads_what_was_sent(tmp_path: Path) -> None:
+def test_an_actor_answers_with_its_errors_and_loads_what_was_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # This process is not its own.
+    monkeypatch.setattr("t2i.compute.limit_cores", lambda count: None)
     actor = Actor("cpu", cores=1)
     ready = pickle.loads(actor.ready())
     assert isinstance(ready, Ready) and ready.pid == os.getpid() and ready.on_cpu

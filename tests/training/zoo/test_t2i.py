@@ -13,8 +13,9 @@ from training.errors import TrainingError
 from training.matcher import Matcher
 from training.recipe import Batch, Recipe
 from training.registry import Spec
+from training.scales import steepness
 from training.stream import CaptionStream
-from training.zoo.t2i import steepness, t2i
+from training.zoo.t2i import t2i
 
 CAPTION, STAGES, FEATURES = 6, 2, 2
 CPU = torch.device("cpu")
