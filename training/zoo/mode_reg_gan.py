@@ -41,12 +41,8 @@ def mode_reg_gan(
     G's manifold, and that with what noise gives.
 
     Deviations: the paper prints the λ₂ term with the sign turned, against its own text; d is the
-    mean squared difference over a sample's entries, in MDGAN with the same weight. λ₁ is its own:
-    the paper's 0.2 is of a d that it does not define. On stacked digits 0.2 of the mean held G to
-    nothing, and D's liking of G(E(x)) led it astray (822 of 1,000 combinations missed by one seed);
-    Reg-GAN with 10, 30 and 50 missed 314, 366 and 287, with 470, which is 0.2 of the sum, 954;
-    MDGAN with 30 missed 958, with 50 267. Points take linear layers;
-    the noise is normal, and E's last layer is linear.
+    mean squared difference of a sample's entries, also in MDGAN; λ₁ is chosen on stacked digits, on
+    which the paper's 0.2 held G to nothing. Points take linear layers; E's last layer is linear.
 
     Args:
         spec: What the data is.
