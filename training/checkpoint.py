@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -127,8 +127,67 @@ def load(
             )
         for key, value in target.items():
             value.copy_(stored[key])
+    restore(folder, optimizers)
+
+
+def restore(folder: Path, optimizers: Mapping[str, torch.optim.Optimizer]) -> None:
+    """Copy a checkpoint's moments into optimisers of the same weights."""
     for name, optimizer in optimizers.items():
         _restore(optimizer, load_file(folder / f"optimizer-{name}.safetensors"))
+
+
+@torch.no_grad()
+def take_over(folder: Path, *, networks: Mapping[str, nn.Module], whole: Sequence[str]) -> bool:
+    """Copy a checkpoint's tensors into networks that may have grown since.
+
+    What is taken is taken in parts: a layer, or an entry of a list or of a dictionary of layers.
+    A part without its like in the checkpoint stays as it is.
+
+    Args:
+        folder: The checkpoint.
+        networks: Modules by name.
+        whole: Names of networks of which everything that the checkpoint holds must find its place.
+
+    Returns:
+        Whether there was a place for everything, and nothing besides.
+
+    Raises:
+        TrainingError: A part of those that must find their place is another here.
+    """
+    same = True
+    for name, network in networks.items():
+        stored, target = load_file(folder / f"{name}.safetensors"), network.state_dict()
+        theirs, ours = _parts(network, stored), _parts(network, target)
+        for part, keys in theirs.items():
+            fits = keys == ours.get(part) and all(
+                stored[key].shape == target[key].shape for key in keys
+            )
+            if fits:
+                for key in keys:
+                    target[key].copy_(stored[key])
+            elif name in whole:
+                raise TrainingError(
+                    f"checkpoint {folder}: {name} has another {part} than the recipe now asks for; "
+                    "use the settings of that run, and where you add a stage of twice the side, "
+                    "halve --width and --discriminator-width"
+                )
+            same = same and fits
+        same = same and theirs.keys() == ours.keys()
+    return same
+
+
+def _parts(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, set[str]]:
+    """Group the names of tensors by the layer, or the entry of a container, that they lie in."""
+    containers = {
+        name
+        for name, child in network.named_children()
+        if type(child) in (nn.ModuleList, nn.ModuleDict)
+    }
+    parts: dict[str, set[str]] = {}
+    for key in state:
+        names = key.split(".")
+        parts.setdefault(".".join(names[: 1 + (names[0] in containers)]), set()).add(key)
+    return parts
 
 
 def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

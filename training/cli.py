@@ -223,8 +223,8 @@ def _run_options() -> list[click.Option]:
         click.Option(
             ["--start-from"],
             type=click.Path(path_type=Path, file_okay=False, exists=True),
-            help="Folder of another run of the same networks: go on from its weights and its "
-            "caption network, with other data or knobs.",
+            help="Folder of another run: go on from its weights and its caption network, with "
+            "other data or knobs, or with a further stage of twice the side and half the --width.",
         ),
         option("--flip/--no-flip", True, "Mirror pictures at random."),
         click.Option(["--strict"], is_flag=True, help="Refuse a folder at its first faulty file."),

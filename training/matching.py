@@ -198,7 +198,7 @@ def fit_matcher(
 
     title = "Learning to see what captions say"
     optimize(matcher, loss, steps, learning_rate, title, progress)
-    _save(matcher.cpu(), path)
+    _save(matcher.cpu(), path, matcher_told(eyes, data.resolution))
     return matcher.eval().requires_grad_(False)
 
 
@@ -328,10 +328,16 @@ def optimize(
             advance(1, f"loss {value.item():.3f}")
 
 
-def _save(network: nn.Module, path: Path) -> None:
+def matcher_told(eyes: Eyes, resolution: int) -> dict[str, str]:
+    """Return what a matcher's file tells of it: what it looks with, and at what side."""
+    return {"eyes": eyes, "resolution": str(resolution)}
+
+
+def _save(network: nn.Module, path: Path, told: dict[str, str] | None = None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, partial)
+    state = {name: value.contiguous() for name, value in network.state_dict().items()}
+    save_file(state, partial, told)
     partial.replace(path)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from accelerate import PartialState
 from numpy.typing import NDArray
+from safetensors import safe_open
 from torch import nn
 
 from t2i.encoders import (
@@ -33,7 +34,12 @@ from training.export_samples import export_pictures, save_generator
 from training.eyes import Eyes
 from training.grids import Grid
 from training.matcher import Matcher
-from training.matching import fit_caption_network, fit_matcher, read_captions
+from training.matching import (
+    fit_caption_network,
+    fit_matcher,
+    matcher_told,
+    read_captions,
+)
 from training.recipe import Recipe
 from training.registry import Entry, Learns, Spec
 from training.sheets import PictureSheet, ScatterSheet, Sheet, TokenSheet
@@ -161,7 +167,7 @@ def _prepare_captions(
             else encode_dataset(words, data.flat_captions, cache, progress=shown)
         )
         truth = WrongCaptions(data, sentences, seed=options.seed)
-        _take_over(options)
+        _take_over(options, matcher_told(options.eyes, data.resolution))
         device = PartialState().device
         network = fit_caption_network(
             data,
@@ -363,8 +369,13 @@ def sheet_of(recipe: Recipe, data: Data, *, seed: int = 0) -> Sheet:
     return ScatterSheet(data.samples, rows, seed=seed)
 
 
-def _take_over(options: Options) -> None:
-    """Copy from the run that is started from what the captions are read and matched with."""
+def _take_over(options: Options, matcher: dict[str, str]) -> None:
+    """Copy from the run that is started from what the captions are read and matched with.
+
+    Args:
+        options: The run's options.
+        matcher: What the file of a matcher tells that this run can use.
+    """
     if options.start_from is None:
         return
     if not (options.start_from / CAPTION_NETWORK).is_file():
@@ -374,7 +385,11 @@ def _take_over(options: Options) -> None:
         )
     for name in (CAPTION_NETWORK, MATCHER):
         path, theirs = options.out / name, options.start_from / name
-        if theirs.is_file() and not path.is_file():
+        if not theirs.is_file() or path.is_file():
+            continue
+        with safe_open(theirs, "pt") as stored:
+            fits = name == CAPTION_NETWORK or stored.metadata() == matcher
+        if fits:
             partial = path.with_suffix(".partial")
             shutil.copyfile(theirs, partial)
             partial.replace(path)

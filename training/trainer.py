@@ -316,18 +316,23 @@ class Trainer:
         )
 
     def start_from(self, folder: Path) -> None:
-        """Take networks and optimisers over from a checkpoint of another run, counting anew.
+        """Take networks over from a checkpoint of another run, counting anew.
+
+        The generator may have stages more than it had there, and the discriminator other critics:
+        what is new begins as it is. Optimisers go on only where nothing is.
 
         Args:
             folder: A checkpoint, or a run's folder, whose last checkpoint is taken.
 
         Raises:
-            TrainingError: There is none, it is broken, or it belongs to other networks.
+            TrainingError: There is none, it is broken, or its generator is no part of this one.
         """
         inside = checkpoint.complete(folder / "checkpoints")
         chosen = inside[-1] if inside else folder
         checkpoint.read_state(chosen)
-        self._load(chosen)
+        whole = ("generator", "average")
+        if checkpoint.take_over(chosen, networks=self._kept(), whole=whole):
+            checkpoint.restore(chosen, self._plain_optimizers())
 
     def resume(self) -> bool:
         """Go on from the last complete checkpoint; False when there is none.
@@ -351,17 +356,10 @@ class Trainer:
                     f"{name}: the run in {self.settings.out} was made with {state[name]}, now it "
                     f"is {value}; use the same, or another --out"
                 )
-        self._load(found[-1])
+        checkpoint.load(found[-1], networks=self._kept(), optimizers=self._plain_optimizers())
         self.round = int(str(state["round"]))
         self._spent_before = float(str(state.get("core_seconds", 0.0)))
         return True
-
-    def _load(self, folder: Path) -> None:
-        checkpoint.load(
-            folder,
-            networks=self._kept(),
-            optimizers=self._plain_optimizers(),
-        )
 
     def _kept(self) -> dict[str, nn.Module]:
         """What a checkpoint holds: all but what comes with the recipe each time."""

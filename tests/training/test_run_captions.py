@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from t2i.networks import StageDiscriminator
+from t2i.networks.picture_reader import PictureNetwork
 from t2i.pipeline import Pipeline
 from tests.training.conftest import squares
 from training.errors import TrainingError
 from training.eyes import Eyes, PretrainedNetwork
 from training.matcher import Matcher
-from training.prepare import MATCHER, WORDS, Options
+from training.prepare import CAPTION_NETWORK, MATCHER, WORDS, Options
 from training.registry import find_recipe
 from training.run import Finished, conduct
 from training.tokens import PackedCaptions, TokenStates
@@ -74,8 +75,30 @@ def test_eyes_that_have_seen_photographs_teach_captions_and_lend_themselves_to_c
     assert isinstance(critic, StageDiscriminator)
     channels = [each.get_submodule("from_rgb").in_channels for each in critic.critics]
     assert channels == [3, 3, 24, 40, 112]
+    # Another run may go on from it with eyes of its own; the same run cannot change them.
+    own = finished("t2i", tmp_path / "next", 1, side=64, start_from=tmp_path / "run", **knobs)
+    learned = own.trainer.networks["matcher"]
+    assert isinstance(learned, Matcher) and type(learned.pictures) is PictureNetwork
+    (tmp_path / "run" / MATCHER).replace(tmp_path / "next" / MATCHER)
     with pytest.raises(TrainingError, match="other eyes"):
         finished("t2i", tmp_path / "next", 1, side=64, start_from=tmp_path / "run", **knobs)
+
+
+def test_a_run_goes_on_from_another_with_a_further_stage(tmp_path: Path) -> None:
+    knobs: dict[str, object] = {"max_channels": 8, "discriminator_width": 4, "conditioning_dim": 4}
+    small = {"stages": (16, 32), "stage_start": (0.0, 0.0), "width": 4}
+    first = finished("t2i", tmp_path / "run", 1, side=32, **knobs, **small)
+    large = {"stages": (16, 32, 64), "stage_start": (0.0, 0.0, 0.0), "width": 2}
+    knobs["discriminator_width"] = 2
+    start = tmp_path / "run"
+    done = finished("t2i", tmp_path / "next", 1, side=64, start_from=start, **knobs, **large)
+    captions = [tmp_path / run / CAPTION_NETWORK for run in ("run", "next")]
+    assert captions[0].read_bytes() == captions[1].read_bytes()
+    # A matcher sees one size; the larger pictures have a matcher of their own.
+    seen = [each.trainer.networks["matcher"].state_dict() for each in (first, done)]
+    assert any(not torch.equal(value, seen[1][key]) for key, value in seen[0].items())
+    picture = Pipeline.from_pretrained(done.left, "cpu").generate("red", seeds=[1]).images[0]
+    assert picture.array.shape == (64, 64, 3)
 
 
 @pytest.mark.parametrize("steps", [0, 1])

@@ -28,6 +28,18 @@ def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor])
         assert torch.equal(value, second[key]), key
 
 
+def moments(trainer: Trainer) -> dict[str, float]:
+    """Sum up the absolute moments of each optimiser."""
+    return {
+        name: sum(
+            float(value.abs().sum())
+            for state in optimizer.state_dict()["state"].values()
+            for value in state.values()
+        )
+        for name, optimizer in trainer._plain_optimizers().items()
+    }
+
+
 def test_each_phase_moves_its_player_and_no_other(tmp_path: Path) -> None:
     trainer = small_trainer(tmp_path)
     for phase in trainer.recipe.phases:
@@ -220,12 +232,24 @@ def test_starting_from_another_run_takes_its_weights_and_counts_anew(tmp_path: P
     second.start_from(tmp_path / "first")
     assert second.round == 0
     assert_same(weights(first), weights(second))
+    assert moments(first) == moments(second) != {}
+
+
+def test_what_is_new_in_a_discriminator_begins_with_new_moments(tmp_path: Path) -> None:
+    first = small_trainer(tmp_path / "first")
+    list(first.train())
+    second = small_trainer(tmp_path / "second", knobs={"discriminator_width": 4})
+    second.start_from(tmp_path / "first")
+    assert torch.equal(
+        weights(first)["generator.seed.weight"], weights(second)["generator.seed.weight"]
+    )
+    assert moments(second) == {"discriminator": 0, "generator": 0}
 
 
 def test_starting_from_other_networks_is_refused(tmp_path: Path) -> None:
     list(small_trainer(tmp_path / "first").train())
     second = small_trainer(tmp_path / "second", knobs={"width": 4})
-    with pytest.raises(TrainingError, match="has other layers than the recipe now asks for"):
+    with pytest.raises(TrainingError, match=r"another levels\.0 than the recipe now asks for"):
         second.start_from(tmp_path / "first")
 
 
