@@ -100,13 +100,13 @@ def test_pairs_weigh_what_is_right_as_much_as_both_wrongs_together() -> None:
 
 
 def test_colours_of_two_scales_agree_by_their_means_and_covariances() -> None:
-    # Both channels are 0 and 2: means of 1, covariances of 1 everywhere. The coarse picture is one
-    # colour, (3, 0): it is 4 + 1 away, and 4 in the covariances.
-    fine = torch.tensor([[[[0.0, 2.0]], [[0.0, 2.0]]]], requires_grad=True)
+    # The channels are 0 and 2, and 0 and 4: means of 1 and 2, variances of 1 and 4, covariance 2.
+    # The coarse picture is one colour, (3, 0): it is 4 + 4 away, and 1 + 16 + 2 * 4 in those.
+    fine = torch.tensor([[[[0.0, 2.0]], [[0.0, 4.0]]]], requires_grad=True)
     coarse = torch.tensor([[[[3.0]], [[0.0]]]], requires_grad=True)
     loss = colour_consistency(fine, coarse)
-    assert loss.item() == pytest.approx(5.0 + 5.0 * 4.0)
-    assert colour_consistency(fine, coarse, 2.0).item() == pytest.approx(5.0 + 2.0 * 4.0)
+    assert loss.item() == pytest.approx(8.0 + 5.0 * 25.0)
+    assert colour_consistency(fine, coarse, 2.0).item() == pytest.approx(8.0 + 2.0 * 25.0)
     # The coarse picture is taken as it is.
     loss.backward()
     assert fine.grad is not None and coarse.grad is None
@@ -114,4 +114,4 @@ def test_colours_of_two_scales_agree_by_their_means_and_covariances() -> None:
     with torch.no_grad():
         other = torch.cat([fine, coarse.repeat(1, 1, 1, 2)])
         both = colour_consistency(torch.cat([fine, fine]), other)
-    assert both.item() == pytest.approx(12.5)
+    assert both.item() == pytest.approx(66.5)
