@@ -54,7 +54,7 @@ PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("zoo/test_infogan.py",),
         ("LatentCode.draw", "LatentCode.surprise", "ReadCode", "ShowCode"),
     ),
-    "training/supervised.py": (("zoo/test_improved_gan.py",), ()),
+    "training/supervised.py": (("test_supervised.py",), ()),
     "training/historical.py": (("test_historical.py",), ()),
     "training/balance.py": (("test_balance.py",), ()),
     "training/boosting.py": (("test_boosting.py", "zoo/test_adagan.py"), ()),

@@ -72,3 +72,5 @@ def test_both_players_pay_for_classes_that_are_not_read_as_they_should() -> None
     told = F.cross_entropy(of_real, labels) + shown
     torch.testing.assert_close(TellClasses(1.0).loss(play), told)
     assert (TellClasses(1.0).player, ShowClasses(1.0).player) == ("discriminator", "generator")
+    # A critic without a second head is refused where such a term is asked for.
+    assert TellClasses.reads_classes and ShowClasses.reads_classes

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
@@ -12,15 +14,19 @@ from t2i.networks import (
     DcganGenerator,
     MlpCritic,
     MlpGenerator,
+    PictureGenerator,
 )
 from tests.training.test_trainer import weights
 from tests.training.zoo.samples import ring, trainer_of
 from training.augment import DiffAugment
+from training.classes import TellClasses
 from training.compose import (
     by_caption,
     by_label,
+    by_wrong_caption,
     compose,
     draw,
+    draw_all,
     shown_one_hot,
     two_players,
     unconditional,
@@ -41,12 +47,14 @@ from training.recipe import (
 )
 from training.registry import Spec
 from training.regularizers import (
+    Anchors,
     Consistency,
     Drift,
     FeatureMatching,
     GradientPenalty,
     LeCam,
     Orthogonal,
+    Play,
     PullingAway,
     clip_weights,
     r1,
@@ -480,3 +488,118 @@ def test_a_caption_is_the_right_one_of_each_picture() -> None:
     captions = CaptionRows(right, wrong, torch.eye(2, dtype=torch.bool))
     rows = Batch(torch.zeros(2, 2), RowNoise(0, 0, 2, slice(0, 2), CPU), 0.0, captions=captions)
     assert by_caption(rows) is right
+    assert by_wrong_caption(rows) is wrong
+
+
+def test_pairs_are_judged_with_the_right_and_with_the_wrong_caption() -> None:
+    captions = CaptionRows(torch.randn(4, 3), torch.randn(4, 3), torch.eye(4, dtype=torch.bool))
+    noise = RowNoise(0, 0, 4, slice(0, 4), CPU)
+    rows = Batch(torch.rand(4, 3, 16, 16), noise, 0.0, captions=captions)
+    recipe = small(
+        generator=DcganGenerator(resolution=16, condition_dim=3, width=4, noise_dim=4),
+        discriminator=DcganCaptionCritic(resolution=16, condition_dim=3, code_dim=2, width=4),
+        objective=hinge,
+        condition=by_caption,
+        wrong=by_wrong_caption,
+    )
+    critic = recipe.networks["discriminator"]
+    with torch.no_grad():
+        fake = draw(recipe.networks, rows, "discriminator", captions.right)
+        both = critic(rows.pictures, torch.cat([captions.right, captions.wrong])).logits
+        right, wrong = both.chunk(2)
+        drawn = critic(fake, captions.right).logits
+    found = recipe.phases[0].loss(recipe.networks, rows)
+    torch.testing.assert_close(found.parts["D/wrong"], wrong.mean())
+    assert not found.parts["D/wrong"].requires_grad
+    expected = hinge.matching_aware_loss(right, wrong, drawn)
+    torch.testing.assert_close(found.total.detach(), expected)
+
+
+def test_what_varies_the_condition_is_drawn_under_the_name_of_its_own() -> None:
+    told: list[torch.Tensor | None] = []
+
+    def generator(conditioning_dim: int) -> PictureGenerator:
+        class Varied(SimpleNamespace):
+            def __call__(self, *given: torch.Tensor | None) -> None:
+                told.append(given[2])
+
+        return cast(PictureGenerator, Varied(conditioning_dim=conditioning_dim))
+
+    rows = batch()
+    for dim in (3, 0):
+        draw_all(generator(dim), rows, "mine", unconditional(rows), torch.zeros(8, 4))
+    assert told[0] is not None and told[1] is None
+    assert torch.equal(told[0], rows.noise.normal("mine-conditioning", 3))
+
+
+def test_players_see_what_is_shown_of_a_batch() -> None:
+    def doubled(networks: Networks, rows: Batch) -> Batch:
+        assert "generator" in networks
+        return dataclasses.replace(rows, pictures=2.0 * rows.pictures)
+
+    recipe = small(shown=doubled)
+    found = recipe.phases[0].loss(recipe.networks, batch()).parts["D/real"]
+    wanted = recipe.networks["discriminator"](2.0 * batch().pictures).logits.mean()
+    torch.testing.assert_close(found, wanted.detach())
+
+
+@pytest.mark.parametrize(("objective", "looks"), [(hinge, 1), (Relativistic(), 2)])
+def test_the_generator_looks_at_real_samples_only_to_compare(objective: object, looks: int) -> None:
+    recipe = small(objective=objective)
+    seen: list[object] = []
+    recipe.networks["discriminator"].register_forward_hook(lambda *given: seen.append(given))
+    recipe.phases[1].loss(recipe.networks, batch())
+    assert len(seen) == looks
+
+
+def test_the_captions_statistics_go_where_they_are_said_to_go() -> None:
+    def fit(embeddings: torch.Tensor) -> None:
+        """Takes them."""
+
+    def loss(networks: Networks, rows: Batch) -> Losses:
+        return Losses(torch.zeros(()), {})
+
+    two = two_players(
+        generator=MlpGenerator(),
+        discriminator=MlpCritic(),
+        generator_loss=loss,
+        discriminator_loss=loss,
+        optimizer=SGD(1.0),
+        fit=fit,
+    )
+    assert small(fit=fit).fit is two.fit is fit
+
+
+@dataclasses.dataclass(frozen=True)
+class Remembering(Orthogonal):
+    """A term of the generator that remembers the last step."""
+
+    name: str = "remembering"
+
+    def loss(self, play: Play) -> torch.Tensor:
+        return play.fake.mean()
+
+    def state(self) -> torch.nn.Module:
+        return Anchors()
+
+    def after(self, state: torch.nn.Module, update: Update) -> None:
+        cast(Anchors, state).real.fill_(float(update.step))
+
+
+def test_what_a_term_of_the_generator_remembers_moves_after_the_generators_step() -> None:
+    recipe = small(regularizers=[Remembering(1.0)])
+    kept = cast(Anchors, recipe.networks["remembering"])
+    first, second = (phase.after for phase in recipe.phases)
+    assert first is not None and second is not None
+    first(recipe.networks, Update(0.0, 3, {}))
+    assert kept.real == 0.0
+    second(recipe.networks, Update(0.0, 5, {}))
+    assert kept.real == 5.0
+
+
+def test_a_critic_may_leave_the_condition_aside_and_needs_a_head_for_classes() -> None:
+    small(4, discriminator=MlpCritic(width=8))
+    with pytest.raises(TrainingError, match="classes: reads the critic's second head"):
+        small(4, regularizers=[TellClasses(1.0)])
+    critic = MlpCritic(width=8, condition_dim=4, outputs=4)
+    small(4, discriminator=critic, regularizers=[TellClasses(1.0)])

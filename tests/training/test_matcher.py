@@ -82,6 +82,8 @@ def test_attributes_that_nobody_knows_do_not_count() -> None:
     values = torch.tensor([[0, -1], [-1, 0]])
     expected = (math.log(4.0 / 3.0) + math.log(4.0 / 2.0)) / 2
     assert reader.loss(codes, values).item() == pytest.approx(expected)
+    alone = torch.tensor([[0, -1], [-1, -1]])
+    assert reader.loss(codes, alone).item() == pytest.approx(math.log(4.0 / 3.0))
     assert reader.loss(codes, torch.full((2, 2), -1)).item() == 0.0
     assert AttributeReader(2, ()).loss(codes, torch.empty(2, 0, dtype=torch.long)).item() == 0.0
 

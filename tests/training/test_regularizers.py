@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from t2i.networks.base import Critic
@@ -180,9 +183,9 @@ def test_lecam_measures_from_the_other_sides_average() -> None:
     anchors = Anchors()
     anchors.real.fill_(2.0)
     anchors.fake.fill_(-1.0)
-    real, fake = torch.full((3, 1), 1.0), torch.full((3, 1), 0.5)
+    real, fake = torch.full((3, 1), 1.0), torch.full((3, 1), 0.75)
     play = play_of(Linear(torch.ones(1)), real, fake, lecam=anchors)
-    assert LeCam(0.1).loss(play).item() == pytest.approx((1.0 + 1.0) ** 2 + (0.5 - 2.0) ** 2)
+    assert LeCam(0.1).loss(play).item() == pytest.approx((1.0 + 1.0) ** 2 + (0.75 - 2.0) ** 2)
 
 
 def test_lecams_averages_move_towards_the_mean_logits() -> None:
@@ -473,3 +476,37 @@ def test_penalties_are_computed_in_full_precision() -> None:
         assert orthogonality(layer).item() == pytest.approx(2 * (2 / 9) ** 2, rel=1e-6)
         codes = torch.tensor([[1.0, 0.0], [1.0, 3.0]])
         assert pulling_away(codes).item() == pytest.approx(0.1, rel=1e-6)
+
+
+def test_features_that_agree_in_size_but_not_in_sign_are_apart() -> None:
+    real, fake = torch.tensor([[3.0, 1.0]]), torch.tensor([[-3.0, 1.0]])
+    loss = FeatureMatching(1.0).loss(play_of(Linear(torch.ones(2)), real, fake))
+    assert loss.item() == pytest.approx(36.0)
+
+
+def test_a_flat_critic_is_punished_without_a_break() -> None:
+    critic = Linear(torch.zeros(2))
+    weights = list(critic.parameters())
+    loss = GradientPenalty(10.0).loss(play_of(critic, torch.randn(3, 2), torch.randn(3, 2)))
+    slopes = torch.autograd.grad(loss, weights, allow_unused=True)
+    assert loss.item() == pytest.approx(1.0, rel=1e-4)
+    assert all(bool(torch.isfinite(slope).all()) for slope in slopes if slope is not None)
+
+
+class Multiplied(Pairs):
+    """The same D by a product of matrices, which autocast takes in half precision."""
+
+    def look(self, pictures: Tensor) -> Tensor:
+        return self.gain * F.linear(pictures.flatten(1), torch.eye(pictures[0].numel()))
+
+
+def test_the_matching_aware_penalty_leaves_the_batch_as_it_is_and_counts_in_float32() -> None:
+    torch.manual_seed(0)
+    play = pairs_of(torch.randn(2, 1, 1, 4), torch.randn(2, 4))
+    exact = MatchingAwarePenalty(2.0).loss(play)
+    assert not play.real.requires_grad
+    networks = {"discriminator": Multiplied()}
+    multiplied = dataclasses.replace(play, networks=networks)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(MatchingAwarePenalty(2.0).loss(multiplied), exact)
+    assert MatchingAwarePenalty.per_sample and MatchingAwarePenalty.differentiates_twice

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -62,6 +64,22 @@ def test_the_generator_is_at_rest_where_the_ratio_is_one(name: str) -> None:
     assert slope.abs().max() < 1e-9
     assert generator(one) < generator(one + 0.1)
     assert generator(one) < generator(one - 0.1)
+
+
+def test_a_share_of_the_real_density_takes_as_much_off_the_generators_loss() -> None:
+    divergence, logits = DIVERGENCES["kl"], torch.randn(6)
+    ratio = ratio_of(logits, 0.25)
+    even = divergence.f(ratio) - divergence.threshold * (ratio - 1.0)
+    loss = bregman(divergence, 0.25).generator(logits)
+    torch.testing.assert_close(loss, 0.75 * even.mean())
+
+
+def test_a_ratio_is_that_of_both_densities_unless_another_is_asked_for_and_never_zero() -> None:
+    logits = torch.tensor([-200.0, 0.0, 2.0])
+    assert torch.equal(ratio_of(logits), ratio_of(logits, 0.0))
+    assert ratio_of(logits)[1].item() == pytest.approx(math.log(2.0), rel=1e-5)
+    for share in (0.0, 0.5):
+        assert ratio_of(logits, share)[0].item() > 0.0
 
 
 def test_a_relative_ratio_stays_below_one_over_its_share() -> None:
