@@ -90,6 +90,7 @@ OF_EACH = (
     "test_defaults_are_those_that_are_stated",
     "test_players_learn_as_stated_and_once_a_round",
     "test_what_the_trainer_is_told_of_gradients_is_true",
+    "test_captions_are_standardised_by_the_runs_own_statistics",
     "test_each_argument_shows_where_it_should_and_nowhere_else",
 )
 

@@ -71,7 +71,6 @@ def stackgan(
             condition=by_caption,
             wrong=by_wrong_caption,
             shown=shown_at(drawer.resolutions[-1]),
-            batch_size=batch_size,
         )
 
     sketch = stage(

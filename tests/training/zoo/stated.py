@@ -28,16 +28,20 @@ class Stated:
         shows: Where an argument shows when it is changed: names of networks, ``phase NAME``, or one
             of the words above. What is not here follows `USUALLY`, or shows in the losses alone.
         instead: What an argument is changed to, where twice or not its value will not do.
+        average: Half-life of the generator's average in kimg, where no argument sets it.
         small: Sizes for the tests beyond `SMALL`.
         on_points: Arguments that only data of points shows.
+        held: Arguments of which pictures this small allow one value.
     """
 
     learns: Mapping[str, Optimizer]
     knobs: Mapping[str, object]
     shows: Mapping[str, Where] = field(default_factory=dict)
     instead: Mapping[str, object] = field(default_factory=dict)
+    average: float | None = None
     small: Mapping[str, object] = field(default_factory=dict)
     on_points: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
 
 
 def at(*places: str) -> Where:
@@ -74,6 +78,10 @@ def both(optimizer: Optimizer) -> dict[str, Optimizer]:
 
 SIZES = {"noise_dim": 100, "width": 64, "batch_size": 64}
 DCGAN = {**SIZES, "norm": True}
+# Papers that learn from captions, and their rate, which is halved every 100 epochs of 8,855 birds.
+CAPTIONED = {"learning_rate": 2e-4, "noise_dim": 100, "width": 64, "batch_size": 64}
+CODED = {**CAPTIONED, "code_dim": 128, "generator_width": 128}
+HALVED = Adam(2e-4, (0.5, 0.999), schedule=lambda kimg: 0.5 ** (kimg // 900.0))
 
 STATED: dict[str, Stated] = {
     "ac-gan": Stated(
@@ -121,6 +129,28 @@ STATED: dict[str, Stated] = {
     "artgan": Stated(
         both(RMSProp(2e-4, 0.9)),
         {**DCGAN, "batch_size": 100, "reconstruction_weight": 1.0, "learning_rate": 2e-4},
+    ),
+    "attngan": Stated(
+        {"damsm": adam(2e-3), **both(adam(2e-4))},
+        {
+            **CAPTIONED,
+            "scales": 3,
+            "damsm_weight": 5.0,
+            "damsm_kimg": 100.0,
+            "conditioning_dim": 100,
+            "generator_width": 64,
+            "batch_size": 24,
+        },
+        shows={
+            **D_ALONE,
+            "scales": BOTH,
+            "damsm_kimg": at(PHASES),
+            "conditioning_dim": BOTH,
+            "learning_rate": at("phase discriminator", "phase generator"),
+        },
+        instead={"scales": 1},
+        average=16.6,
+        small={"damsm_kimg": 0.008},
     ),
     "b-gan": Stated(
         both(adam(1e-4)),
@@ -239,6 +269,26 @@ STATED: dict[str, Stated] = {
         shows={**D_ALONE, "beta1": at(PHASES)},
         instead={"beta1": 0.25},
     ),
+    "df-gan": Stated(
+        {"discriminator": adam(4e-4, 0.0, 0.9), "generator": adam(1e-4, 0.0, 0.9)},
+        {
+            "penalty": 2.0,
+            "power": 6.0,
+            "penalty_every": 1,
+            "learning_rate": 4e-4,
+            "generator_learning_rate": 1e-4,
+            "noise_dim": 100,
+            "generator_width": 32,
+            "width": 32,
+            "batch_size": 32,
+        },
+        shows={
+            **D_ALONE,
+            "learning_rate": at("phase discriminator"),
+            "generator_learning_rate": at("phase generator"),
+        },
+        average=22.0,
+    ),
     "ebgan": Stated(
         both(adam(1e-3)),
         {**DCGAN, "margin": 1.0, "pulling_away": 0.1, "learning_rate": 1e-3, "code_dim": 64},
@@ -265,10 +315,16 @@ STATED: dict[str, Stated] = {
         },
         shows={"maxout": at(D), "dropout": at(D), "momentum": at(PHASES)},
     ),
+    "gan-cls": Stated(both(HALVED), CODED, shows={**D_ALONE, "code_dim": BOTH}),
     "gan-dissection": Stated(
         both(adam(2e-4)),
         {**SIZES, "learning_rate": 2e-4, "generator_width": 32, "width": 32},
         shows=D_ALONE,
+    ),
+    "gan-int-cls": Stated(
+        {**both(HALVED), "style": HALVED},
+        {**CODED, "share": 0.5, "interpolation_weight": 1.0},
+        shows={"width": at(D, "style"), "noise_dim": at(G, "style"), "code_dim": BOTH},
     ),
     "geometric-gan": Stated(both(RMSProp(2e-4)), {**DCGAN, "n_dis": 1, "learning_rate": 2e-4}),
     "gogan": Stated(
@@ -431,6 +487,44 @@ STATED: dict[str, Stated] = {
             "batch_size": 64,
         },
         shows={**D_ALONE, "decay_kimg": at(PHASES)},
+    ),
+    "stackgan": Stated(
+        {
+            "discriminator-1": HALVED,
+            "generator-1": HALVED,
+            "discriminator-2": HALVED,
+            "generator-2": HALVED,
+        },
+        {
+            **CAPTIONED,
+            "stage_kimg": 200.0,
+            "factor": 4,
+            "kl_weight": 2.0,
+            "conditioning_dim": 128,
+            "generator_width": 128,
+        },
+        shows={
+            "stage_kimg": at(PHASES),
+            "conditioning_dim": at(G),
+            "width": at(D, "discriminator-1"),
+        },
+        small={"stage_kimg": 0.0},
+        held=("factor",),
+    ),
+    "stackgan-v2": Stated(
+        both(adam(2e-4)),
+        {
+            **CAPTIONED,
+            "scales": 3,
+            "kl_weight": 2.0,
+            "colour_weight": 0.0,
+            "conditioning_dim": 128,
+            "generator_width": 64,
+            "batch_size": 24,
+        },
+        shows={"scales": BOTH, "conditioning_dim": BOTH, **D_ALONE},
+        instead={"scales": 1},
+        average=16.6,
     ),
     "unrolled-gan": Stated(
         {"discriminator": UnrolledAdam(1e-4, (0.5, 0.999)), "generator": adam(1e-4)},

@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from t2i.networks import AttentionGenerator
-from t2i.networks.words import unpack
 from tests.training.conftest import squares
 from tests.training.zoo.moves import losses_of
 from tests.training.zoo.samples import (
@@ -25,9 +24,8 @@ from tests.training.zoo.samples import (
 from tests.training.zoo.watched import Watched
 from training.errors import TrainingError
 from training.objectives import conditioning_kl
-from training.optimizers import Adam
 from training.recipe import Recipe
-from training.registry import Spec, find_recipe
+from training.registry import Spec
 from training.zoo.attngan import attngan
 
 
@@ -135,28 +133,6 @@ def test_a_caption_without_words_is_drawn_all_the_same() -> None:
     with torch.no_grad():
         drawn = generator(torch.zeros(2, generator.condition_dim), torch.randn(2, 5)).pictures
     assert all(bool(torch.isfinite(each).all()) for each in drawn)
-
-
-def test_the_papers_settings_are_the_defaults() -> None:
-    assert {knob.name: knob.default for knob in find_recipe("attngan").knobs} == {
-        "scales": 3,
-        "damsm_weight": 5.0,
-        "damsm_kimg": 100.0,
-        "learning_rate": 0.0002,
-        "noise_dim": 100,
-        "conditioning_dim": 100,
-        "generator_width": 64,
-        "width": 64,
-        "batch_size": 24,
-    }
-    recipe = small()
-    assert [phase.name for phase in recipe.phases] == ["damsm", "discriminator", "generator"]
-    assert recipe.phases[0].optimizer == Adam(2e-3, betas=(0.5, 0.999))
-    assert recipe.phases[1].optimizer == Adam(2e-4, betas=(0.5, 0.999))
-    assert recipe.batch_size == 24 and recipe.ema is not None
-    assert recipe.ema.half_life == 16.6
-    said = unpack(captioned_batch(words=True).right, WORDS, TOKEN)
-    assert said.states.shape == (4, WORDS, TOKEN)
 
 
 def test_data_without_captions_or_words_is_refused() -> None:

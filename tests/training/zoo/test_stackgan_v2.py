@@ -1,20 +1,21 @@
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
-from t2i.networks import TreeGenerator
+from t2i.networks import Drawn, TreeGenerator
 from tests.training.zoo.moves import losses_of
 from tests.training.zoo.samples import captioned_batch, captioned_spec, ring, spec_of
 from tests.training.zoo.watched import Watched
 from training.errors import TrainingError
 from training.objectives import colour_consistency, conditioning_kl
-from training.optimizers import Adam
 from training.recipe import Recipe
-from training.registry import Spec, find_recipe
+from training.registry import Spec
 from training.stages import at_side
 from training.zoo.stackgan_v2 import stackgan_v2
 
@@ -92,24 +93,37 @@ def test_only_the_finer_picture_is_asked_to_change_its_colours() -> None:
     assert fine.grad is not None and coarse.grad is None
 
 
-def test_the_papers_settings_are_the_defaults() -> None:
-    assert {knob.name: knob.default for knob in find_recipe("stackgan-v2").knobs} == {
-        "scales": 3,
-        "kl_weight": 2.0,
-        "colour_weight": 0.0,
-        "learning_rate": 0.0002,
-        "noise_dim": 100,
-        "conditioning_dim": 128,
-        "generator_width": 64,
-        "width": 64,
-        "batch_size": 24,
-    }
+def test_every_scale_but_the_first_pays_for_its_colours_and_the_coarser_does_not() -> None:
+    batch = captioned_batch()
+    spec = replace(captioned_spec(), resolution=32)
+    slopes = []
+    for weight in (0.0, 7.0):
+        torch.manual_seed(0)
+        sizes: dict[str, Any] = {"width": 4, "generator_width": 4, "noise_dim": 5, "scales": 3}
+        recipe = stackgan_v2(spec, **sizes, conditioning_dim=4, colour_weight=weight)
+        kept: list[Drawn] = []
+
+        def keep(module: object, given: object, out: Drawn, kept: list[Drawn] = kept) -> None:
+            for picture in out.pictures:
+                picture.retain_grad()
+            kept.append(out)
+
+        recipe.networks["generator"].register_forward_hook(keep)
+        losses = recipe.phases[1].loss(recipe.networks, batch)
+        losses.total.backward()  # type: ignore[no-untyped-call]
+        (drawn,) = kept
+        slopes.append([cast(Tensor, picture.grad) for picture in drawn.pictures])
+    coarse, middle, fine = drawn.pictures
+    colour = colour_consistency(middle, coarse) + colour_consistency(fine, middle)
+    torch.testing.assert_close(losses.parts["G/colour"], colour.detach())
+    changed = [not torch.equal(without, paid) for without, paid in zip(*slopes, strict=True)]
+    assert changed == [False, True, True]
+
+
+def test_each_scale_has_half_the_side_of_the_next() -> None:
     recipe = stackgan_v2(Spec(64, condition_dim=6), width=4, generator_width=4)
-    assert tree_of(recipe).resolutions == (16, 32, 64) and recipe.batch_size == 24
-    assert recipe.phases[0].optimizer == Adam(2e-4, betas=(0.5, 0.999))
-    assert recipe.ema is not None
-    assert recipe.ema.half_life == 16.6
-    assert recipe.ema.decay(1e6, 24) == pytest.approx(0.999, abs=1e-5)
+    assert tree_of(recipe).resolutions == (16, 32, 64)
+    assert recipe.ema is not None and recipe.ema.decay(1e6, 24) == pytest.approx(0.999, abs=1e-5)
 
 
 def test_data_and_scales_that_do_not_fit_are_refused() -> None:
