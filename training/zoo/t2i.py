@@ -272,5 +272,6 @@ def t2i(
         fit=fit,
         watched=("D/picture", "D/pair"),
         hard_wrong=hard_wrong,
+        differentiates_twice=penalty > 0,
         given=tuple(frozen),
     )

@@ -73,11 +73,11 @@ def small_knobs(entry: Entry, **changes: object) -> dict[str, object]:
 Sample = PictureData | Points | SampleData
 
 
-def sample_for(entry: Entry) -> Sample:
+def sample_for(entry: Entry, **changes: object) -> Sample:
     """The first kind of data that a paper takes: pictures, else points, else translations."""
     for data in (squares(), ring(), parallel_text(count=64)):
         try:
-            build_recipe(entry, data)
+            build_recipe(entry, data, **changes)
         except TrainingError:
             continue
         return data

@@ -206,3 +206,15 @@ def test_knobs_of_the_network_reach_it(knob: str) -> None:
     generator = small(**{knob: True}).networks["generator"]
     assert isinstance(generator, StageGenerator) and generator.config[knob] is True
     assert small().networks["generator"].config[knob] is False  # type: ignore[index,union-attr]
+
+
+def test_the_recipe_says_what_the_trainer_must_know() -> None:
+    assert small(hard_wrong=0.3).hard_wrong == 0.3
+    # In float16 the gradient of a gradient overflows, and the trainer refuses it.
+    assert small(penalty=1.0).differentiates_twice and not small().differentiates_twice
+
+
+@pytest.mark.parametrize("start", [(0.0,), (5.0, 0.0), (0.0, 0.0, 0.0)])
+def test_stages_that_begin_at_no_time_or_too_late_are_refused(start: tuple[float, ...]) -> None:
+    with pytest.raises(TrainingError, match=r"give one number a stage, the first 0"):
+        t2i(Spec(32, condition_dim=6), stages=(16, 32), stage_start=start)
