@@ -1,9 +1,11 @@
 """What the trainer gains over a plain fp32 loop, and what it costs over bare steps. Prints JSON.
 
-    python -m benchmarks.training [--rounds 6] [--repeats 3] [--only dcgan] [--threads 2]
+    python -m benchmarks.training [--rounds 12] [--only dcgan] [--threads 2]
 
 For each workload the same networks, batch size and pictures (random bytes: the arithmetic does not
-care) go through three loops, in turn, several times; the best of each counts:
+care) go through three loops, a round of each in turn, so that a machine whose speed changes slows
+them alike. Speeds are medians of the rounds; what is said of one loop over another is the median of
+their ratios in the same turn, by the clock and by processor time:
 
 plain    the loop as it is usually written: fp32, a DataLoader, zero_grad, backward, step
 bare     the recipe's losses in the trainer's precision and memory layout on ready batches, with
@@ -19,6 +21,7 @@ import argparse
 import copy
 import json
 import platform
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -75,8 +78,7 @@ Loop = Callable[[Workload], Iterator[int]]
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=6, help="rounds a measurement")
-    parser.add_argument("--repeats", type=int, default=3, help="measurements of each loop")
+    parser.add_argument("--rounds", type=int, default=12, help="rounds of each loop")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--only", choices=[w.key for w in WORKLOADS], help="one workload")
     parser.add_argument("--json", action="store_true", help="accepted; the output is JSON anyway")
@@ -90,28 +92,36 @@ def main() -> None:
             next(loop)
         print(_peak_megabytes())
         return
-    rows = [_measure(w, given.rounds, given.repeats, given.threads) for w in chosen]
+    rows = [_measure(w, given.rounds, given.threads) for w in chosen]
     machine = {"machine": platform.machine(), "threads": given.threads, "torch": torch.__version__}
     print(json.dumps({**machine, "rounds": given.rounds, "workloads": rows}, indent=2))
 
 
-def _measure(workload: Workload, rounds: int, repeats: int, threads: int) -> dict[str, object]:
-    best = dict.fromkeys(LOOPS, 0.0)
+def _measure(workload: Workload, rounds: int, threads: int) -> dict[str, object]:
     loops = {name: make(workload) for name, make in LOOPS.items()}
     for loop in loops.values():
         next(loop)
-    for _ in range(repeats):
+    clock: dict[str, list[float]] = {name: [] for name in LOOPS}
+    spent: dict[str, list[float]] = {name: [] for name in LOOPS}
+    for _ in range(rounds):
         for name, loop in loops.items():
-            started = time.perf_counter()
-            shown = sum(next(loop) for _ in range(rounds))
-            best[name] = max(best[name], shown / (time.perf_counter() - started))
+            started, before = time.perf_counter(), time.process_time()
+            shown = next(loop)
+            clock[name].append((time.perf_counter() - started) / shown)
+            spent[name].append((time.process_time() - before) / shown)
+
+    def over(one: str, other: str, seconds: dict[str, list[float]]) -> float:
+        return statistics.median(a / b for a, b in zip(seconds[one], seconds[other], strict=True))
+
     memory = {name: _memory(workload, name, threads) for name in LOOPS}
+    speeds = {name: round(1.0 / statistics.median(took), 2) for name, took in clock.items()}
     return {
         "key": workload.key,
         "resolution": workload.resolution,
-        "pictures_per_second": {name: round(value, 2) for name, value in best.items()},
-        "trainer_over_plain": round(best["trainer"] / best["plain"], 3),
-        "overhead_over_bare": round(best["bare"] / best["trainer"] - 1.0, 4),
+        "pictures_per_second": speeds,
+        "trainer_over_plain": round(over("plain", "trainer", clock), 3),
+        "overhead_over_bare": round(over("trainer", "bare", clock) - 1.0, 4),
+        "overhead_over_bare_by_processor_time": round(over("trainer", "bare", spent) - 1.0, 4),
         "peak_megabytes": memory,
         "memory_over_plain": round(memory["trainer"] / memory["plain"], 3),
     }
