@@ -196,9 +196,9 @@ def _run_options() -> list[click.Option]:
         option(
             "--eyes",
             "learned",
-            "What looks at pictures in both: a network that learns from the data alone, or lite1, "
-            "which has seen a million photographs and suits a few hundred of your own.",
-            type=click.Choice(["learned", "lite1"]),
+            "What looks at pictures in both: a network that learns from the data alone; lite1, "
+            "which has seen a million photographs and suits a few hundred of your own; or both.",
+            type=click.Choice(["learned", "lite1", "both"]),
         ),
         option("--seed", 0, "Seed of everything random.", type=click.IntRange(min=0)),
         option(

@@ -3,7 +3,9 @@
 `learned` ones begin with nothing and see what the data's captions teach them to see: the best where
 thousands of pictures say what matters. `lite1` looks through a network that has seen a million
 photographs (ImageNet) and stays as it is; only where to look is learned, so that a few hundred
-photographs are enough. As the critics' eyes they are those of Projected GANs (2111.01007).
+photographs are enough. As the critics' eyes they are those of Projected GANs (2111.01007). `both`
+is critics through lite1, and codes of what either sees: where exact colours and small marks matter
+and pictures are many.
 """
 
 from __future__ import annotations
@@ -16,9 +18,9 @@ from torch import Tensor, nn
 from t2i.networks.picture_reader import PictureNetwork, looked_at
 from training.lite import load_lite, without_norms
 
-__all__ = ["Eyes", "PretrainedNetwork", "make_eyes"]
+__all__ = ["BothEyes", "Eyes", "PretrainedNetwork", "make_eyes"]
 
-Eyes = Literal["learned", "lite1"]
+Eyes = Literal["learned", "lite1", "both"]
 # The blocks of lite1 whose maps are looked at: their channels, and how often the side was halved.
 TAPS = {3: (24, 2), 6: (40, 3), 14: (112, 4)}
 
@@ -49,8 +51,8 @@ class PretrainedNetwork(nn.Module):
         """Map ``(n, 3, r, r)`` in [-1, 1] to ``(n, code_dim)``."""
         return self.maps(pictures)[1]
 
-    def maps(self, pictures: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Return the feature maps of the three resolutions, fine to coarse, and the code."""
+    def features(self, pictures: Tensor) -> tuple[Tensor, ...]:
+        """Return the feature maps of the three resolutions, fine to coarse."""
         x = (127.5 * pictures + 0.5) / 128.0
         taken: list[Tensor] = []
         # The stem comes before block 0.
@@ -58,7 +60,11 @@ class PretrainedNetwork(nn.Module):
             x = block(x)
             if number in TAPS:
                 taken.append(x)
-        maps = tuple(norm(each) for norm, each in zip(self.norms, taken, strict=True))
+        return tuple(norm(each) for norm, each in zip(self.norms, taken, strict=True))
+
+    def maps(self, pictures: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Return the `features` and the code."""
+        maps = self.features(pictures)
         seen: list[Tensor] = []
         for each, enter, look in zip(maps, self.enter, self.look, strict=True):
             inner = nn.functional.gelu(enter(each))
@@ -66,16 +72,57 @@ class PretrainedNetwork(nn.Module):
         return maps, self.code(torch.cat(seen, dim=1))
 
     def map_shapes(self, resolution: int) -> tuple[tuple[int, int], ...]:
-        """Return channels and side of each of the `maps` of pictures of that side."""
+        """Return channels and side of each of the `features` of pictures of that side."""
         return tuple((channels, resolution >> halvings) for channels, halvings in TAPS.values())
 
 
-def make_eyes(eyes: Eyes, code_dim: int) -> PictureNetwork | PretrainedNetwork:
+class BothEyes(nn.Module):
+    """A picture's code, of what frozen eyes see and of what others learn to see from the data.
+
+    Args:
+        code_dim: Length of the code.
+
+    Raises:
+        InvalidInput: The packages that carry the frozen eyes' weights are missing.
+    """
+
+    def __init__(self, code_dim: int = 256) -> None:
+        super().__init__()
+        self.frozen = PretrainedNetwork(code_dim)
+        self.learned = PictureNetwork(code_dim)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Map ``(n, 3, r, r)`` in [-1, 1] to ``(n, code_dim)``."""
+        code: Tensor = self.frozen(pictures) + self.learned(pictures)
+        return code
+
+    def features(self, pictures: Tensor) -> tuple[Tensor, ...]:
+        """Return the feature maps of the frozen eyes, fine to coarse."""
+        return self.frozen.features(pictures)
+
+    def maps(self, pictures: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Return the `features` and the code."""
+        maps, code = self.frozen.maps(pictures)
+        return maps, code + self.learned(pictures)
+
+    def map_shapes(self, resolution: int) -> tuple[tuple[int, int], ...]:
+        """Return channels and side of each of the `features` of pictures of that side."""
+        return self.frozen.map_shapes(resolution)
+
+
+def make_eyes(eyes: Eyes, code_dim: int) -> PictureNetwork | PretrainedNetwork | BothEyes:
     """Return a new picture network.
 
     Args:
         eyes: Which.
         code_dim: Length of a picture's code.
     """
-    network = PictureNetwork(code_dim) if eyes == "learned" else PretrainedNetwork(code_dim)
+    network: PictureNetwork | PretrainedNetwork | BothEyes
+    match eyes:
+        case "learned":
+            network = PictureNetwork(code_dim)
+        case "lite1":
+            network = PretrainedNetwork(code_dim)
+        case "both":
+            network = BothEyes(code_dim)
     return network.to(memory_format=torch.channels_last)

@@ -95,6 +95,10 @@ class Matcher(nn.Module):
         """
         return self.pictures.maps(_shifted(pictures))
 
+    def glance(self, pictures: Tensor) -> tuple[Tensor, ...]:
+        """Return the feature maps alone of what `look` sees."""
+        return self.pictures.features(_shifted(pictures))
+
     def disagreement(self, seen: Tensor, right: Tensor, wrong: Tensor, also_true: Tensor) -> Tensor:
         """How badly pictures and their captions find each other.
 

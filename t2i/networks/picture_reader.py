@@ -40,10 +40,14 @@ class PictureNetwork(nn.Module):
         """Map ``(n, 3, r, r)`` in [-1, 1] to ``(n, code_dim)``."""
         return self.maps(pictures)[1]
 
-    def maps(self, pictures: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Return the feature maps of both resolutions, fine and coarse, and the code."""
+    def features(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the feature maps of both resolutions, fine and coarse."""
         fine = self.fine(pictures)
-        coarse = self.coarse(fine)
+        return fine, self.coarse(fine)
+
+    def maps(self, pictures: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Return the `features` and the code."""
+        fine, coarse = self.features(pictures)
         seen = [
             looked_at(fine, self.look_fine(fine)),
             looked_at(coarse, self.look_coarse(coarse)),
@@ -52,7 +56,7 @@ class PictureNetwork(nn.Module):
         return (fine, coarse), self.code(torch.cat(seen, dim=1))
 
     def map_shapes(self, resolution: int) -> tuple[tuple[int, int], ...]:
-        """Return channels and side of each of the `maps` of pictures of that side."""
+        """Return channels and side of each of the `features` of pictures of that side."""
         return ((2 * self.width, resolution // 4), (4 * self.width, resolution // 8))
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from t2i.networks.picture_reader import PictureNetwork
-from training.eyes import PretrainedNetwork, make_eyes
+from training.eyes import BothEyes, Eyes, PretrainedNetwork, make_eyes
 from training.lite import load_lite
 
 
@@ -58,3 +58,23 @@ def test_the_trunk_does_not_learn_and_all_else_does(eyes: PretrainedNetwork) -> 
 def test_eyes_come_by_name() -> None:
     assert type(make_eyes("learned", 5)) is PictureNetwork
     assert type(make_eyes("lite1", 5)) is PretrainedNetwork
+    assert type(make_eyes("both", 5)) is BothEyes
+
+
+def test_both_eyes_show_what_the_frozen_ones_see_and_tell_what_either_does() -> None:
+    torch.manual_seed(0)
+    both = BothEyes(code_dim=5).eval()
+    maps, code = both.maps(pictures())
+    frozen, told = both.frozen.maps(pictures())
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(maps, frozen, strict=True))
+    torch.testing.assert_close(code, told + both.learned(pictures()))
+    torch.testing.assert_close(both(pictures()), code)
+    assert both.map_shapes(64) == both.frozen.map_shapes(64)
+
+
+@pytest.mark.parametrize("name", ["learned", "lite1", "both"])
+def test_features_are_the_maps_without_the_code(name: Eyes) -> None:
+    torch.manual_seed(0)
+    network = make_eyes(name, 5).eval()
+    alone, (maps, _) = network.features(pictures()), network.maps(pictures())
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(alone, maps, strict=True))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -153,12 +152,10 @@ def t2i(
     frozen = {} if spec.matcher is None else {"matcher": spec.matcher}
     changes = DiffAugment(colour=recolour, translation=shift, cutout=cut)
 
-    def look(players: Networks, pictures: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Feature maps and codes of the last stage's pictures; nothing before it is drawn."""
+    def judge_of(players: Networks, pictures: Sequence[Tensor]) -> Matcher | None:
+        """What looks at the last stage's pictures; nobody before it is drawn."""
         matcher = players.get("matcher")
-        if isinstance(matcher, Matcher) and len(pictures) == len(stages):
-            return matcher.look(pictures[-1])
-        return (), torch.zeros(0)
+        return matcher if isinstance(matcher, Matcher) and len(pictures) == len(stages) else None
 
     def fit(embeddings: Tensor) -> None:
         generator.standardize.fit(embeddings)
@@ -185,7 +182,8 @@ def t2i(
             reals = [at_side(batch.pictures, fake.shape[-1]) for fake in fakes]
             both = shown(reals, batch, "real"), shown(fakes, batch, "fake")
             pictures = [torch.cat(pair) for pair in zip(*both, strict=True)]
-            maps = look(players, pictures)[0] if feature_critics else ()
+            matcher = judge_of(players, pictures) if feature_critics else None
+            maps = () if matcher is None else matcher.glance(pictures[-1])
         rows = torch.arange(n, device=batch.right.device)
         pairs = torch.cat([batch.right, batch.wrong, batch.right])
         every: Sequence[StageScores] = players["discriminator"](
@@ -222,7 +220,8 @@ def t2i(
         output = draw(players["generator"], captions, noise, batch)
         rows = torch.arange(2 * half, device=captions.device)
         pictures = shown(output.pictures, batch, "generator")
-        maps, seen = look(players, pictures)
+        matcher = judge_of(players, pictures)
+        maps, seen = ((), None) if matcher is None else matcher.look(pictures[-1])
         # Without critics for them the maps are left unread.
         every: Sequence[StageScores] = players["discriminator"]([*pictures, *maps], captions, rows)
         alone = sum_of(hinge.generator(s.picture) for s in every)
@@ -235,9 +234,8 @@ def t2i(
             for p in output.pictures
         )
         agreement = attributes = torch.zeros((), device=captions.device)
-        if len(seen):
+        if matcher is not None and seen is not None:
             wrong = batch.wrong[:half].repeat(2, 1)
-            matcher = cast(Matcher, players["matcher"])
             agreement = matcher.disagreement(seen, captions, wrong, also_true)
             attributes = matcher.misses(seen, captions)
         kl = conditioning_kl(output.mu, output.log_sigma)
