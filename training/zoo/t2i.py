@@ -49,6 +49,7 @@ def t2i(
     caption_noise: float = 0.0,
     deep_fusion: bool = False,
     excitation: bool = False,
+    head_start: float = 0.0,
     generator_lr: float = 4e-4,
     discriminator_lr: float = 4e-4,
     batch_size: int = 32,
@@ -114,6 +115,8 @@ def t2i(
             share of what captions differ by (LAFITE, Zhou et al., 2022, arXiv:2111.13792, eq. 1).
         deep_fusion: Draw with DF-GAN's blocks instead of modulated convolutions.
         excitation: Gate fine levels by coarse ones (FastGAN, Liu et al., 2021, arXiv:2101.04775).
+        head_start: Kimg in which the discriminators learn alone. Of use where a run goes on from
+            another with new discriminators: what they do not know yet would spoil its generator.
         generator_lr: Learning rate of the generator.
         discriminator_lr: Learning rate of the discriminators.
         batch_size: Pictures a step over all processes.
@@ -263,7 +266,12 @@ def t2i(
         networks={"generator": generator, "discriminator": discriminator, **frozen},
         phases=(
             Phase("discriminator", Adam(discriminator_lr), discriminator_loss),
-            Phase("generator", Adam(generator_lr), generator_loss),
+            Phase(
+                "generator",
+                Adam(generator_lr),
+                generator_loss,
+                active=lambda kimg: kimg >= head_start,
+            ),
         ),
         batch_size=batch_size,
         ema=Ema(half_life=ema_half_life),

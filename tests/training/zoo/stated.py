@@ -554,6 +554,7 @@ STATED: dict[str, Stated] = {
             "caption_noise": 0.0,
             "deep_fusion": False,
             "excitation": False,
+            "head_start": 0.0,
             "generator_lr": 4e-4,
             "discriminator_lr": 4e-4,
             "batch_size": 32,
@@ -565,8 +566,9 @@ STATED: dict[str, Stated] = {
             "max_channels": BOTH,
             "conditioning_dim": at(G),
             "deep_fusion": at(G),
+            "head_start": at("phase generator"),
         },
-        instead={"stage_start": (0.0, 0.016)},
+        instead={"stage_start": (0.0, 0.016), "head_start": 0.016},
         small={
             "stages": (8, 16),
             "stage_start": (0.0, 0.0),
