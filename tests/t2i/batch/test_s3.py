@@ -34,7 +34,7 @@ pytest.importorskip("moto")
 pytest.importorskip("s3fs")
 
 ROOT = Path(__file__).resolve().parents[3]
-ROWS = [{"text": f"bird {n}", "count": n % 3 + 1} for n in range(30)] + [{"text": ""}]
+ROWS = [{"text": f"bird {n}", "count": n % 3 + 1} for n in range(13)] + [{"text": ""}]
 PICTURES = sum(row.get("count", 0) for row in ROWS)
 BUCKET = "pictures"
 
@@ -93,48 +93,62 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_conditioned(tmp_path_factory.mktemp("bundles"), "digits")
 
 
+@pytest.fixture(scope="module")
+def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rows = [{"id": n, "label": LABELS[n % 4], "count": n % 2 + 1} for n in range(5)]
+    return write_rows(
+        tmp_path_factory.mktemp("labels") / "labels.jsonl", [*rows, {"label": "nobody"}]
+    )
+
+
 @pytest.mark.parametrize("form", ["webdataset", "folder", "parquet"])
 def test_the_command_draws_from_a_bucket_to_a_bucket_what_it_draws_here(
-    s3: Any, bundle: Path, tmp_path: Path, out: str, form: str
+    s3: Any, bundle: Path, labels: Path, tmp_path: Path, out: str, form: str
 ) -> None:
-    rows = [{"id": n, "label": LABELS[n % 4], "count": n % 2 + 1} for n in range(9)]
-    source = write_rows(tmp_path / "c.jsonl", [*rows, {"label": "nobody"}])
     texts = f"s3://{BUCKET}/{form}/captions.jsonl"
-    s3.put_file(str(source), texts)
-    asked = ["--model", str(bundle), "--device", "cpu", "--format", form, "--rows-per-shard", "3"]
-    here = CliRunner().invoke(main, ["batch", str(source), "--out", str(tmp_path / "o"), *asked])
+    s3.put_file(str(labels), texts)
+    asked = ["--model", str(bundle), "--device=cpu", "--format", form, "--rows-per-shard=3"]
+    here = CliRunner().invoke(main, ["batch", str(labels), "--out", str(tmp_path / "o"), *asked])
     far = CliRunner().invoke(main, ["batch", texts, "--out", out, *asked])
     assert (here.exit_code, far.exit_code) == (1, 1), far.output
-    assert far.stdout.startswith(f"10 rows: 13 pictures in 4 shards in {out}, 1 could not be drawn")
+    assert far.stdout.startswith(f"6 rows: 7 pictures in 2 shards in {out}, 1 could not be drawn")
     assert stored(out) == tree(tmp_path / "o")
-    assert len(manifest(out)) == 13
+    assert len(manifest(out)) == 7
     check_clean(s3, out)
-    again = CliRunner().invoke(main, ["batch", texts, "--out", out, *asked, "--json"])
-    assert json.loads(again.stdout)["drawn_pictures"] == 0
-    changed = CliRunner().invoke(main, ["batch", texts, "--out", out, *asked, "--seed", "1"])
-    assert changed.exit_code == 2 and "--seed was 0 and is 1" in changed.stderr
+
+
+def test_the_command_goes_on_at_a_bucket_refuses_another_job_and_begins_anew(
+    s3: Any, bundle: Path, labels: Path, out: str
+) -> None:
+    asked = ["batch", str(labels), "--out", out, "--model", str(bundle), "--rows-per-shard=3"]
+    first = CliRunner().invoke(main, asked)
     before = stored(out)
-    anew = CliRunner().invoke(main, ["batch", texts, "--out", out, *asked, "--seed=1", "--restart"])
+    again = CliRunner().invoke(main, [*asked, "--json"])
+    assert json.loads(again.stdout)["drawn_pictures"] == 0
+    changed = CliRunner().invoke(main, [*asked, "--seed=1"])
+    assert changed.exit_code == 2 and "--seed was 0 and is 1" in changed.stderr
+    assert (first.exit_code, stored(out)) == (1, before)
+    anew = CliRunner().invoke(main, [*asked, "--seed=1", "--restart"])
     assert anew.exit_code == 1 and stored(out).keys() == before.keys()
     assert stored(out)["sheet.png"] != before["sheet.png"]
+    check_clean(s3, out)
 
 
-@pytest.mark.parametrize("form", ["webdataset", "folder", "parquet"])
 def test_killed_at_random_the_objects_are_those_of_an_undisturbed_run(
-    s3: Any, source: Path, tmp_path: Path, out: str, form: str
+    s3: Any, source: Path, tmp_path: Path, out: str
 ) -> None:
     texts = f"{out}/../captions.jsonl".replace("out/../", "")
     s3.put_file(str(source), texts)
+    doomed = ["tests.t2i.batch.doomed", texts, out, "webdataset", "2", "s3fs", "pyarrow.parquet"]
     done = subprocess.run(
-        [sys.executable, "-m", "tests.t2i.batch.doomed", texts, out, form, "2", "s3fs"],
-        capture_output=True, text=True, cwd=ROOT, timeout=120,
+        [sys.executable, "-m", *doomed], capture_output=True, text=True, cwd=ROOT, timeout=120,
         env={**os.environ, "TMPDIR": str(tmp_path)},
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("2 0\n", "")
     assert list(tmp_path.iterdir()) == [], "what was killed is tidied up"
-    summary = run_job(job_of(texts, out, format=form, rows_per_shard=4), Squares)
+    summary = run_job(job_of(texts, out, rows_per_shard=4), Squares)
     assert (summary.drawn_pictures, summary.pictures, summary.failed) == (0, PICTURES, 1)
-    run_job(job_of(source, tmp_path / "here", format=form, rows_per_shard=4), Squares)
+    run_job(job_of(source, tmp_path / "here", rows_per_shard=4), Squares)
     assert stored(out) == tree(tmp_path / "here")
     check_clean(s3, out)
 
@@ -147,14 +161,14 @@ from tests.t2i.batch.test_s3 import Large
 
 s3fs.core.calculate_chunksize = lambda size, chunksize=None: 5 << 20
 source, out = sys.argv[1:]
-run_job(Job(source=source, input_format="jsonl", out=out), Large)
+run_job(Job(source=source, input_format="jsonl", out=out, format="parquet"), Large)
 """
 
 
 class Large(Squares):
     def draw(self, asks: Any) -> list[Square]:
         # What follows the end of a PNG file is passed over.
-        return [Square(square(ask) + bytes(6 << 20)) for ask in asks]
+        return [Square(square(ask) + bytes(4 << 20)) for ask in asks]
 
 
 def test_an_upload_in_parts_that_was_killed_is_given_up_by_the_next_run_and_no_other_is(
@@ -165,7 +179,7 @@ def test_an_upload_in_parts_that_was_killed_is_given_up_by_the_next_run_and_no_o
     source = write_rows(tmp_path / "c.jsonl", ROWS[:2])
     command = [sys.executable, "-c", LARGE, str(source), out]
     process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "TMPDIR": str(tmp_path)})
-    shard = f"{SLOW}/out/shards/000000.tar"
+    shard = f"{SLOW}/out/shards/000000.parquet"
     while shard not in uploads(s3):
         assert process.poll() is None
         time.sleep(0.01)
@@ -178,8 +192,9 @@ def test_an_upload_in_parts_that_was_killed_is_given_up_by_the_next_run_and_no_o
         assert uploads(s3) == [f"{SLOW}/out-of-others"], "before anything is drawn"
         return Large()
 
-    run_job(job_of(source, out, rows_per_shard=1000), drawer)
-    run_job(job_of(source, tmp_path / "here", rows_per_shard=1000), Large)
+    again = job_of(source, out, rows_per_shard=1000, format="parquet")
+    run_job(again, drawer)
+    run_job(replace(again, out=tmp_path / "here"), Large)
     assert stored(out) == tree(tmp_path / "here")
     assert uploads(s3) == [f"{SLOW}/out-of-others"]
     s3.call_s3(
