@@ -245,7 +245,7 @@ class RemoteStorage:
                     raise
 
     def _path(self, name: str) -> str:
-        return f"{self.root}/{name}" if name else self.root
+        return f"{self.root}/{name}" if name else self.root or "/"
 
     def _telling(self, name: str, *, writing: bool = False) -> AbstractContextManager[None]:
         return telling(self.place(name), writing=writing)
