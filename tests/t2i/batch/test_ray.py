@@ -227,16 +227,24 @@ def test_a_shard_that_costs_every_worker_its_life_ends_the_job(
 def test_a_job_that_is_interrupted_ends_its_workers_and_leaves_no_drafts(
     drawer: RayDrawer, job: Job, tmp_path: Path
 ) -> None:
+    out = tmp_path / "out"
+    begun: list[Path] = []
+
     class Interrupts(Watch):
+        def begin(self, rows: int) -> None:
+            assert rows == 8
+
         def drawn(self, rows: int, pictures: int) -> None:
+            # The worker is far from the end of its shard.
+            assert 0 < pictures < 2000
+            begun.extend(drafts(out))
             raise KeyboardInterrupt
 
-    interrupted = replace(job, out=tmp_path / "out", rows_per_shard=1)
+    long = write_rows(tmp_path / "c.jsonl", [{"label": n % 4, "count": 1024} for n in range(8)])
     with pytest.raises(KeyboardInterrupt):
-        run_job(interrupted, lambda: drawer, progress=Interrupts())
-    assert drawer.pids == []
-    left = [path for path in (tmp_path / "out").rglob("*") if path.name.endswith(".tmp")]
-    assert left == [] and not (tmp_path / "out" / "manifest.jsonl").exists()
+        run_job(replace(job, source=long, out=out), lambda: drawer, progress=Interrupts())
+    assert drawer.pids == [] and begun
+    assert {path.name for path in out.rglob("*")} == {".lock", "job.json", "records", "shards"}
 
 
 def test_an_address_is_not_passed_over_by_who_has_a_ray_already(
