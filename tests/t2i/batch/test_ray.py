@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -31,6 +33,8 @@ from tests.t2i.batch.squares import manifest, tree, write_rows
 from tests.t2i.small_bundle import save_conditioned
 
 pytest.importorskip("ray")
+
+ROOT = Path(__file__).resolve().parents[3]
 
 ROWS = [{"id": n, "label": n % 4, "count": 8 + n % 3} for n in range(12)]
 PICTURES = sum(row["count"] for row in ROWS)
@@ -330,3 +334,92 @@ def test_a_killed_node_leaves_what_an_undisturbed_process_draws(
         check(summary, out, here)
     finally:
         nodes.shutdown()
+
+
+TOKEN = "ab" * 32
+
+
+@contextmanager
+def head(folder: Path) -> Iterator[tuple[psutil.Process, int, dict[str, str]]]:
+    """A Ray as `ray start` makes it: its process, its port for clients, and how they get in."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    named = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
+    # It is all of its cluster, and listens on this machine only.
+    quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+    quiet |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "PYTHONPATH": str(ROOT)}
+    command = [
+        str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--port=0",
+        f"--ray-client-server-port={port}", "--node-ip-address=127.0.0.1", "--num-cpus=2",
+        "--include-dashboard=false", "--object-store-memory=134217728", f"--temp-dir={folder}",
+    ]  # fmt: skip
+    with (folder / "log").open("w") as log:
+        process = psutil.Popen(
+            command, env={**environment(), **named, **quiet}, stdout=log, stderr=log
+        )
+    processes: list[psutil.Process] = []
+    try:
+        while "Ray runtime started" not in (folder / "log").read_text():
+            assert process.poll() is None, (folder / "log").read_text()
+            time.sleep(0.1)
+        yield process, port, named
+    finally:
+        processes = [process, *process.children(recursive=True)]
+        process.terminate()
+        _, left = psutil.wait_procs(processes, timeout=30)
+        for each in left:
+            each.kill()
+        psutil.wait_procs(left, timeout=30)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_ray_that_this_machine_does_not_belong_to_draws_what_a_process_here_does(
+    bundle: Path, job: Job, here: Path, tmp_path: Path
+) -> None:
+    # Of the names of Ray's sockets no more than forty characters may be the folder's.
+    with (
+        tempfile.TemporaryDirectory(prefix="t2i-ray-", dir="/tmp") as scratch,
+        head(Path(scratch)) as (ray, port, named),
+    ):
+        out = tmp_path / "out"
+
+        def run(**changes: str) -> subprocess.Popen[str]:
+            command = [
+                sys.executable, "-c", "from t2i.cli import main; main()", "batch",
+                str(job.source), "--out", str(out), "--model", str(bundle), "--device=cpu",
+                "--rows-per-shard=3", "--engine=ray", "--ray-workers=1",
+                f"--ray-address=ray://127.0.0.1:{port}",
+            ]  # fmt: skip
+            return subprocess.Popen(
+                command, env=environment() | changes, cwd=ROOT, text=True,
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            )  # fmt: skip
+
+        def workers(there: subprocess.Popen[str]) -> list[int]:
+            assert there.poll() is None, there.communicate()
+            children = ray.children(recursive=True)
+            return [each.pid for each in children if each.name().startswith("ray::Worker")]
+
+        for mode, token in (("disabled", ""), ("token", TOKEN[::-1])):
+            stranger = run(RAY_AUTH_MODE=mode, RAY_AUTH_TOKEN=token)
+            said = stranger.communicate(timeout=200)[1]
+            assert stranger.returncode == 2, said
+            assert "asks for its token; set RAY_AUTH_MODE" in said.splitlines()[-1]
+        interrupted = run(**named)
+        while not drafts(out):
+            assert interrupted.poll() is None, interrupted.communicate()
+            time.sleep(0.01)
+        interrupted.send_signal(signal.SIGINT)
+        said = interrupted.communicate(timeout=200)[1]
+        assert interrupted.returncode == 2 and "interrupted; finished shards are kept" in said
+        assert not drafts(out) and not (out / "manifest.parquet").exists()
+        again = run(**named)
+        while not (lost := workers(again)):
+            time.sleep(0.02)
+        kill_at_work(lost, out)
+        told = again.communicate(timeout=300)
+        assert again.returncode == 1, told
+        assert told[0].startswith(f"13 rows: {PICTURES} pictures in 5 shards")
+        assert tree(out) == tree(here)
