@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+import fsspec
 import psutil
 import pytest
 
@@ -29,10 +30,14 @@ from t2i.errors import InvalidInput
 from t2i.extras import ExtraMissing
 from t2i.parcels import pack
 from t2i.ray_cluster import RayCluster
+from tests.t2i.batch.servers import s3_served
 from tests.t2i.batch.squares import manifest, tree, write_rows
+from tests.t2i.batch.stores import stored
 from tests.t2i.small_bundle import save_conditioned
 
 pytest.importorskip("ray")
+pytest.importorskip("moto")
+pytest.importorskip("s3fs")
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -47,7 +52,21 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[RayCluster]:
+def bucket() -> Iterator[str]:
+    """A bucket that this process and the Ray that it starts find."""
+    with pytest.MonkeyPatch.context() as patch, s3_served() as given:
+        for name, value in given.items():
+            patch.setenv(name, value)
+        kind = fsspec.get_filesystem_class("s3")
+        # What other tests may have asked for was another server.
+        kind.clear_instance_cache()
+        kind().mkdir("pictures")
+        yield "s3://pictures"
+        kind.clear_instance_cache()
+
+
+@pytest.fixture(scope="module")
+def cluster(bucket: str) -> Iterator[RayCluster]:
     # Other tests may have processes too, such as what multiprocessing keeps.
     before, others = environment(), set(psutil.Process().children(recursive=True))
     cluster = RayCluster.usual(None, cores=2)
@@ -187,6 +206,20 @@ def test_a_folder_that_workers_do_not_find_is_told(drawer: RayDrawer) -> None:
     with pytest.raises(BatchError, match="as this machine sees it; give an --out that all machi"):
         drawer.draw_shard(*plan_of(drawer), storage_of("memory://only-here"))
     drawer._marked = None
+
+
+def test_a_worker_writes_to_a_bucket_what_it_writes_to_a_folder(
+    drawer: RayDrawer, bucket: str, tmp_path: Path
+) -> None:
+    plan, shard = plan_of(drawer)
+    for out in (f"{bucket}/out", tmp_path):
+        report = drawer.draw_shard(plan, shard, storage_of(out))
+        assert (report.rows, report.pictures, report.failed) == (2, 16, 0)
+        assert drawer._marked is not None
+        drawer._marked.remove(drawer._mark)
+        drawer._marked = None
+    assert stored(f"{bucket}/out") == tree(tmp_path)
+    assert tree(tmp_path).keys() == {"records/000000.jsonl", "shards/000000.tar"}
 
 
 def test_what_a_worker_cannot_write_is_told_with_its_machine(
