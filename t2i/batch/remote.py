@@ -168,7 +168,7 @@ class RemoteStorage:
                 return False
             self._make_parent(name)
             try:
-                create_file(self.system, self.address, path, data)
+                create_file(self.system, path, data)
             except FileExistsError:
                 return False
             except OSError:
@@ -209,7 +209,7 @@ class RemoteStorage:
         temporary = f"{folder}/{temporary_name(Path(name)).name}"
         try:
             self.system.put_file(str(path), temporary)
-            if not replaces(self.system, self.address) and self.system.exists(target):
+            if not replaces(self.system) and self.system.exists(target):
                 self.system.rm_file(target)
             self.system.mv(temporary, target)
         except BaseException:
@@ -225,7 +225,7 @@ class RemoteStorage:
 
     @property
     def _renames(self) -> bool:
-        return renames(self.system, self.address)
+        return renames(self.system)
 
     def _exists(self, path: str) -> bool:
         self.system.invalidate_cache()

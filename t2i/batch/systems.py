@@ -73,17 +73,17 @@ def find_system(address: str) -> tuple[Callable[[], Any], str]:
     return systems, str(path)
 
 
-def renames(system: Any, address: str) -> bool:
+def renames(system: Any) -> bool:
     """Return whether files are seen while they are written, so that they need a rename."""
-    return not _RENAMES.isdisjoint(_kinds(system, address))
+    return not _RENAMES.isdisjoint(_kinds(system))
 
 
-def replaces(system: Any, address: str) -> bool:
+def replaces(system: Any) -> bool:
     """Return whether a rename puts a file in the place of one that is there."""
-    return not _REPLACES.isdisjoint(_kinds(system, address))
+    return not _REPLACES.isdisjoint(_kinds(system))
 
 
-def create_file(system: Any, address: str, path: str, data: bytes) -> None:
+def create_file(system: Any, path: str, data: bytes) -> None:
     """Make a file if there is none of its name, where the other side can decide that.
 
     Raises:
@@ -91,7 +91,7 @@ def create_file(system: Any, address: str, path: str, data: bytes) -> None:
         OSError: if it cannot be made, perhaps for that reason.
     """
     try:
-        if not renames(system, address):
+        if not renames(system):
             system.pipe_file(path, data, mode="create")
             return
         # paramiko's files are read only unless told otherwise.
@@ -205,11 +205,9 @@ class Reading(io.RawIOBase):
                 self._file.close()
 
 
-def _kinds(system: Any, address: str) -> set[str]:
-    """Return the names of what an address is of: not all programs tell the one they go by."""
+def _kinds(system: Any) -> tuple[str, ...]:
     told = system.protocol
-    links = (link.partition("://")[0] for link in address.split("::"))
-    return {*((told,) if isinstance(told, str) else told), *links}
+    return (told,) if isinstance(told, str) else tuple(told)
 
 
 def _systems(system: Any) -> Callable[[], Any]:
@@ -222,7 +220,7 @@ def _systems(system: Any) -> Callable[[], Any]:
 
 
 def _is_paramiko(system: Any) -> bool:
-    return not system.async_impl and "sftp" in _kinds(system, "")
+    return not system.async_impl and "sftp" in _kinds(system)
 
 
 def _own(kind: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:

@@ -141,6 +141,7 @@ def test_no_file_is_seen_under_its_name_before_it_is_whole(
             draft.keep()
 
     keep(b"before")
+    before = target.stat()
     writing = threading.Thread(target=keep, args=[data])
     writing.start()
     while writing.is_alive():
@@ -148,6 +149,7 @@ def test_no_file_is_seen_under_its_name_before_it_is_whole(
         seen.add(target.stat().st_size)
     writing.join()
     assert seen <= {6, len(data)} and target.read_bytes() == data
+    assert target.stat().st_ino != before.st_ino, "not overwritten, but another file"
     assert [path.name for path in target.parent.iterdir()] == ["0.tar"]
 
 
@@ -275,17 +277,15 @@ def test_what_a_host_refuses_is_told_in_a_line(
 
 
 def test_the_command_finds_the_password_where_fsspec_is_told_it(
-    host: str, there: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+    client: str, host: str, there: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("paramiko")
-    fsspec.register_implementation("sftp", CLIENTS["paramiko"], clobber=True)
     # As from FSSPEC_SFTP_USERNAME and FSSPEC_SFTP_PASSWORD, or a file.
     given = {"username": USER, "password": PASSWORD}
     monkeypatch.setitem(fsspec.config.conf, "sftp", given)
-    out = f"sftp://{host.partition('@')[2]}/told/out"
+    out = f"sftp://{host.partition('@')[2]}/told/{client}"
     with serving(Service()) as service:
         asked = ["batch", str(source), "--out", out, "--server", service]
         done = CliRunner().invoke(main, asked)
     assert done.exit_code == 1, done.output
     assert done.stdout.startswith(f"14 rows: {PICTURES} pictures in 1 shards in {out}, 1 could")
-    assert (there / "told" / "out" / "shards" / "000000.tar").is_file()
+    assert (there / "told" / client / "shards" / "000000.tar").is_file()
