@@ -48,6 +48,12 @@ _REMEDY = (
     "(ray start --address HOST:PORT makes it one), or 'auto', or leave it out to start a Ray here"
 )
 _CLIENT_REMEDY = "check the address, or leave it out to start a Ray on this machine"
+_TOKEN_REMEDY = (
+    "set RAY_AUTH_MODE to token, and RAY_AUTH_TOKEN to what `ray get-auth-token` prints on its head"
+)
+# What anybody may ask: a method, and a request of it as it is sent.
+_PING = ("/ray.rpc.RayletDriver/ClusterInfo", b"\x08\x06")
+_WHO_ARE_YOU = ("/ray.rpc.NodeInfoGcsService/GetClusterId", b"")
 _OWN_RAY = {
     # It tells its makers nothing.
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -236,6 +242,8 @@ class RayCluster:
 
         # Another machine's client of Ray sets up its own log; the server's is its own matter.
         log = {} if address.startswith(_CLIENT) else {"configure_logging": False}
+        if address != "auto" and _asks_for_token(address):
+            raise RayUnusable(self.where, "asks for its token", _TOKEN_REMEDY)
         self._joined = True
         try:
             ray.init(address=address, log_to_driver=False, logging_level="error", **log)
@@ -404,8 +412,29 @@ def _check_reachable(address: str) -> None:
         ) from error
 
 
+def _asks_for_token(address: str) -> bool:
+    """Ask a little thing: of a token that is missing or wrong Ray itself tells late, or never."""
+    import grpc
+
+    method, asked = _PING if address.startswith(_CLIENT) else _WHO_ARE_YOU
+    host, port = _parts(address)
+    # With the token and the certificates that Ray would use.
+    utilities: Any = importlib.import_module("ray._private.grpc_utils")
+    channel = utilities.init_grpc_channel(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    try:
+        channel.unary_unary(method)(asked, timeout=_REACH_SECONDS)
+    except grpc.RpcError as error:
+        # Whatever else is wrong is told by Ray.
+        return bool(error.code() is grpc.StatusCode.UNAUTHENTICATED)
+    finally:
+        channel.close()
+    return False
+
+
 def _remedy(address: str) -> str:
-    return _CLIENT_REMEDY if address.startswith(_CLIENT) else _REMEDY
+    if address.startswith(_CLIENT):
+        return _CLIENT_REMEDY
+    return f"{_REMEDY}; if it asks for a token, {_TOKEN_REMEDY}" if address == "auto" else _REMEDY
 
 
 def _taken(where: str) -> RayUnusable:

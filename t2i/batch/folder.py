@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from t2i.batch.errors import BatchError, JobChanged
+from t2i.batch.formats import INPUT_FORMATS
 from t2i.batch.plan import Plan
 from t2i.batch.records import Survey
 from t2i.batch.shard import ShardReport, record_name, report_of
@@ -157,6 +158,8 @@ class JobFolder:
 
     def clear_temporary(self) -> None:
         """Remove what those had begun who were killed; only while nobody draws."""
+        inputs = (f"input.{name}" for name in INPUT_FORMATS)
+        self.storage.abandon((JOB, FAILURES, SHEET, *MANIFESTS, *_OWN_FOLDERS, *inputs))
         for folder in ("", *_OWN_FOLDERS):
             for name in self.storage.names(folder):
                 if name.startswith(".") and name.endswith(".tmp"):

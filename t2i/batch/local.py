@@ -6,7 +6,7 @@ import fcntl
 import os
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -75,6 +75,9 @@ class LocalStorage:
     def remove(self, name: str) -> None:
         """See `Storage`."""
         _remove(self.path / name)
+
+    def abandon(self, names: Collection[str]) -> None:
+        """See `Storage`; here a draft has a name too, by which it is removed."""
 
     @contextmanager
     def locked(self, name: str) -> Iterator[Callable[[], None]]:

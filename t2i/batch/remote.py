@@ -1,9 +1,9 @@
 """Anything that fsspec has addresses for, as what keeps the files of a job.
 
 An object store shows an object when it is complete: drafts are uploaded under their names. Where
-the other side is a file system (`_RENAMES`) they are uploaded under another name, then renamed. A
-shard that is a folder appears file by file in either case; that it is complete is told by its
-record, as of every shard.
+the other side is a file system they are uploaded under another name, then renamed. A shard that is
+a folder appears file by file in either case; that it is complete is told by its record, as of
+every shard.
 """
 
 from __future__ import annotations
@@ -13,25 +13,36 @@ import hashlib
 import io
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from t2i.batch.errors import BatchError
 from t2i.batch.lease import lease
 from t2i.batch.storage import Draft, File
-from t2i.errors import InvalidInput, T2IError, shown
-from t2i.extras import ExtraMissing, needs_extra
+from t2i.batch.systems import (
+    Reading,
+    abandon_uploads,
+    create_file,
+    find_system,
+    renames,
+    replaces,
+    telling,
+)
+from t2i.errors import InvalidInput
 from t2i.files import temporary_name
 
 __all__ = ["RemoteStorage", "remote_file"]
 
-# Protocols whose other side has folders, shows a file while it is being written, and renames it.
-_RENAMES = frozenset({"arrow_hdfs", "dbfs", "hdfs", "sftp", "smb", "ssh", "webdav", "webhdfs"})
 _BUFFER_BYTES = 1 << 20
+# What is fetched at once: few journeys, little memory, and few bytes that nobody wanted.
+_FETCH_BYTES = 8 << 20
+# Folders that several make at the same time: a job's, and one in it.
+_TRIES = 3
+# What reading a file may change of what is told about it.
+_READ_TIMES = frozenset({"accessTime", "atime", "last_access_time", "time"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +50,12 @@ class RemoteStorage:
     """A folder at an address of fsspec; see `Storage`.
 
     Args:
-        system: the file system of fsspec.
+        systems: gives the file system of fsspec that the calling thread is to use.
         root: the folder in its own words.
         address: the folder in the words of whoever named it.
     """
 
-    system: Any
+    systems: Callable[[], Any]
     root: str
     address: str
 
@@ -63,8 +74,13 @@ class RemoteStorage:
                 "fsspec asks FTP one thing at a time, and a job does several at once",
                 "give an address of another kind, such as sftp://",
             )
-        system, root = _resolved(address)
-        return cls(system, root.rstrip("/"), address.rstrip("/"))
+        systems, root = find_system(address)
+        return cls(systems, root.rstrip("/"), address.rstrip("/"))
+
+    @property
+    def system(self) -> Any:
+        """The file system of fsspec, for this thread and now."""
+        return self.systems()
 
     def place(self, name: str = "") -> str:
         """See `Storage`."""
@@ -78,8 +94,14 @@ class RemoteStorage:
             self.system.invalidate_cache()
             try:
                 found = self.system.ls(path, detail=False)
-            except FileNotFoundError:
-                return frozenset()
+            except OSError as error:
+                # Some list a file as itself; others refuse, or say that there is no such folder.
+                if self._renames and self.system.isfile(path):
+                    found = [path]
+                elif isinstance(error, FileNotFoundError):
+                    return frozenset()
+                else:
+                    raise
             if [each.rstrip("/") for each in found] == [path] and self.system.isfile(path):
                 raise NotADirectoryError(errno.ENOTDIR, "Not a folder", self.place(folder))
         # Some stores list a folder as an object of its own.
@@ -88,19 +110,28 @@ class RemoteStorage:
     def open(self, name: str) -> BinaryIO:
         """See `Storage`."""
         with self._telling(name):
-            # Not every file of fsspec's reads lines of a length that is told.
-            return io.BufferedReader(self.system.open(self._path(name), "rb"), _BUFFER_BYTES)
+            file = self.system.open(self._path(name), "rb", block_size=_FETCH_BYTES)
+        return io.BufferedReader(Reading(file, self.place(name)), _BUFFER_BYTES)
 
     def read(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
         """See `Storage`."""
-        with self._telling(name):
-            return bytes(self.system.cat_file(self._path(name), start=start, end=end))
+        if not self._renames:
+            with self._telling(name):
+                return bytes(self.system.cat_file(self._path(name), start=start, end=end))
+        # Not every file system of this kind gives a part when it is asked for all in one go.
+        with self.open(name) as file:
+            first, last, _ = slice(start, end).indices(file.seek(0, io.SEEK_END))
+            file.seek(first)
+            return file.read(max(0, last - first))
 
     def stamp(self, name: str) -> object:
         """See `Storage`."""
         with self._telling(name):
             self.system.invalidate_cache()
-            return self.system.ukey(self._path(name))
+            if not self._renames:
+                return self.system.ukey(self._path(name))
+            told = self.system.info(self._path(name))
+            return {what: value for what, value in told.items() if what not in _READ_TIMES}
 
     @contextmanager
     def draft(self, name: str) -> Iterator[Draft]:
@@ -131,25 +162,34 @@ class RemoteStorage:
 
         Stores that can decide this for two callers at the same moment do.
         """
-        with self._telling(name):
-            self.system.invalidate_cache()
-            # Where exclusive creation is not known, it is silently none.
-            if self.system.exists(self._path(name)):
+        path = self._path(name)
+        with self._telling(name, writing=True):
+            if self._exists(path):
                 return False
             self._make_parent(name)
             try:
-                self.system.pipe_file(self._path(name), data, mode="create")
+                create_file(self.system, path, data)
             except FileExistsError:
+                return False
+            except OSError:
+                # Who was not the first is told so in words of all kinds.
+                if not self._exists(path):
+                    raise
                 return False
             return True
 
     def replace(self, name: str, data: bytes) -> None:
         """Write a small file in place of what bears its name."""
-        with self._telling(name):
+        with self._telling(name, writing=True):
             self.system.pipe_file(self._path(name), data)
 
+    def abandon(self, names: Collection[str]) -> None:
+        """See `Storage`."""
+        with self._telling(""):
+            abandon_uploads(self.system, self.root, names)
+
     def _keep(self, path: Path, name: str) -> None:
-        with self._telling(name):
+        with self._telling(name, writing=True):
             self._make_parent(name)
             target = self._path(name)
             if not path.is_dir():
@@ -169,8 +209,7 @@ class RemoteStorage:
         temporary = f"{folder}/{temporary_name(Path(name)).name}"
         try:
             self.system.put_file(str(path), temporary)
-            # Not every protocol renames onto what is there.
-            if self.system.exists(target):
+            if not replaces(self.system) and self.system.exists(target):
                 self.system.rm_file(target)
             self.system.mv(temporary, target)
         except BaseException:
@@ -186,34 +225,30 @@ class RemoteStorage:
 
     @property
     def _renames(self) -> bool:
-        protocol = self.system.protocol
-        return not _RENAMES.isdisjoint((protocol,) if isinstance(protocol, str) else protocol)
+        return renames(self.system)
+
+    def _exists(self, path: str) -> bool:
+        self.system.invalidate_cache()
+        return bool(self.system.exists(path))
 
     def _make_parent(self, name: str) -> None:
         """Make the folder of a name, where there are folders; object stores have none."""
-        if self._renames:
-            self.system.makedirs(self._path(name).rpartition("/")[0], exist_ok=True)
+        if not self._renames:
+            return
+        for left in reversed(range(_TRIES)):
+            try:
+                self.system.makedirs(self._path(name).rpartition("/")[0], exist_ok=True)
+                return
+            except OSError:
+                # Another thread or machine may have made it since it was looked for.
+                if not left:
+                    raise
 
     def _path(self, name: str) -> str:
-        return f"{self.root}/{name}" if name else self.root
+        return f"{self.root}/{name}" if name else self.root or "/"
 
-    @contextmanager
-    def _telling(self, name: str) -> Iterator[None]:
-        """Turn what fsspec's many programs raise into errors with one line and a place."""
-        try:
-            yield
-        except FileNotFoundError as error:
-            # Its words are a path at most, and not always that.
-            missing = "No such file or directory"
-            raise FileNotFoundError(errno.ENOENT, missing, self.place(name)) from error
-        except (OSError, T2IError):
-            raise
-        except NotImplementedError as error:
-            raise BatchError(
-                f"{self.place(name)}: such addresses cannot be written to; give another --out"
-            ) from error
-        except Exception as error:
-            raise OSError(errno.EIO, _said(error), self.place(name)) from error
+    def _telling(self, name: str, *, writing: bool = False) -> AbstractContextManager[None]:
+        return telling(self.place(name), writing=writing)
 
 
 def remote_file(address: str) -> File:
@@ -223,33 +258,8 @@ def remote_file(address: str) -> File:
         InvalidInput: if no program here knows such addresses.
         ExtraMissing: if fsspec, or what it needs for them, is not installed.
     """
-    system, path = _resolved(address)
+    systems, path = find_system(address)
     root, _, name = path.rstrip("/").rpartition("/")
     # Of a chain the names of the whole and of its folder are not each other's beginning.
     told = address.partition("::")[0].rpartition("/")[0]
-    return File(RemoteStorage(system, root, told), name)
-
-
-def _resolved(address: str) -> tuple[Any, str]:
-    with needs_extra("remote", or_else="give a path of this machine"):
-        import fsspec
-    try:
-        system, path = fsspec.core.url_to_fs(address)
-    except ImportError as error:
-        raise ExtraMissing(f"{address}: {' '.join(str(error).split())}, with pip") from error
-    except ValueError as error:
-        scheme = address.partition(":")[0]
-        raise InvalidInput(
-            "address", address, f"{shown(scheme)} is no kind of address that fsspec knows",
-            "give one such as s3://bucket/folder, or a path",
-        ) from error  # fmt: skip
-    except OSError:
-        raise
-    except Exception as error:
-        # Some connect at once, and may be refused in words of their own.
-        raise OSError(errno.EIO, _said(error), address) from error
-    return system, str(path)
-
-
-def _said(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return File(RemoteStorage(systems, root, told), name)

@@ -10,7 +10,7 @@ ever finds half of it. What that step is, and what a lock is, differs between th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -60,6 +60,12 @@ class Storage(Protocol):
 
     def remove(self, name: str) -> None:
         """Remove a file, or a folder with all that is in it; it need not be there."""
+
+    def abandon(self, names: Collection[str]) -> None:
+        """Give up what was on its way to some names when its process was killed.
+
+        Only while nobody draws. A name of a folder stands for all that is in it.
+        """
 
     def locked(self, name: str) -> AbstractContextManager[Callable[[], None]]:
         """Keep everybody else out who locks the same name, while the block runs.

@@ -2,7 +2,7 @@
 
 * `bucket:///folder`: an object store. An object is there when it is complete, or not at all, and
   can be created for one caller alone.
-* `drive:///folder`: a file system such as that of SFTP. A file is seen while it is being written.
+* `drive:///folder`: a file system such as that of WebDAV. A file is seen while it is being written.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Bucket(LocalFileSystem):
 
 
 class Drive(LocalFileSystem):
-    # What is known of SFTP is what is known of this one.
-    protocol = ("drive", "sftp")
+    # What is known of WebDAV is what is known of this one.
+    protocol = ("drive", "webdav")
 
     def put_file(self, lpath: str, rpath: str, **others: Any) -> None:
         data = Path(lpath).read_bytes()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+import fsspec
 import psutil
 import pytest
 
@@ -27,10 +30,16 @@ from t2i.errors import InvalidInput
 from t2i.extras import ExtraMissing
 from t2i.parcels import pack
 from t2i.ray_cluster import RayCluster
+from tests.t2i.batch.servers import s3_served
 from tests.t2i.batch.squares import manifest, tree, write_rows
+from tests.t2i.batch.stores import stored
 from tests.t2i.small_bundle import save_conditioned
 
 pytest.importorskip("ray")
+pytest.importorskip("moto")
+pytest.importorskip("s3fs")
+
+ROOT = Path(__file__).resolve().parents[3]
 
 ROWS = [{"id": n, "label": n % 4, "count": 8 + n % 3} for n in range(12)]
 PICTURES = sum(row["count"] for row in ROWS)
@@ -43,7 +52,21 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[RayCluster]:
+def bucket() -> Iterator[str]:
+    """A bucket that this process and the Ray that it starts find."""
+    with pytest.MonkeyPatch.context() as patch, s3_served() as given:
+        for name, value in given.items():
+            patch.setenv(name, value)
+        kind = fsspec.get_filesystem_class("s3")
+        # What other tests may have asked for was another server.
+        kind.clear_instance_cache()
+        kind().mkdir("pictures")
+        yield "s3://pictures"
+        kind.clear_instance_cache()
+
+
+@pytest.fixture(scope="module")
+def cluster(bucket: str) -> Iterator[RayCluster]:
     # Other tests may have processes too, such as what multiprocessing keeps.
     before, others = environment(), set(psutil.Process().children(recursive=True))
     cluster = RayCluster.usual(None, cores=2)
@@ -185,6 +208,20 @@ def test_a_folder_that_workers_do_not_find_is_told(drawer: RayDrawer) -> None:
     drawer._marked = None
 
 
+def test_a_worker_writes_to_a_bucket_what_it_writes_to_a_folder(
+    drawer: RayDrawer, bucket: str, tmp_path: Path
+) -> None:
+    plan, shard = plan_of(drawer)
+    for out in (f"{bucket}/out", tmp_path):
+        report = drawer.draw_shard(plan, shard, storage_of(out))
+        assert (report.rows, report.pictures, report.failed) == (2, 16, 0)
+        assert drawer._marked is not None
+        drawer._marked.remove(drawer._mark)
+        drawer._marked = None
+    assert stored(f"{bucket}/out") == tree(tmp_path)
+    assert tree(tmp_path).keys() == {"records/000000.jsonl", "shards/000000.tar"}
+
+
 def test_what_a_worker_cannot_write_is_told_with_its_machine(
     drawer: RayDrawer, tmp_path: Path
 ) -> None:
@@ -227,16 +264,24 @@ def test_a_shard_that_costs_every_worker_its_life_ends_the_job(
 def test_a_job_that_is_interrupted_ends_its_workers_and_leaves_no_drafts(
     drawer: RayDrawer, job: Job, tmp_path: Path
 ) -> None:
+    out = tmp_path / "out"
+    begun: list[Path] = []
+
     class Interrupts(Watch):
+        def begin(self, rows: int) -> None:
+            assert rows == 8
+
         def drawn(self, rows: int, pictures: int) -> None:
+            # The worker is far from the end of its shard.
+            assert 0 < pictures < 2000
+            begun.extend(drafts(out))
             raise KeyboardInterrupt
 
-    interrupted = replace(job, out=tmp_path / "out", rows_per_shard=1)
+    long = write_rows(tmp_path / "c.jsonl", [{"label": n % 4, "count": 1024} for n in range(8)])
     with pytest.raises(KeyboardInterrupt):
-        run_job(interrupted, lambda: drawer, progress=Interrupts())
-    assert drawer.pids == []
-    left = [path for path in (tmp_path / "out").rglob("*") if path.name.endswith(".tmp")]
-    assert left == [] and not (tmp_path / "out" / "manifest.jsonl").exists()
+        run_job(replace(job, source=long, out=out), lambda: drawer, progress=Interrupts())
+    assert drawer.pids == [] and begun
+    assert {path.name for path in out.rglob("*")} == {".lock", "job.json", "records", "shards"}
 
 
 def test_an_address_is_not_passed_over_by_who_has_a_ray_already(
@@ -322,3 +367,92 @@ def test_a_killed_node_leaves_what_an_undisturbed_process_draws(
         check(summary, out, here)
     finally:
         nodes.shutdown()
+
+
+TOKEN = "ab" * 32
+
+
+@contextmanager
+def head(folder: Path) -> Iterator[tuple[psutil.Process, int, dict[str, str]]]:
+    """A Ray as `ray start` makes it: its process, its port for clients, and how they get in."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    named = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
+    # It is all of its cluster, and listens on this machine only.
+    quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+    quiet |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "PYTHONPATH": str(ROOT)}
+    command = [
+        str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--port=0",
+        f"--ray-client-server-port={port}", "--node-ip-address=127.0.0.1", "--num-cpus=2",
+        "--include-dashboard=false", "--object-store-memory=134217728", f"--temp-dir={folder}",
+    ]  # fmt: skip
+    with (folder / "log").open("w") as log:
+        process = psutil.Popen(
+            command, env={**environment(), **named, **quiet}, stdout=log, stderr=log
+        )
+    processes: list[psutil.Process] = []
+    try:
+        while "Ray runtime started" not in (folder / "log").read_text():
+            assert process.poll() is None, (folder / "log").read_text()
+            time.sleep(0.1)
+        yield process, port, named
+    finally:
+        processes = [process, *process.children(recursive=True)]
+        process.terminate()
+        _, left = psutil.wait_procs(processes, timeout=30)
+        for each in left:
+            each.kill()
+        psutil.wait_procs(left, timeout=30)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_ray_that_this_machine_does_not_belong_to_draws_what_a_process_here_does(
+    bundle: Path, job: Job, here: Path, tmp_path: Path
+) -> None:
+    # Of the names of Ray's sockets no more than forty characters may be the folder's.
+    with (
+        tempfile.TemporaryDirectory(prefix="t2i-ray-", dir="/tmp") as scratch,
+        head(Path(scratch)) as (ray, port, named),
+    ):
+        out = tmp_path / "out"
+
+        def run(**changes: str) -> subprocess.Popen[str]:
+            command = [
+                sys.executable, "-c", "from t2i.cli import main; main()", "batch",
+                str(job.source), "--out", str(out), "--model", str(bundle), "--device=cpu",
+                "--rows-per-shard=3", "--engine=ray", "--ray-workers=1",
+                f"--ray-address=ray://127.0.0.1:{port}",
+            ]  # fmt: skip
+            return subprocess.Popen(
+                command, env=environment() | changes, cwd=ROOT, text=True,
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            )  # fmt: skip
+
+        def workers(there: subprocess.Popen[str]) -> list[int]:
+            assert there.poll() is None, there.communicate()
+            children = ray.children(recursive=True)
+            return [each.pid for each in children if each.name().startswith("ray::Worker")]
+
+        for mode, token in (("disabled", ""), ("token", TOKEN[::-1])):
+            stranger = run(RAY_AUTH_MODE=mode, RAY_AUTH_TOKEN=token)
+            said = stranger.communicate(timeout=200)[1]
+            assert stranger.returncode == 2, said
+            assert "asks for its token; set RAY_AUTH_MODE" in said.splitlines()[-1]
+        interrupted = run(**named)
+        while not drafts(out):
+            assert interrupted.poll() is None, interrupted.communicate()
+            time.sleep(0.01)
+        interrupted.send_signal(signal.SIGINT)
+        said = interrupted.communicate(timeout=200)[1]
+        assert interrupted.returncode == 2 and "interrupted; finished shards are kept" in said
+        assert not drafts(out) and not (out / "manifest.parquet").exists()
+        again = run(**named)
+        while not (lost := workers(again)):
+            time.sleep(0.02)
+        kill_at_work(lost, out)
+        told = again.communicate(timeout=300)
+        assert again.returncode == 1, told
+        assert told[0].startswith(f"13 rows: {PICTURES} pictures in 5 shards")
+        assert tree(out) == tree(here)

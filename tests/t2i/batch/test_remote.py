@@ -266,47 +266,6 @@ def test_a_run_that_lost_its_lock_stops_and_writes_no_manifest(
     assert not {name for name in stored(out) if name.startswith("manifest")}
 
 
-KILLED = """
-import os, random, signal, sys, threading
-from t2i.batch import Job, lease, run_job
-from tests.t2i.batch.squares import Squares
-from tests.t2i.batch.stores import register
-
-register()
-lease._SETTLE_SECONDS = 0.0
-source, out, form = sys.argv[1:]
-job = Job(source=source, input_format="jsonl", out=out, rows_per_shard=4, format=form)
-chance = random.Random(out.partition(":")[0] + form)
-
-class Doomed(Squares):
-    left = 0
-    moment = 0.0
-
-    def draw(self, asks):
-        self.left -= 1
-        if self.left == 0:
-            end = threading.Timer(self.moment, os.kill, [os.getpid(), signal.SIGKILL])
-            end.daemon = True
-            end.start()
-        return super().draw(asks)
-
-killed = 0
-while True:
-    left, moment = chance.randrange(2, 4), chance.uniform(0, 0.04)
-    child = os.fork()
-    if not child:
-        model = Doomed(seconds=0.003)
-        model.left, model.moment = left, moment
-        run_job(job, lambda: model)
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    if not os.WIFSIGNALED(status):
-        break
-    killed += 1
-print(killed, status)
-"""
-
-
 @pytest.mark.parametrize(
     ("kind", "form"), [("bucket", "webdataset"), ("bucket", "folder"), ("drive", "webdataset")]
 )
@@ -316,7 +275,7 @@ def test_killed_at_random_the_files_at_an_address_are_the_same(
     out = address(kind)
     (tmp_path / "temporary").mkdir()
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(source), out, form],
+        [sys.executable, "-m", "tests.t2i.batch.doomed", str(source), out, form],
         capture_output=True, text=True, cwd=ROOT, timeout=120,
         env={**os.environ, "TMPDIR": str(tmp_path / "temporary")},
     )  # fmt: skip
