@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Sequence
 
 from torch import Tensor
 
+from t2i.encoders.company import Said
 from t2i.encoders.text import CACHED_CAPTIONS, TextEncoder
+from t2i.invariant import pad_rows
 from t2i.networks.captions import CaptionNetwork
 
 __all__ = ["CaptionEncoder"]
@@ -27,6 +30,9 @@ class CaptionEncoder(TextEncoder):
     ) -> None:
         self.words = words
         self.network = network.to(words.device).eval().requires_grad_(False)
+        # A lone caption's code is a product of one row, which has kernels of its own.
+        self._reader = copy.deepcopy(self.network)
+        pad_rows(self._reader)
         digest = hashlib.sha256()
         for name, value in sorted(network.state_dict().items()):
             digest.update(name.encode())
@@ -53,7 +59,7 @@ class CaptionEncoder(TextEncoder):
 
     def pooled(self, states: Tensor, present: Tensor) -> Tensor:
         """See `TextEncoder.pooled`: the network's code."""
-        code: Tensor = self.network(states, present)
+        code: Tensor = self._reader(states, present)
         return code
 
     def _embed(self, texts: list[str]) -> Tensor:
@@ -62,18 +68,17 @@ class CaptionEncoder(TextEncoder):
     def _encode_alone(self, captions: list[str]) -> list[Tensor]:
         # The text model has run: what it says of the sentence costs nothing more.
         codes: list[Tensor] = []
-        for caption, (code, sentence) in zip(
+        for caption, (code, *sentence) in zip(
             captions, self._apart(self._read, captions), strict=True
         ):
             codes.append(code)
-            if sentence is not None:
-                self.words._remember(caption, sentence)
+            for embedding in sentence:
+                self.words._remember(caption, embedding)
         return codes
 
-    def _read(self, caption: str) -> tuple[Tensor, Tensor | None]:
-        states, present = self.words.token_states([caption])
-        code: Tensor = self.network(states, present)
-        sentence = self.words.pooled(states, present)
-        return code[0].float().cpu().clone(), None if sentence is None else sentence[
-            0
-        ].cpu().clone()
+    def _read(self, captions: list[str]) -> list[Said]:
+        states, present = self.words.token_states(captions)
+        codes = self._reader(states, present)
+        sentences = self.words.pooled(states, present)
+        said = (codes,) if sentences is None else (codes, sentences)
+        return [tuple(each[n].float().cpu().clone() for each in said) for n in range(len(captions))]

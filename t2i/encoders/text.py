@@ -1,4 +1,4 @@
-"""What every text encoder can do: captions to embeddings, each caption alone and remembered."""
+"""What every text encoder can do: captions to embeddings, each as if alone, and remembered."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from t2i.compute import run_apart
+from t2i.compute import core_count, run_apart
 from t2i.conditions import Text
+from t2i.encoders.company import Company, Said
 
 __all__ = ["TextEncoder"]
-
-T = TypeVar("T")
 
 CACHED_CAPTIONS = 4096
 
@@ -24,8 +22,9 @@ CACHED_CAPTIONS = 4096
 class TextEncoder(ABC):
     """A text model with its pooling.
 
-    `encode` runs each caption alone, without padding, on one thread (see t2i/compute.py), so that
-    no bit of an embedding depends on what else was asked for. The cache gives back what this costs.
+    `encode` runs captions without padding, each pass on one thread (see t2i/compute.py). Captions
+    of as many tokens share a pass where that has proved to leave no trace (see company.py), so that
+    no bit of an embedding depends on what else was asked for. Embeddings are cached.
 
     Args:
         id: `NAME#POOLING#CHECKSUM`, the same for the same model everywhere; the checksum is the
@@ -44,6 +43,7 @@ class TextEncoder(ABC):
         self._cache: OrderedDict[str, Tensor] = OrderedDict()
         self._cache_size = cache_size
         self._lock = threading.Lock()
+        self._company = Company()
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Return the embeddings of captions, `(n, dim)` float32 on the CPU.
@@ -122,20 +122,32 @@ class TextEncoder(ABC):
         """Return the embeddings `(n, dim)` of captions that run as one batch."""
 
     def _encode_alone(self, captions: list[str]) -> list[Tensor]:
-        return self._apart(lambda caption: self._embed([caption])[0].float().clone(), captions)
+        return [embedding for (embedding,) in self._apart(self._say, captions)]
 
-    def _apart(self, function: Callable[[str], T], captions: list[str]) -> list[T]:
-        """Return `function(caption)` for each caption, each computed alone."""
+    def _say(self, captions: list[str]) -> list[Said]:
+        return [(embedding.clone(),) for embedding in self._embed(captions).float()]
+
+    def _apart(self, say: Callable[[list[str]], list[Said]], captions: list[str]) -> list[Said]:
+        """Return what `say` tells of each caption, to the bit what it tells of the caption alone.
+
+        Args:
+            say: runs captions of one length as one batch, and returns an entry a caption.
+            captions: all different.
+        """
         if not captions:
             return []
-        if self.device.type == "cpu":
-            # The longest first, so that the cores end at about the same time: one that came to a
-            # long caption last would be waited for.
-            order = sorted(range(len(captions)), key=lambda place: -len(captions[place]))
-            found = dict(zip(order, run_apart(function, [captions[n] for n in order]), strict=True))
-            return [found[place] for place in range(len(captions))]
-        with torch.inference_mode():
-            return [function(caption) for caption in captions]
+        if self.device.type != "cpu":
+            with torch.inference_mode():
+                return [said for caption in captions for said in say([caption])]
+        lengths = [len(self.tokens(caption)) for caption in captions]
+        batches = self._company.batches(lengths, core_count())
+
+        def run(places: list[int]) -> list[Said]:
+            return self._company.run(say, [captions[n] for n in places], lengths[places[0]])
+
+        found = [entry for batch in run_apart(run, batches) for entry in batch]
+        order = [place for places in batches for place in places]
+        return [said for _, said in sorted(zip(order, found, strict=True), key=lambda x: x[0])]
 
     def _recall(self, caption: str) -> Tensor | None:
         with self._lock:
