@@ -105,8 +105,12 @@ def test_the_command_draws_the_same_files_here_there_and_when_stopped(
 def test_killed_at_random_twenty_times_the_bundled_model_leaves_what_an_undisturbed_run_leaves(
     tmp_path: Path,
 ) -> None:
-    rows = [{"text": f"a small {COLOURS[n % 5]} bird {n}", "count": n % 2 + 1} for n in range(480)]
-    faulty = set(range(37, 480, 100))
+    # Enough that a machine of any speed is still at it when it is killed.
+    asked = 3000
+    rows = [
+        {"text": f"a small {COLOURS[n % 5]} bird {n}", "count": n % 2 + 1} for n in range(asked)
+    ]
+    faulty = set(range(37, asked, 100))
     source = write_rows(
         tmp_path / "c.jsonl", [{"text": ""} if n in faulty else row for n, row in enumerate(rows)]
     )
@@ -129,7 +133,7 @@ def test_killed_at_random_twenty_times_the_bundled_model_leaves_what_an_undistur
         process.kill()
         process.communicate()
     at_last_kill = len(list(out.glob("records/0*")))
-    assert 20 < at_last_kill < 120
+    assert 20 < at_last_kill < asked // 4
     for folder in (out, undisturbed):
         done = subprocess.run(
             command(source, "--out", folder, "--rows-per-shard", "4"),
