@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from t2i.encoders.captions import CaptionEncoder
 from t2i.encoders.company import TOGETHER, Company
 from t2i.encoders.minilm import MiniLM
+from t2i.networks.captions import CaptionNetwork
 
 
 def test_few_captions_run_alone_and_many_with_those_of_their_length() -> None:
@@ -61,14 +63,18 @@ def test_embeddings_in_company_are_those_of_each_caption_alone(
     monkeypatch.setattr("t2i.encoders.text.core_count", lambda: cores)
     colours = ["red", "blue", "green", "white", "black", "brown", "yellow", "orange"]
     captions = [
-        *(
-            f"a bird with a {one} head, {two} wings and a {one} tail"
-            for one in colours
-            for two in colours
-        ),
-        *(f"small {one} bird" for one in colours),
+        text
+        for one in colours
+        for text in (
+            f"{one} bird",
+            f"a small {one} bird with {one} wings",
+            f"a bird with a {one} head, {one} wings and a {one} tail",
+        )
     ]
-    together, alone = MiniLM(), MiniLM()
-    found = together.encode(captions)
-    for caption, embedding in zip(captions, found, strict=True):
-        assert torch.equal(alone.encode([caption])[0], embedding), caption
+    torch.manual_seed(0)
+    words, network = MiniLM(), CaptionNetwork()
+    together, alone = CaptionEncoder(words, network), CaptionEncoder(MiniLM(), network)
+    found, sentences = together.encode(captions), words.encode(captions)
+    for caption, code, sentence in zip(captions, found, sentences, strict=True):
+        assert torch.equal(alone.encode([caption])[0], code), caption
+        assert torch.equal(alone.sentences([caption])[0], sentence), caption
