@@ -31,6 +31,7 @@ def test_it_is_the_cross_entropy_of_the_labelled_rows_and_of_no_others() -> None
     )
     expected = F.cross_entropy(critic(labelled.pictures).class_logits, labelled.labels)
     torch.testing.assert_close(Supervised().loss(play), expected)
+    assert Supervised().weight == 1.0
 
 
 def test_it_asks_for_labels_and_for_a_critic_that_tells_them() -> None:
