@@ -30,6 +30,8 @@ __all__ = ["Holds", "lease"]
 
 RENEW_SECONDS = 10.0
 PATIENCE_SECONDS = 3 * RENEW_SECONDS
+# For a lock that is found half written.
+_READINGS, _READ_AGAIN_SECONDS = 10, 0.05
 # For a store that shows to one what another has just written.
 _SETTLE_SECONDS = 0.5
 _LOOK_SECONDS = 1.0
@@ -149,13 +151,17 @@ class _Lock:
         return (self._read() or {}).get("token") == self._token
 
     def _read(self) -> Mapping[str, object] | None:
-        try:
-            found = json.loads(self._store.read(self._name))
-        except FileNotFoundError:
-            return None
-        except ValueError:
-            found = {}
-        return found if isinstance(found, dict) else {}
+        # Where a file is seen while it is written, a renewal shows it empty for a moment.
+        for _ in range(_READINGS):
+            try:
+                found = json.loads(self._store.read(self._name))
+            except FileNotFoundError:
+                return None
+            except ValueError:
+                time.sleep(_READ_AGAIN_SECONDS)
+            else:
+                return found if isinstance(found, dict) else {}
+        return {}
 
     def _content(self) -> bytes:
         told = {"who": who_am_i(), "token": self._token, "beat": self._beat, **_process()}

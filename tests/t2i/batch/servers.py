@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 USER, PASSWORD = "bird", "seed"
 S3_ENVIRONMENT = {
@@ -53,10 +54,20 @@ def served(kind: str, *arguments: object) -> Iterator[int]:
 
 
 @contextmanager
-def s3_served() -> Iterator[dict[str, str]]:
-    """Give the environment in which programs find a server of S3."""
+def s3_served(bucket: str) -> Iterator[Any]:
+    """Give fsspec's file system of a server of S3 with a bucket, for this process and its own."""
+    import fsspec
+
     with served("s3") as port:
-        yield {**S3_ENVIRONMENT, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}
+        place = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}
+        with patch.dict(os.environ, {**S3_ENVIRONMENT, **place}):
+            kind = fsspec.get_filesystem_class("s3")
+            # What other tests may have asked for was another server.
+            kind.clear_instance_cache()
+            system = kind()
+            system.mkdir(bucket)
+            yield system
+            kind.clear_instance_cache()
 
 
 _Respond = Callable[..., Any]

@@ -342,53 +342,13 @@ def test_a_full_disk_stops_the_job_and_the_next_run_goes_on(
     assert tree(out) == tree(tmp_path / "undisturbed")
 
 
-KILLED = """
-import os, random, signal, sys, threading
-from pathlib import Path
-from t2i.batch import Job, run_job
-from tests.t2i.batch.squares import Squares
-
-folder, form = Path(sys.argv[1]), sys.argv[2]
-job = Job(source=folder / "captions.jsonl", input_format="jsonl", out=folder / "out",
-          rows_per_shard=4, format=form)
-chance = random.Random(form)
-
-class Doomed(Squares):
-    # Some pictures are drawn whatever the machine does meanwhile; then it is a matter of moments.
-    left = 0
-    moment = 0.0
-
-    def draw(self, asks):
-        self.left -= 1
-        if self.left == 0:
-            end = threading.Timer(self.moment, os.kill, [os.getpid(), signal.SIGKILL])
-            end.daemon = True
-            end.start()
-        return super().draw(asks)
-
-killed = 0
-while True:
-    left, moment = chance.randrange(4, 14), chance.uniform(0, 0.03)
-    child = os.fork()
-    if not child:
-        model = Doomed(seconds=0.003)
-        model.left, model.moment = left, moment
-        run_job(job, lambda: model)
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    if not os.WIFSIGNALED(status):
-        break
-    killed += 1
-print(killed, status)
-"""
-
-
 @pytest.mark.parametrize("form", ["webdataset", "folder"])
 def test_killed_at_random_the_rows_are_all_there_once_and_every_file_is_the_same(
     run: Callable[..., Summary], tmp_path: Path, form: str
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(tmp_path), form],
+        [sys.executable, "-m", "tests.t2i.batch.doomed", str(tmp_path / "captions.jsonl"),
+         str(tmp_path / "out"), form],
         capture_output=True, text=True, cwd=ROOT, timeout=120,
     )  # fmt: skip
     killed, status = map(int, done.stdout.split())

@@ -15,7 +15,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-import fsspec
 import psutil
 import pytest
 
@@ -54,15 +53,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
     """A bucket that this process and the Ray that it starts find."""
-    with pytest.MonkeyPatch.context() as patch, s3_served() as given:
-        for name, value in given.items():
-            patch.setenv(name, value)
-        kind = fsspec.get_filesystem_class("s3")
-        # What other tests may have asked for was another server.
-        kind.clear_instance_cache()
-        kind().mkdir("pictures")
+    with s3_served("pictures"):
         yield "s3://pictures"
-        kind.clear_instance_cache()
 
 
 @pytest.fixture(scope="module")

@@ -231,6 +231,21 @@ def test_of_two_that_see_no_lock_one_makes_it_where_the_store_can_decide_and_els
     assert storage.read(".lock") == b"first"
 
 
+def test_a_lock_that_is_just_being_written_is_read_again(
+    address: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = address("memory")
+    storage = Held(out, {"who": "process 7 on elsewhere", "token": "x", "beat": 0}).storage
+    read, halves = RemoteStorage.read, [b'{"who": "pro', b""]
+
+    def half(self: RemoteStorage, name: str) -> bytes:
+        return halves.pop() if halves else read(self, name)
+
+    Held(out, {"who": "process 7 on elsewhere", "token": "x", "beat": 1})
+    monkeypatch.setattr(RemoteStorage, "read", half)
+    assert lease_module._Lock(storage, ".lock")._read() == json.loads(read(storage, ".lock"))
+
+
 def test_a_lock_is_renewed_and_left_to_whoever_took_it(address: Any) -> None:
     storage = storage_of(address("bucket"))
     with lease(storage, ".lock", renew=0.02) as check:

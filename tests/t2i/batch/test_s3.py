@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,16 +43,8 @@ BUCKET = "pictures"
 @pytest.fixture(scope="module")
 def s3() -> Iterator[Any]:
     """The file system of fsspec for a server that runs as long as the tests of this module."""
-    with pytest.MonkeyPatch.context() as patch, s3_served() as environment:
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        kind = fsspec.get_filesystem_class("s3")
-        # What other tests may have asked for was another server.
-        kind.clear_instance_cache()
-        system = kind()
-        system.mkdir(BUCKET)
+    with s3_served(BUCKET) as system:
         yield system
-        kind.clear_instance_cache()
 
 
 @pytest.fixture(autouse=True)
@@ -225,7 +218,10 @@ def test_a_second_run_is_refused_while_the_first_is_at_work(
 ) -> None:
     out = f"s3://{BUCKET}/{folder}/out"
     inside, go = threading.Event(), threading.Event()
-    renewed: Callable[..., Any] = lambda self, name: lease(self, name, renew=0.05, patience=5)  # noqa: E731
+
+    def renewed(self: RemoteStorage, name: str) -> AbstractContextManager[Callable[[], None]]:
+        return lease(self, name, renew=0.05, patience=5)
+
     monkeypatch.setattr(RemoteStorage, "locked", renewed)
 
     class Held(Squares):
