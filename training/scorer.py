@@ -140,8 +140,6 @@ def _was_trained_on(bundle: Bundle, data: PictureData, training: ScorerTraining)
     # Runs draw with seed 0, and the first birds of a larger count are those of a smaller one.
     return training.data_seed == 0 if not data.files else training.data == source
 
-    return cache_root() / "captions"
-
 
 def _embeddings(
     encoder: TextEncoder, data: PictureData, progress: bool
@@ -224,8 +222,8 @@ def fit_scorer(
     learner = _Learner(scorer, code_dim, tuple(sizes)).to(device)
     batches = MatchingBatches(data, truth, batch_size, SEEN_CAPTIONS, SEEN_HARD, seed, device)
 
-    def loss() -> Tensor:
-        chosen, captions, true = batches.draw()
+    def loss(step: int) -> Tensor:
+        chosen, captions, true = batches.draw(step)
         read = torch.from_numpy(embeddings[captions]).to(device)
         with torch.autocast(device.type, torch.bfloat16):
             code = scorer.pictures(batches.pictures(chosen)).float()

@@ -13,8 +13,10 @@ from tests.training.conftest import COLOURS, squares
 from training.data.wrong_captions import WrongCaptions
 from training.errors import TrainingError
 from training.matching import (
+    MatchingBatches,
     fit_caption_network,
     fit_matcher,
+    optimize,
     read_captions,
     several_captions_loss,
 )
@@ -116,6 +118,67 @@ def test_a_caption_network_learns_which_captions_say_the_same(tmp_path: Path) ->
     )
     states, present = tokens.batch(np.arange(4))
     assert torch.equal(network(states, present), again(states, present))
+
+
+class Stopped(Exception):
+    """Where a test stops what it learns."""
+
+
+@pytest.mark.parametrize("stop", [3, 4, 17])
+def test_learning_that_was_stopped_goes_on_to_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
+) -> None:
+    data = squares()
+    codes = np.random.default_rng(5).normal(size=(len(data.flat_captions), 8)).astype(np.float32)
+    truth = WrongCaptions(data, codes, quantile=1.0)
+    monkeypatch.setattr("training.matching.KEPT_EVERY", 4)
+    how: dict[str, Any] = {"batch_size": 6, "steps": 20, "progress": False}
+    whole = fit_matcher(data, codes, truth, tmp_path / "whole.safetensors", **how)
+
+    drawn: list[int] = []
+    draw = MatchingBatches.draw
+
+    def doomed(batches: MatchingBatches, step: int) -> object:
+        drawn.append(step)
+        if step == stop and len(drawn) == stop + 1:
+            raise Stopped
+        return draw(batches, step)
+
+    monkeypatch.setattr(MatchingBatches, "draw", doomed)
+    path = tmp_path / "stopped.safetensors"
+    with pytest.raises(Stopped):
+        fit_matcher(data, codes, truth, path, **how)
+    assert not path.is_file()
+    again = fit_matcher(data, codes, truth, path, **how)
+    assert drawn == [*range(stop + 1), *range(stop // 4 * 4, 20)]
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+    assert [each.name for each in sorted(tmp_path.iterdir())] == [
+        "stopped.safetensors",
+        "whole.safetensors",
+    ]
+
+
+def test_what_was_learned_for_another_length_is_not_gone_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.matching.KEPT_EVERY", 1)
+    steps: list[int] = []
+
+    def learn(length: int) -> None:
+        learner = torch.nn.Linear(1, 1)
+
+        def loss(step: int) -> torch.Tensor:
+            steps.append(step)
+            return learner(torch.ones(1)).square().sum()
+
+        optimize(learner, loss, length, 1e-3, "", False, kept=tmp_path)
+
+    learn(2)
+    learn(2)
+    assert steps == [0, 1]
+    learn(3)
+    assert steps == [0, 1, 0, 1, 2]
 
 
 def test_a_matcher_learns_which_captions_a_picture_shows(tmp_path: Path) -> None:
