@@ -197,7 +197,8 @@ def _run_options() -> list[click.Option]:
             "--eyes",
             "learned",
             "What looks at pictures in both: a network that learns from the data alone; lite1, "
-            "which has seen a million photographs and suits a few hundred of your own; or both.",
+            "which has seen a million photographs and suits a few hundred of your own; or both, "
+            "the first to read and the second to judge.",
             type=click.Choice(["learned", "lite1", "both"]),
         ),
         option("--seed", 0, "Seed of everything random.", type=click.IntRange(min=0)),

@@ -4,8 +4,8 @@
 thousands of pictures say what matters. `lite1` looks through a network that has seen a million
 photographs (ImageNet) and stays as it is; only where to look is learned, so that a few hundred
 photographs are enough. As the critics' eyes they are those of Projected GANs (2111.01007). `both`
-is critics through lite1, and codes of what either sees: where exact colours and small marks matter
-and pictures are many.
+is critics through lite1, and codes of what learned ones see: where exact colours and small marks
+matter and pictures are many.
 """
 
 from __future__ import annotations
@@ -14,19 +14,54 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d
 
 from t2i.networks.picture_reader import PictureNetwork, looked_at
 from training.lite import load_lite, without_norms
 
-__all__ = ["BothEyes", "Eyes", "PretrainedNetwork", "make_eyes"]
+__all__ = ["BothEyes", "Eyes", "FrozenEyes", "PretrainedNetwork", "make_eyes"]
 
 Eyes = Literal["learned", "lite1", "both"]
 # The blocks of lite1 whose maps are looked at: their channels, and how often the side was halved.
 TAPS = {3: (24, 2), 6: (40, 3), 14: (112, 4)}
+# Side at which `both` reads pictures, and of how many of a batch the frozen eyes learn their norms.
+READ_AT, MEASURED = 64, 16
 
 
-class PretrainedNetwork(nn.Module):
-    """A picture's code, of what frozen eyes see at three depths.
+class FrozenEyes(nn.Module):
+    """What a network that has seen photographs sees of a picture, at three depths.
+
+    Only the mean and the deviation of each channel are learned from the data.
+
+    Raises:
+        InvalidInput: The packages that carry the weights are missing.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Without their norms the blocks pad alike whatever the side, so long as it halves evenly.
+        self.trunk = nn.ModuleList(without_norms(load_lite(1, 64, "eyes"), max(TAPS) + 1))
+        self.trunk.requires_grad_(False)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(c, affine=False) for c, _ in TAPS.values())
+
+    def features(self, pictures: Tensor) -> tuple[Tensor, ...]:
+        """Map ``(n, 3, r, r)`` in [-1, 1] to feature maps of three resolutions, fine to coarse."""
+        x = (127.5 * pictures + 0.5) / 128.0
+        taken: list[Tensor] = []
+        # The stem comes before block 0.
+        for number, block in enumerate(self.trunk, start=-1):
+            x = block(x)
+            if number in TAPS:
+                taken.append(x)
+        return tuple(norm(each) for norm, each in zip(self.norms, taken, strict=True))
+
+    def map_shapes(self, resolution: int) -> tuple[tuple[int, int], ...]:
+        """Return channels and side of each of the `features` of pictures of that side."""
+        return tuple((channels, resolution >> halvings) for channels, halvings in TAPS.values())
+
+
+class PretrainedNetwork(FrozenEyes):
+    """A picture's code, of what frozen eyes see.
 
     Args:
         code_dim: Length of the code.
@@ -39,10 +74,6 @@ class PretrainedNetwork(nn.Module):
 
     def __init__(self, code_dim: int = 256, places: int = 16, width: int = 96) -> None:
         super().__init__()
-        # Without their norms the blocks pad alike whatever the side, so long as it halves evenly.
-        self.trunk = nn.ModuleList(without_norms(load_lite(1, 64, "eyes"), max(TAPS) + 1))
-        self.trunk.requires_grad_(False)
-        self.norms = nn.ModuleList(nn.BatchNorm2d(c, affine=False) for c, _ in TAPS.values())
         self.enter = nn.ModuleList(nn.Conv2d(c, width, 1) for c, _ in TAPS.values())
         self.look = nn.ModuleList(nn.Conv2d(width, places, 1) for _ in TAPS)
         self.code = nn.Linear((places + 1) * width * len(TAPS), code_dim)
@@ -50,17 +81,6 @@ class PretrainedNetwork(nn.Module):
     def forward(self, pictures: Tensor) -> Tensor:
         """Map ``(n, 3, r, r)`` in [-1, 1] to ``(n, code_dim)``."""
         return self.maps(pictures)[1]
-
-    def features(self, pictures: Tensor) -> tuple[Tensor, ...]:
-        """Return the feature maps of the three resolutions, fine to coarse."""
-        x = (127.5 * pictures + 0.5) / 128.0
-        taken: list[Tensor] = []
-        # The stem comes before block 0.
-        for number, block in enumerate(self.trunk, start=-1):
-            x = block(x)
-            if number in TAPS:
-                taken.append(x)
-        return tuple(norm(each) for norm, each in zip(self.norms, taken, strict=True))
 
     def maps(self, pictures: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         """Return the `features` and the code."""
@@ -71,13 +91,12 @@ class PretrainedNetwork(nn.Module):
             seen += [looked_at(inner, look(inner)), inner.mean(dim=(2, 3))]
         return maps, self.code(torch.cat(seen, dim=1))
 
-    def map_shapes(self, resolution: int) -> tuple[tuple[int, int], ...]:
-        """Return channels and side of each of the `features` of pictures of that side."""
-        return tuple((channels, resolution >> halvings) for channels, halvings in TAPS.values())
-
 
 class BothEyes(nn.Module):
-    """A picture's code, of what frozen eyes see and of what others learn to see from the data.
+    """Maps of what frozen eyes see, and a code of what others learn to see from the data.
+
+    What captions state can still be told at a side of `READ_AT`, at a quarter of the cost of the
+    next larger one, and codes of smaller pictures ask nothing of single pixels.
 
     Args:
         code_dim: Length of the code.
@@ -88,12 +107,16 @@ class BothEyes(nn.Module):
 
     def __init__(self, code_dim: int = 256) -> None:
         super().__init__()
-        self.frozen = PretrainedNetwork(code_dim)
+        self.frozen = FrozenEyes()
         self.learned = PictureNetwork(code_dim)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Map ``(n, 3, r, r)`` in [-1, 1] to ``(n, code_dim)``."""
-        code: Tensor = self.frozen(pictures) + self.learned(pictures)
+        if self.training:
+            # Nothing here needs the frozen eyes but their own means and deviations.
+            with torch.no_grad():
+                self.frozen.features(pictures[:MEASURED])
+        code: Tensor = self.learned(_at_most(pictures, READ_AT))
         return code
 
     def features(self, pictures: Tensor) -> tuple[Tensor, ...]:
@@ -102,12 +125,16 @@ class BothEyes(nn.Module):
 
     def maps(self, pictures: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         """Return the `features` and the code."""
-        maps, code = self.frozen.maps(pictures)
-        return maps, code + self.learned(pictures)
+        return self.features(pictures), self.learned(_at_most(pictures, READ_AT))
 
     def map_shapes(self, resolution: int) -> tuple[tuple[int, int], ...]:
         """Return channels and side of each of the `features` of pictures of that side."""
         return self.frozen.map_shapes(resolution)
+
+
+def _at_most(pictures: Tensor, side: int) -> Tensor:
+    """Make pictures smaller by averaging, where they are larger than a side."""
+    return adaptive_avg_pool2d(pictures, side) if pictures.shape[-1] > side else pictures
 
 
 def make_eyes(eyes: Eyes, code_dim: int) -> PictureNetwork | PretrainedNetwork | BothEyes:

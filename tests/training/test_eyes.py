@@ -61,15 +61,32 @@ def test_eyes_come_by_name() -> None:
     assert type(make_eyes("both", 5)) is BothEyes
 
 
-def test_both_eyes_show_what_the_frozen_ones_see_and_tell_what_either_does() -> None:
+@pytest.mark.parametrize("side", [64, 128])
+def test_both_eyes_show_what_the_frozen_ones_see_and_tell_what_the_others_do(side: int) -> None:
     torch.manual_seed(0)
     both = BothEyes(code_dim=5).eval()
-    maps, code = both.maps(pictures())
-    frozen, told = both.frozen.maps(pictures())
+    x = pictures(side)
+    maps, code = both.maps(x)
+    frozen = both.frozen.features(x)
     assert all(torch.equal(mine, theirs) for mine, theirs in zip(maps, frozen, strict=True))
-    torch.testing.assert_close(code, told + both.learned(pictures()))
-    torch.testing.assert_close(both(pictures()), code)
-    assert both.map_shapes(64) == both.frozen.map_shapes(64)
+    # Four pixels of 128 are one of 64.
+    smaller = x if side == 64 else x.unfold(2, 2, 2).unfold(3, 2, 2).mean(dim=(4, 5))
+    torch.testing.assert_close(code, both.learned(smaller))
+    assert torch.equal(both(x), code)
+    assert both.map_shapes(side) == both.frozen.map_shapes(side)
+
+
+def test_both_eyes_learn_norms_of_the_frozen_ones_while_they_learn_to_read() -> None:
+    torch.manual_seed(0)
+    both = BothEyes(code_dim=5).train()
+    x = pictures().requires_grad_()
+    for _ in range(60):
+        both(x)
+    both.eval()
+    for each in both.features(x.detach()):
+        means, deviations = each.mean(dim=(0, 2, 3)), each.std(dim=(0, 2, 3))
+        assert bool((means.abs() < 0.05).all()) and bool((deviations < 1.1).all())
+        assert float(deviations.median()) == pytest.approx(1.0, abs=0.05)
 
 
 @pytest.mark.parametrize("name", ["learned", "lite1", "both"])
