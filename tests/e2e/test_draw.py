@@ -138,6 +138,24 @@ def test_the_demonstration_leaves_pictures_and_no_server(bundle: Path, tmp_path:
         client.get_model()
 
 
+def test_a_file_of_captions_becomes_one_sheet(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "captions.txt").write_text("a red bird\n\n a blue bird \na green bird\n")
+    script = ROOT / "examples" / "captions.py"
+    arguments = ("captions.txt", "--model", bundle, "--count", "3", "--out", "sheet.png")
+    done = command(script, *arguments, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "sheet.png\n"
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        strip = 3 * 32 + 2 * 2
+        assert sheet.width == 2 * strip + 8
+        first = Pipeline.from_pretrained(bundle).generate("a blue bird", seeds=[0]).images[0]
+        there = sheet.crop((strip + 8, 0, strip + 8 + 32, 32))
+        assert there.tobytes() == first.pil().tobytes()
+    (tmp_path / "none.txt").write_text("\n")
+    failed = command(script, "none.txt", "--model", bundle, folder=tmp_path)
+    assert failed.returncode == 2 and "captions: none.txt holds no caption" in failed.stderr
+
+
 def test_a_bundle_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     done = command("-m", "t2i.cli", "generate", "a bird", "--model", "nowhere", folder=tmp_path)
     assert done.returncode in (1, 2)
