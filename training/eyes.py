@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from t2i.networks.picture_reader import PictureNetwork, looked_at
+from t2i.networks.picture_reader import PictureNetwork, PictureReader, looked_at
 from training.lite import load_lite, without_norms
 
 __all__ = ["BothEyes", "Eyes", "PretrainedNetwork", "make_eyes"]
@@ -25,7 +25,7 @@ Eyes = Literal["learned", "lite1", "both"]
 TAPS = {3: (24, 2), 6: (40, 3), 14: (112, 4)}
 
 
-class PretrainedNetwork(nn.Module):
+class PretrainedNetwork(PictureReader):
     """A picture's code, of what frozen eyes see at three depths.
 
     Args:
@@ -47,12 +47,8 @@ class PretrainedNetwork(nn.Module):
         self.look = nn.ModuleList(nn.Conv2d(width, places, 1) for _ in TAPS)
         self.code = nn.Linear((places + 1) * width * len(TAPS), code_dim)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Map ``(n, 3, r, r)`` in [-1, 1] to ``(n, code_dim)``."""
-        return self.maps(pictures)[1]
-
     def features(self, pictures: Tensor) -> tuple[Tensor, ...]:
-        """Return the feature maps of the three resolutions, fine to coarse."""
+        """See `PictureReader`: what the blocks of `TAPS` see, normed."""
         x = (127.5 * pictures + 0.5) / 128.0
         taken: list[Tensor] = []
         # The stem comes before block 0.
@@ -63,7 +59,7 @@ class PretrainedNetwork(nn.Module):
         return tuple(norm(each) for norm, each in zip(self.norms, taken, strict=True))
 
     def maps(self, pictures: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Return the `features` and the code."""
+        """See `PictureReader`."""
         maps = self.features(pictures)
         seen: list[Tensor] = []
         for each, enter, look in zip(maps, self.enter, self.look, strict=True):
@@ -72,11 +68,11 @@ class PretrainedNetwork(nn.Module):
         return maps, self.code(torch.cat(seen, dim=1))
 
     def map_shapes(self, resolution: int) -> tuple[tuple[int, int], ...]:
-        """Return channels and side of each of the `features` of pictures of that side."""
+        """See `PictureReader`."""
         return tuple((channels, resolution >> halvings) for channels, halvings in TAPS.values())
 
 
-class BothEyes(nn.Module):
+class BothEyes(PictureReader):
     """A picture's code, of what frozen eyes see and of what others learn to see from the data.
 
     Args:
@@ -91,33 +87,28 @@ class BothEyes(nn.Module):
         self.frozen = PretrainedNetwork(code_dim)
         self.learned = PictureNetwork(code_dim)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Map ``(n, 3, r, r)`` in [-1, 1] to ``(n, code_dim)``."""
-        code: Tensor = self.frozen(pictures) + self.learned(pictures)
-        return code
-
     def features(self, pictures: Tensor) -> tuple[Tensor, ...]:
-        """Return the feature maps of the frozen eyes, fine to coarse."""
+        """See `PictureReader`: the feature maps of the frozen eyes."""
         return self.frozen.features(pictures)
 
     def maps(self, pictures: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Return the `features` and the code."""
+        """See `PictureReader`."""
         maps, code = self.frozen.maps(pictures)
         return maps, code + self.learned(pictures)
 
     def map_shapes(self, resolution: int) -> tuple[tuple[int, int], ...]:
-        """Return channels and side of each of the `features` of pictures of that side."""
+        """See `PictureReader`."""
         return self.frozen.map_shapes(resolution)
 
 
-def make_eyes(eyes: Eyes, code_dim: int) -> PictureNetwork | PretrainedNetwork | BothEyes:
-    """Return a new picture network.
+def make_eyes(eyes: Eyes, code_dim: int) -> PictureReader:
+    """Return a new network that reads pictures.
 
     Args:
         eyes: Which.
         code_dim: Length of a picture's code.
     """
-    network: PictureNetwork | PretrainedNetwork | BothEyes
+    network: PictureReader
     match eyes:
         case "learned":
             network = PictureNetwork(code_dim)
