@@ -47,7 +47,7 @@ def test_a_loss_that_is_no_number_names_the_rate_and_the_step(lost: float) -> No
     learning = Learning(line, Knobs())
     learning.step(line.weight.sum())
     before = line.weight.clone()
-    with pytest.raises(MetricsError, match="^learning_rate: lost the numbers at step 1; lower it"):
+    with pytest.raises(MetricsError, match=r"^learning_rate: lost the numbers at step 1; lower it"):
         learning.step(lost * line.weight.sum())
     assert torch.equal(line.weight, before)
 
