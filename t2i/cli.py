@@ -20,6 +20,13 @@ from t2i.cli_admin import admin
 from t2i.cli_batch import batch
 from t2i.cli_interpolate import interpolate
 from t2i.cli_jobs import jobs
+from t2i.cli_options import (
+    device_option,
+    json_option,
+    model_option,
+    noise_options,
+    scale_option,
+)
 from t2i.errors import InvalidInput, T2IError
 from t2i.takes import SEED_ALONE
 
@@ -132,26 +139,10 @@ def main() -> None:
     help="A file (.png, .jpg, .webp): several pictures become one sheet. Or a folder: one file "
     "each.  [default: a file named after the condition and the seed]",
 )
-@click.option(
-    "--model",
-    metavar="NAME|FOLDER",
-    help="The model: a name, or the folder of a bundle (with --server, a name that the service "
-    "knows).  [default: the bundled one, or the service's own]",
-)
+@model_option
 @_server_option
 @click.option("--previews", is_flag=True, help="Save the pictures of the earlier stages as well.")
-@click.option(
-    "--truncation",
-    default=1.0,
-    type=click.FloatRange(0, 1),
-    help="Scale of the noise: less gives more alike, usually cleaner pictures.",
-)
-@click.option(
-    "--conditioning-truncation",
-    default=1.0,
-    type=click.FloatRange(0, 1),
-    help="The same for the noise added to the caption's embedding.",
-)
+@noise_options
 @click.option(
     "--best-of",
     default=1,
@@ -183,13 +174,8 @@ def main() -> None:
     type=click.Choice(["png", "jpeg", "webp"]),
     help="Format of the files where --out does not say it by its suffix.",
 )
-@click.option(
-    "--scale",
-    default=1,
-    type=click.IntRange(1, 16),
-    help="Enlarge the saved pictures so many times.",
-)
-@click.option("--device", help="Torch device, such as cpu or cuda.  [default: the best there is]")
+@scale_option
+@device_option
 def generate(
     caption: str | None,
     label: str | None,
@@ -294,7 +280,7 @@ def generate(
 
 @main.command()
 @_server_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+@json_option
 def models(server: str | None, as_json: bool) -> None:
     """List the models that come with t2i, or those of a service.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from t2i.cli_options import json_option
 from t2i.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def admin() -> None:
 
 @admin.command("models")
 @_connected
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+@json_option
 def list_models(server: str | None, token_file: Path | None, as_json: bool) -> None:
     """List the server's models: state, version, memory, and what needs them."""
     with _open(server, token_file) as service:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, BinaryIO, cast, get_args
 
 import click
 
-from t2i.batch.formats import INPUT_FORMATS, SHARD_FORMATS, InputFormat, ShardFormat
-from t2i.batch.plan import MAX_COUNT, MAX_ROWS_PER_SHARD, MAX_SEED
+from t2i.batch.formats import InputFormat, ShardFormat
+from t2i.batch.plan import MAX_COUNT, MAX_SEED
 from t2i.batch.records import check_file, format_of
 from t2i.batch.storage import is_address
+from t2i.cli_options import device_option, model_option, row_options, shard_options
 from t2i.errors import InvalidInput, T2IError
 
 if TYPE_CHECKING:
@@ -47,21 +48,7 @@ class _Stopped(click.ClickException):
     help="Folder of the job: new, empty, or with a job that is to be gone on with; a path, or an "
     "address of fsspec such as s3://bucket/birds.",
 )
-@click.option(
-    "--input-format",
-    type=click.Choice(INPUT_FORMATS),
-    help="How INPUT is written.  [default: by its suffix .jsonl, .csv, .parquet or .txt]",
-)
-@click.option(
-    "--format",
-    "shard_format",
-    default="webdataset",
-    type=click.Choice(SHARD_FORMATS),
-    help="What a shard becomes: a tar file, a folder of PNG files, or a Parquet file.",
-)
-@click.option(
-    "--rows-per-shard", default=1000, type=click.IntRange(1, MAX_ROWS_PER_SHARD), help="Its size."
-)
+@shard_options
 @click.option(
     "--count",
     default=1,
@@ -74,30 +61,8 @@ class _Stopped(click.ClickException):
     type=click.IntRange(0, MAX_SEED),
     help="Rows without a seed have theirs from this one and their id.",
 )
-@click.option(
-    "--truncation",
-    default=1.0,
-    type=click.FloatRange(0, 1),
-    help="Scale of the noise of a row that does not tell.",
-)
-@click.option(
-    "--conditioning-truncation",
-    default=1.0,
-    type=click.FloatRange(0, 1),
-    help="The same for the noise added to the caption's embedding.",
-)
-@click.option(
-    "--best-of",
-    default=1,
-    type=click.IntRange(1, 16),
-    help="Candidates for each picture of a row that does not tell; the best is kept.",
-)
-@click.option(
-    "--model",
-    metavar="NAME|FOLDER",
-    help="The model: a name, or the folder of a bundle (with --server, a name that the service "
-    "knows).  [default: the bundled one, or the service's own]",
-)
+@row_options
+@model_option
 @click.option(
     "--server",
     metavar="ADDRESS",
@@ -121,7 +86,7 @@ class _Stopped(click.ClickException):
     type=click.IntRange(1),
     help="Workers of Ray, each with the model on one core.  [default: one for each core]",
 )
-@click.option("--device", help="Torch device, such as cpu or cuda.  [default: the best there is]")
+@device_option
 @click.option(
     "--restart", is_flag=True, help="Remove what an earlier job left in the folder, and begin anew."
 )

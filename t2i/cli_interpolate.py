@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from t2i.cli_conditions import read_words
+from t2i.cli_options import device_option, noise_options, scale_option
 from t2i.extras import needs_extra
 from t2i.seeds import LARGEST_SEED, read_ends
 
@@ -46,25 +47,9 @@ _LONGEST_ROW = 16
 @click.option(
     "--server", metavar="ADDRESS", help="Ask the service at this address, as in t2i generate."
 )
-@click.option(
-    "--truncation",
-    default=1.0,
-    type=click.FloatRange(0, 1),
-    help="Scale of the noise: less gives more alike, usually cleaner pictures.",
-)
-@click.option(
-    "--conditioning-truncation",
-    default=1.0,
-    type=click.FloatRange(0, 1),
-    help="The same for the noise added to the caption's embedding.",
-)
-@click.option(
-    "--scale",
-    default=1,
-    type=click.IntRange(1, 16),
-    help="Enlarge the saved pictures so many times.",
-)
-@click.option("--device", help="Torch device, such as cpu or cuda.  [default: the best there is]")
+@noise_options
+@scale_option
+@device_option
 def interpolate(
     first: str | None,
     last: str | None,

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from t2i.batch.formats import INPUT_FORMATS, SHARD_FORMATS, InputFormat, ShardFormat
+from t2i.batch.formats import InputFormat, ShardFormat
+from t2i.cli_options import json_option, row_options, shard_options
 from t2i.errors import T2IError
-from t2i.seeds import LARGEST_SEED, MAX_BEST_OF
+from t2i.seeds import LARGEST_SEED
 
 if TYPE_CHECKING:
     from t2i.client import BatchJob, BatchJobState, Client
@@ -42,7 +43,6 @@ _server_option = click.option(
     help="The service. Token and certificate come from T2I_TOKEN and T2I_CA.  [default: "
     "T2I_ADDRESS, else 127.0.0.1:50051]",
 )
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 _patience_option = click.option(
     "--patience",
     default=_PATIENCE_S,
@@ -83,19 +83,7 @@ def jobs() -> None:
 @jobs.command()
 @click.argument("input")
 @click.argument("output")
-@click.option(
-    "--input-format",
-    type=click.Choice(INPUT_FORMATS),
-    help="How INPUT is written.  [default: by its suffix .jsonl, .csv, .parquet or .txt]",
-)
-@click.option(
-    "--format",
-    "shard_format",
-    default="webdataset",
-    type=click.Choice(SHARD_FORMATS),
-    help="What a shard becomes: a tar file, a folder of PNG files, or a Parquet file.",
-)
-@click.option("--rows-per-shard", default=1000, type=click.IntRange(1, 100_000), help="Its size.")
+@shard_options
 @click.option(
     "--count", default=1, type=click.IntRange(1, 16), help="Pictures of a row that does not tell."
 )
@@ -105,24 +93,7 @@ def jobs() -> None:
     help="Rows without a seed have theirs from this one and their id.  [default: the service "
     "chooses, and tells]",
 )
-@click.option(
-    "--truncation",
-    default=1.0,
-    type=click.FloatRange(0, 1),
-    help="Scale of the noise of a row that does not tell.",
-)
-@click.option(
-    "--conditioning-truncation",
-    default=1.0,
-    type=click.FloatRange(0, 1),
-    help="The same for the noise added to the caption's embedding.",
-)
-@click.option(
-    "--best-of",
-    default=1,
-    type=click.IntRange(1, MAX_BEST_OF),
-    help="Candidates for each picture of a row that does not tell; the best is kept.",
-)
+@row_options
 @click.option("--model", metavar="NAME", help="A model of the service.  [default: its own]")
 @click.option(
     "--id",
@@ -134,7 +105,7 @@ def jobs() -> None:
 @click.option("--watch", "watched", is_flag=True, help="Wait for the end, as t2i jobs watch does.")
 @_patience_option
 @_server_option
-@_json_option
+@json_option
 def create(
     input: str,
     output: str,
@@ -187,7 +158,7 @@ def create(
 @click.option("--state", type=click.Choice(_STATES), help="Only jobs in this state.")
 @click.option("--limit", default=50, type=click.IntRange(1), help="At most so many, the newest.")
 @_server_option
-@_json_option
+@json_option
 def list_jobs(state: str | None, limit: int, server: str | None, as_json: bool) -> None:
     """List your jobs, the newest first.
 
@@ -211,7 +182,7 @@ def list_jobs(state: str | None, limit: int, server: str | None, as_json: bool) 
 @jobs.command()
 @click.argument("id")
 @_server_option
-@_json_option
+@json_option
 def show(id: str, server: str | None, as_json: bool) -> None:
     """Tell all that is known of a job as it is now."""
     with _asking(server) as client:
@@ -229,7 +200,7 @@ def show(id: str, server: str | None, as_json: bool) -> None:
 @click.argument("id")
 @_patience_option
 @_server_option
-@_json_option
+@json_option
 def watch(id: str, patience: float, server: str | None, as_json: bool) -> None:
     """Wait for the end of a job; the exit code tells which it is.
 
@@ -243,7 +214,7 @@ def watch(id: str, patience: float, server: str | None, as_json: bool) -> None:
 @jobs.command()
 @click.argument("id")
 @_server_option
-@_json_option
+@json_option
 def cancel(id: str, server: str | None, as_json: bool) -> None:
     """Stop a job; its finished shards are kept.
 

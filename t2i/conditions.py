@@ -34,6 +34,7 @@ __all__ = [
     "SceneGraph",
     "Text",
     "as_condition",
+    "as_condition_or_none",
 ]
 
 MAX_TEXT_CHARACTERS = 512
@@ -294,6 +295,15 @@ def as_condition(value: Condition | str) -> Condition:
         f"{shown(value)} is a {type(value).__name__}",
         "give words or one of the types of t2i.conditions",
     )
+
+
+def as_condition_or_none(value: Condition | str | None) -> Condition | None:
+    """Return what `as_condition` does, and nothing where nothing is asked with.
+
+    Raises:
+        InvalidInput: as `as_condition`.
+    """
+    return None if value is None else as_condition(value)
 
 
 def _check_words(field: str, value: object, limit: int, what: str) -> None:

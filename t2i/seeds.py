@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from numbers import Integral
 
 from t2i.errors import InvalidInput, shown
@@ -11,15 +12,18 @@ from t2i.errors import InvalidInput, shown
 __all__ = [
     "LARGEST_SEED",
     "MAX_BEST_OF",
+    "MAX_COUNT",
     "candidate_seeds",
     "check_seed",
     "places",
     "random_seed",
     "read_ends",
+    "read_seeds",
 ]
 
 LARGEST_SEED = 2**63 - 1
 MAX_BEST_OF = 16
+MAX_COUNT = 1024
 
 
 def random_seed() -> int:
@@ -41,6 +45,30 @@ def check_seed(field: str, seed: object) -> int:
     if not 0 <= number <= LARGEST_SEED:
         raise InvalidInput(field, seed, f"{shown(number)} is out of range", "give 0 to 2**63 - 1")
     return number
+
+
+def read_seeds(count: int, seeds: Sequence[int] | None) -> list[int]:
+    """Return the seeds of the pictures of one condition.
+
+    Args:
+        count: number of pictures, 1 to `MAX_COUNT`; 1 goes with any number of seeds.
+        seeds: one a picture; None draws them.
+
+    Raises:
+        InvalidInput: if the number is out of range, is not that of the seeds, or a seed is none.
+    """
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MAX_COUNT:
+        raise InvalidInput(
+            "count", count, f"{shown(count)} is out of range", f"give 1 to {MAX_COUNT}"
+        )
+    if seeds is None:
+        return [random_seed() for _ in range(count)]
+    if isinstance(seeds, str) or not isinstance(seeds, Sequence):
+        raise InvalidInput("seeds", seeds, f"{shown(seeds)} is no list", "give a list of seeds")
+    if count not in (1, len(seeds)) or not 1 <= len(seeds) <= MAX_COUNT:
+        wanted = f"{count}" if count != 1 else f"1 to {MAX_COUNT}"
+        raise InvalidInput("seeds", seeds, f"has {len(seeds)} seeds", f"give {wanted}")
+    return [check_seed(f"seeds[{index}]", seed) for index, seed in enumerate(seeds)]
 
 
 def read_ends(seed: int | tuple[int, int] | None) -> tuple[int, int]:

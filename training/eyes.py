@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
-from t2i.networks.picture_reader import PictureNetwork, looked_at
+from t2i.networks.picture_reader import PictureNetwork, PictureReader, looked_at
 from training.lite import load_lite, without_norms
 
 __all__ = ["BothEyes", "Eyes", "FrozenEyes", "PretrainedNetwork", "make_eyes"]
@@ -45,7 +45,7 @@ class FrozenEyes(nn.Module):
         self.norms = nn.ModuleList(nn.BatchNorm2d(c, affine=False) for c, _ in TAPS.values())
 
     def features(self, pictures: Tensor) -> tuple[Tensor, ...]:
-        """Map ``(n, 3, r, r)`` in [-1, 1] to feature maps of three resolutions, fine to coarse."""
+        """See `PictureReader`: what the blocks of `TAPS` see, normed."""
         x = (127.5 * pictures + 0.5) / 128.0
         taken: list[Tensor] = []
         # The stem comes before block 0.
@@ -56,11 +56,11 @@ class FrozenEyes(nn.Module):
         return tuple(norm(each) for norm, each in zip(self.norms, taken, strict=True))
 
     def map_shapes(self, resolution: int) -> tuple[tuple[int, int], ...]:
-        """Return channels and side of each of the `features` of pictures of that side."""
+        """See `PictureReader`."""
         return tuple((channels, resolution >> halvings) for channels, halvings in TAPS.values())
 
 
-class PretrainedNetwork(FrozenEyes):
+class PretrainedNetwork(FrozenEyes, PictureReader):
     """A picture's code, of what frozen eyes see.
 
     Args:
@@ -78,12 +78,8 @@ class PretrainedNetwork(FrozenEyes):
         self.look = nn.ModuleList(nn.Conv2d(width, places, 1) for _ in TAPS)
         self.code = nn.Linear((places + 1) * width * len(TAPS), code_dim)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Map ``(n, 3, r, r)`` in [-1, 1] to ``(n, code_dim)``."""
-        return self.maps(pictures)[1]
-
     def maps(self, pictures: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Return the `features` and the code."""
+        """See `PictureReader`."""
         maps = self.features(pictures)
         seen: list[Tensor] = []
         for each, enter, look in zip(maps, self.enter, self.look, strict=True):
@@ -92,7 +88,7 @@ class PretrainedNetwork(FrozenEyes):
         return maps, self.code(torch.cat(seen, dim=1))
 
 
-class BothEyes(nn.Module):
+class BothEyes(PictureReader):
     """Maps of what frozen eyes see, and a code of what others learn to see from the data.
 
     What captions state can still be told at a side of `READ_AT`, at a quarter of the cost of the
@@ -111,40 +107,39 @@ class BothEyes(nn.Module):
         self.learned = PictureNetwork(code_dim)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Map ``(n, 3, r, r)`` in [-1, 1] to ``(n, code_dim)``."""
+        """See `PictureReader`; while it learns, the frozen eyes learn their norms."""
         if self.training:
-            # Nothing here needs the frozen eyes but their own means and deviations.
             with torch.no_grad():
                 self.frozen.features(pictures[:MEASURED])
-        code: Tensor = self.learned(_at_most(pictures, READ_AT))
-        return code
+        return self._read(pictures)
 
     def features(self, pictures: Tensor) -> tuple[Tensor, ...]:
-        """Return the feature maps of the frozen eyes, fine to coarse."""
+        """See `PictureReader`: the feature maps of the frozen eyes."""
         return self.frozen.features(pictures)
 
     def maps(self, pictures: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Return the `features` and the code."""
-        return self.features(pictures), self.learned(_at_most(pictures, READ_AT))
+        """See `PictureReader`."""
+        return self.features(pictures), self._read(pictures)
 
     def map_shapes(self, resolution: int) -> tuple[tuple[int, int], ...]:
-        """Return channels and side of each of the `features` of pictures of that side."""
+        """See `PictureReader`."""
         return self.frozen.map_shapes(resolution)
 
+    def _read(self, pictures: Tensor) -> Tensor:
+        if pictures.shape[-1] > READ_AT:
+            pictures = adaptive_avg_pool2d(pictures, READ_AT)
+        code: Tensor = self.learned(pictures)
+        return code
 
-def _at_most(pictures: Tensor, side: int) -> Tensor:
-    """Make pictures smaller by averaging, where they are larger than a side."""
-    return adaptive_avg_pool2d(pictures, side) if pictures.shape[-1] > side else pictures
 
-
-def make_eyes(eyes: Eyes, code_dim: int) -> PictureNetwork | PretrainedNetwork | BothEyes:
-    """Return a new picture network.
+def make_eyes(eyes: Eyes, code_dim: int) -> PictureReader:
+    """Return a new network that reads pictures.
 
     Args:
         eyes: Which.
         code_dim: Length of a picture's code.
     """
-    network: PictureNetwork | PretrainedNetwork | BothEyes
+    network: PictureReader
     match eyes:
         case "learned":
             network = PictureNetwork(code_dim)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from t2i.batch.job import Job, Progress, Summary, run_job
     from t2i.batch.plan import Plan, Shard
     from t2i.batch.ray_drawer import RayDrawer
-    from t2i.batch.shard import Ask, ShardReport, draw_shard
+    from t2i.batch.shard import Ask, ShardReport, ShardTask, draw_shard
 
 # Imported where they are first used: the command asks for limits only before it has work to do.
 _HOMES = {
@@ -41,6 +41,7 @@ _HOMES = {
     "Shard": "t2i.batch.plan",
     "ShardDrawer": "t2i.batch.drawers",
     "ShardReport": "t2i.batch.shard",
+    "ShardTask": "t2i.batch.shard",
     "Summary": "t2i.batch.job",
     "draw_shard": "t2i.batch.shard",
     "run_job": "t2i.batch.job",
@@ -61,6 +62,7 @@ __all__ = [
     "Shard",
     "ShardDrawer",
     "ShardReport",
+    "ShardTask",
     "Summary",
     "draw_shard",
     "run_job",

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 from t2i.batch.errors import BatchError
-from t2i.batch.plan import Model, Plan, Shard
-from t2i.batch.shard import Ask, Drawn, ShardReport, draw_shard
-from t2i.batch.storage import Storage
+from t2i.batch.plan import Model
+from t2i.batch.shard import Ask, Drawn, ShardReport, ShardTask, draw_shard
 from t2i.conditions import Text
 from t2i.extras import needs_extra
 
@@ -72,15 +71,7 @@ class ShardDrawer(Protocol):
     model: Model
     shards_at_once: int
 
-    def draw_shard(
-        self,
-        plan: Plan,
-        shard: Shard,
-        out: Storage,
-        *,
-        drawn: Callable[[int, int], None],
-        stopped: Callable[[], bool],
-    ) -> ShardReport:
+    def draw_shard(self, task: ShardTask) -> ShardReport:
         """Draw a shard; called by as many threads. See `t2i.batch.draw_shard`."""
 
     def close(self) -> None:
@@ -98,19 +89,8 @@ class _Packed:
         self.model = drawer.model
         self.shards_at_once = _SHARDS_AT_ONCE
 
-    def draw_shard(
-        self,
-        plan: Plan,
-        shard: Shard,
-        out: Storage,
-        *,
-        drawn: Callable[[int, int], None],
-        stopped: Callable[[], bool],
-    ) -> ShardReport:
-        drawer = self._drawer
-        return draw_shard(
-            plan, shard, drawer.draw, out, at_once=drawer.at_once, drawn=drawn, stopped=stopped
-        )
+    def draw_shard(self, task: ShardTask) -> ShardReport:
+        return draw_shard(task, self._drawer.draw, at_once=self._drawer.at_once)
 
     def close(self) -> None:
         self._drawer.close()

@@ -20,7 +20,7 @@ from t2i.batch.formats import InputFormat, ShardFormat
 from t2i.batch.plan import Plan, Shard, shards
 from t2i.batch.records import Record, Survey, read_records, spool, survey
 from t2i.batch.reports import write_failures, write_manifest, write_sheet
-from t2i.batch.shard import ShardReport
+from t2i.batch.shard import ShardReport, ShardTask
 from t2i.batch.storage import File, Storage, file_of, is_address, storage_of
 from t2i.errors import InvalidInput, shown
 
@@ -269,9 +269,7 @@ def _draw_missing(
         return stop.is_set()
 
     def draw(shard: Shard) -> ShardReport:
-        report = drawer.draw_shard(
-            plan, shard, folder.storage, drawn=progress.drawn, stopped=stopped
-        )
+        report = drawer.draw_shard(ShardTask(plan, shard, folder.storage, progress.drawn, stopped))
         progress.finished(report)
         return report
 

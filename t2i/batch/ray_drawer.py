@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from t2i.batch.errors import BatchError, JobStopped
-from t2i.batch.plan import Model, Plan, Shard, whole
+from t2i.batch.plan import Model, whole
 from t2i.batch.ray_worker import Fault, Order, Ready, Told, Worker, versions
-from t2i.batch.shard import ShardReport
+from t2i.batch.shard import ShardReport, ShardTask
 from t2i.batch.storage import Storage, write
 from t2i.extras import needs_extra
 from t2i.parcels import pack, put
@@ -113,15 +113,7 @@ class RayDrawer:
         with self._lock:
             return sorted((each.ready.host, each.ready.pid) for each in self._team)
 
-    def draw_shard(
-        self,
-        plan: Plan,
-        shard: Shard,
-        out: Storage,
-        *,
-        drawn: Callable[[int, int], None] = lambda rows, pictures: None,
-        stopped: Callable[[], bool] = lambda: False,
-    ) -> ShardReport:
+    def draw_shard(self, task: ShardTask) -> ShardReport:
         """Have a worker draw a shard; see `t2i.batch.draw_shard`.
 
         Raises:
@@ -130,14 +122,14 @@ class RayDrawer:
             T2IError: if the model fails as a whole.
             OSError: if a worker cannot write.
         """
-        progress = _Progress(shard.number, drawn)
+        progress = _Progress(task)
         reason = ""
         with self._busy():
-            self._set_mark(out)
+            self._set_mark(task.storage)
             for _ in range(_LOSSES):
-                member = self._next_free(stopped)
+                member = self._next_free(task.stopped)
                 try:
-                    answer = self._draw(member, plan, shard, _reached(out), progress, stopped)
+                    answer = self._draw(member, task, progress)
                 except _Lost as lost:
                     reason = str(lost)
                     self._replace(member)
@@ -147,8 +139,8 @@ class RayDrawer:
                 progress.reach(report.rows, report.pictures)
                 return report
         raise BatchError(
-            f"shard {shard.name}: its worker was lost {_LOSSES} times in a row ({reason}); give "
-            "the workers more memory, or fewer rows to a shard, and run it again"
+            f"shard {task.shard.name}: its worker was lost {_LOSSES} times in a row ({reason}); "
+            "give the workers more memory, or fewer rows to a shard, and run it again"
         )
 
     def close(self) -> None:
@@ -168,21 +160,13 @@ class RayDrawer:
                     self._marked.remove(self._mark)
                 self._marked = None
 
-    def _draw(
-        self,
-        member: _Member,
-        plan: Plan,
-        shard: Shard,
-        out: Path | str,
-        progress: _Progress,
-        stopped: Callable[[], bool],
-    ) -> object:
+    def _draw(self, member: _Member, task: ShardTask, progress: _Progress) -> object:
         import ray
 
         asking: list[Any] = []
 
         def look() -> None:
-            self._check(stopped)
+            self._check(task.stopped)
             if not asking:
                 asking.append(member.handle.told.remote())
             if ray.wait(asking, timeout=0)[0]:
@@ -190,7 +174,8 @@ class RayDrawer:
                 with suppress(ray.exceptions.RayError):
                     progress.hear(ray.get(asking.pop()))
 
-        return self._answer(member.handle.draw.remote(plan, shard, out, self._mark), look)
+        out = _reached(task.storage)
+        return self._answer(member.handle.draw.remote(task.plan, task.shard, out, self._mark), look)
 
     def _next_free(self, stopped: Callable[[], bool]) -> _Member:
         while True:
@@ -347,8 +332,8 @@ class _Lost(Exception):
 class _Progress:
     """Tells how far a shard has come, and of nothing twice when it is drawn again."""
 
-    def __init__(self, shard: int, drawn: Callable[[int, int], None]) -> None:
-        self._shard, self._drawn = shard, drawn
+    def __init__(self, task: ShardTask) -> None:
+        self._shard, self._drawn = task.shard.number, task.drawn
         self._rows = self._pictures = 0
 
     def hear(self, told: Told) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from t2i.batch.drawers import PipelineDrawer
 from t2i.batch.errors import BatchError
 from t2i.batch.plan import Plan, Shard
-from t2i.batch.shard import ShardReport, draw_shard
+from t2i.batch.shard import ShardReport, ShardTask, draw_shard
 from t2i.batch.storage import storage_of
 from t2i.errors import T2IError
 from t2i.parcels import Parcel, unpacked
@@ -135,15 +135,8 @@ class Worker:
                         "that all machines of the Ray reach: a folder that they share, or an "
                         "address such as s3://bucket/birds"
                     ) from None
-                return draw_shard(
-                    plan,
-                    shard,
-                    self._drawer.draw,
-                    storage,
-                    at_once=self._drawer.at_once,
-                    drawn=self._drawn,
-                    stopped=self._stop.is_set,
-                )
+                task = ShardTask(plan, shard, storage, self._drawn, self._stop.is_set)
+                return draw_shard(task, self._drawer.draw, at_once=self._drawer.at_once)
             except (T2IError, OSError) as error:
                 return _fault(error)
 

@@ -24,7 +24,16 @@ from t2i.batch.storage import Storage, storage_of, write
 from t2i.batch.writers import Picture, ShardWriter, as_json, open_shard
 from t2i.conditions import Condition
 
-__all__ = ["Ask", "Draw", "Drawn", "ShardReport", "draw_shard", "record_name", "report_of"]
+__all__ = [
+    "Ask",
+    "Draw",
+    "Drawn",
+    "ShardReport",
+    "ShardTask",
+    "draw_shard",
+    "record_name",
+    "report_of",
+]
 
 # Batches that wait for the thread that packs and writes; what they hold is in memory.
 _WAITING = 2
@@ -69,6 +78,35 @@ class Drawn(Protocol):
 Draw = Callable[[Sequence[Ask]], Sequence[Drawn]]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ShardTask:
+    """One shard that is to be drawn, and who waits for it.
+
+    Attributes:
+        plan: what to do with rows.
+        shard: the rows.
+        out: the job's folder: a path, an address of fsspec, or what they stand for.
+        drawn: called with the rows and pictures that were just written.
+        stopped: asked now and then whether to give up; what it raises ends the drawing too.
+    """
+
+    plan: Plan
+    shard: Shard
+    out: Storage | Path | str
+    drawn: Callable[[int, int], None] = lambda rows, pictures: None
+    stopped: Callable[[], bool] = lambda: False
+
+    @property
+    def storage(self) -> Storage:
+        """The job's folder.
+
+        Raises:
+            InvalidInput: if no program here knows such addresses.
+            ExtraMissing: if fsspec is not installed.
+        """
+        return storage_of(self.out) if isinstance(self.out, Path | str) else self.out
+
+
 @dataclass(frozen=True, slots=True)
 class ShardReport:
     """What became of a shard.
@@ -88,39 +126,27 @@ class ShardReport:
     passed_over: tuple[str, ...] = ()
 
 
-def draw_shard(
-    plan: Plan,
-    shard: Shard,
-    draw: Draw,
-    out: Storage | Path | str,
-    *,
-    at_once: int = 64,
-    drawn: Callable[[int, int], None] = lambda rows, pictures: None,
-    stopped: Callable[[], bool] = lambda: False,
-) -> ShardReport:
+def draw_shard(task: ShardTask, draw: Draw, *, at_once: int = 64) -> ShardReport:
     """Draw a shard and write its files, while the next pictures are drawn.
 
     Args:
-        plan: what to do with rows.
-        shard: the rows.
+        task: which, where to, and who waits for it; whether it is stopped is asked before each
+            call of `draw`.
         draw: draws pictures.
-        out: the job's folder: a path, an address of fsspec, or what they stand for.
         at_once: pictures asked for in one call of `draw`; the files do not depend on it.
-        drawn: called with the rows and pictures that were just written.
-        stopped: asked before each call of `draw` whether to give up.
 
     Raises:
         JobStopped: if it was given up; nothing is left behind.
         T2IError: if the model fails as a whole. A row that cannot be drawn is told in the record.
         OSError: if a file cannot be written; nothing is left behind.
     """
-    storage = storage_of(out) if isinstance(out, Path | str) else out
+    plan, shard, storage = task.plan, task.shard, task.storage
     rows, failures, passed_over = _read(plan, shard)
     pictures = 0
     with write(storage, record_name(shard.number)) as record:
         for failure in failures:
             record.write(as_json(asdict(failure)) + b"\n")
-        drawn(len(failures), 0)
+        task.drawn(len(failures), 0)
         # The writer's block lies within the record's: when the record appears, the rest is there.
         with (
             open_shard(storage, shard.name, plan.format) as writer,
@@ -129,10 +155,10 @@ def draw_shard(
             waiting: deque[Future[int]] = deque()
             wanted = _wanted(rows)
             while some := list(islice(wanted, at_once)):
-                if stopped():
+                if task.stopped():
                     raise JobStopped("the job is being stopped")
                 results = draw([ask for _, _, ask in some])
-                waiting.append(packing.submit(_pack, plan, some, results, writer, record, drawn))
+                waiting.append(packing.submit(_pack, task, some, results, writer, record))
                 while len(waiting) > _WAITING:
                     pictures += waiting.popleft().result()
             while waiting:
@@ -187,13 +213,13 @@ def _wanted(rows: Sequence[Row]) -> Iterator[_Wanted]:
 
 
 def _pack(
-    plan: Plan,
+    task: ShardTask,
     wanted: Sequence[_Wanted],
     results: Sequence[Drawn],
     writer: ShardWriter,
     record: BinaryIO,
-    drawn: Callable[[int, int], None],
 ) -> int:
+    model = task.plan.model
     for (row, index, ask), result in zip(wanted, results, strict=True):
         described: dict[str, object] = {
             "id": row.id,
@@ -204,8 +230,8 @@ def _pack(
             "condition": row.told,
             "truncation": row.truncation,
             "conditioning_truncation": row.conditioning_truncation,
-            "model": plan.model.name,
-            "checksum": plan.model.checksum,
+            "model": model.name,
+            "checksum": model.checksum,
         }
         if ask.best_of > 1:
             # With this seed the picture is drawn again without choosing.
@@ -213,5 +239,5 @@ def _pack(
         place = writer.add(Picture(f"{row.number:09d}-{index:04d}", result.png(), described))
         record.write(as_json({**described, **asdict(place)}) + b"\n")
     # A row counts when its last picture is there.
-    drawn(sum(index == row.count - 1 for row, index, _ in wanted), len(wanted))
+    task.drawn(sum(index == row.count - 1 for row, index, _ in wanted), len(wanted))
     return len(wanted)

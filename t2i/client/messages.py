@@ -36,7 +36,7 @@ from t2i.conditions import (
     Picture,
     SceneGraph,
     Text,
-    as_condition,
+    as_condition_or_none,
 )
 from t2i.errors import InvalidInput, shown
 from t2i.protocol.v1 import conditions_pb2, image_service_pb2, model_service_pb2
@@ -83,8 +83,8 @@ class Way:
             InvalidInput: a value is of the wrong type, or out of range.
         """
         check_steps(steps)
-        first = None if a is None else as_condition(a)
-        last = first if b is None else as_condition(b)
+        first = as_condition_or_none(a)
+        last = first if b is None else as_condition_or_none(b)
         return cls(first, last, read_ends(seed), tuple(places(steps)))
 
     def parts(self) -> Iterator[Way]:
@@ -205,7 +205,7 @@ class Asked:
             if text is not None and not isinstance(text, str):
                 raise InvalidInput(name, text, f"{shown(text)} is no text", "give a text")
         return cls(
-            condition=None if condition is None else as_condition(condition),
+            condition=as_condition_or_none(condition),
             count=count,
             seeds=tuple(seeds or ()),
             model=model or "",
@@ -215,7 +215,7 @@ class Asked:
             conditioning_truncation=float(conditioning_truncation),
             previews=bool(previews),
             request_id=request_id or "",
-            fine=None if fine is None else as_condition(fine),
+            fine=as_condition_or_none(fine),
             fine_from=fine_from,
             best_of=best_of,
             attention=bool(attention),

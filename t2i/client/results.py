@@ -259,8 +259,25 @@ class Finished:
 GenerateEvent = Accepted | Preview | Completed | Finished
 
 
+class _Pictures:
+    """What iterates over its pictures, and is indexed and counted like them."""
+
+    __slots__ = ()
+
+    images: tuple[ServedImage, ...]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __iter__(self) -> Iterator[ServedImage]:
+        return iter(self.images)
+
+    def __getitem__(self, index: int) -> ServedImage:
+        return self.images[index]
+
+
 @dataclass(frozen=True, slots=True)
-class GenerationResult:
+class GenerationResult(_Pictures):
     """All pictures of a request.
 
     Iterating over a result, or indexing it, gives its pictures.
@@ -279,18 +296,9 @@ class GenerationResult:
     request_id: str
     timings: Timings
 
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __iter__(self) -> Iterator[ServedImage]:
-        return iter(self.images)
-
-    def __getitem__(self, index: int) -> ServedImage:
-        return self.images[index]
-
 
 @dataclass(frozen=True, slots=True)
-class SweepResult:
+class SweepResult(_Pictures):
     """What one part of a model's code does.
 
     Iterating over a result, or indexing it, gives its pictures.
@@ -307,18 +315,9 @@ class SweepResult:
     seed: int
     model: ModelVersion
 
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __iter__(self) -> Iterator[ServedImage]:
-        return iter(self.images)
-
-    def __getitem__(self, index: int) -> ServedImage:
-        return self.images[index]
-
 
 @dataclass(frozen=True, slots=True)
-class InterpolationResult:
+class InterpolationResult(_Pictures):
     """The way from one picture to another.
 
     Iterating over a result, or indexing it, gives its pictures.
@@ -336,15 +335,6 @@ class InterpolationResult:
     seeds: tuple[int, int]
     model: ModelVersion
     warnings: tuple[Warning, ...]
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __iter__(self) -> Iterator[ServedImage]:
-        return iter(self.images)
-
-    def __getitem__(self, index: int) -> ServedImage:
-        return self.images[index]
 
 
 @dataclass(frozen=True, slots=True)

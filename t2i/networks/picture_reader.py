@@ -1,16 +1,42 @@
-"""A network that reads pictures: what is seen where it has learned to look makes up a code."""
+"""Networks that read pictures: what is seen where they have learned to look makes up a code."""
 
 from __future__ import annotations
+
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["PictureNetwork", "looked_at"]
+__all__ = ["PictureNetwork", "PictureReader", "looked_at"]
 
 
-class PictureNetwork(nn.Module):
-    """A picture's code.
+class PictureReader(nn.Module, ABC):
+    """Base of networks that read pictures; a subclass implements `features`, `maps`, `map_shapes`.
+
+    A picture is read in two ways: as feature maps, which a critic can go on from, and as one code,
+    which can be compared with a caption's. Pictures are ``(n, 3, r, r)`` in [-1, 1] everywhere.
+    """
+
+    @abstractmethod
+    def features(self, pictures: Tensor) -> tuple[Tensor, ...]:
+        """Return feature maps ``(n, channels, side, side)``, one a resolution, fine to coarse."""
+
+    @abstractmethod
+    def maps(self, pictures: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Return the `features` and the codes ``(n, code_dim)``."""
+
+    @abstractmethod
+    def map_shapes(self, resolution: int) -> tuple[tuple[int, int], ...]:
+        """Return channels and side of each of the `features` of pictures of that side."""
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Return the codes ``(n, code_dim)`` alone."""
+        return self.maps(pictures)[1]
+
+
+class PictureNetwork(PictureReader):
+    """A picture's code, all of it learned.
 
     Parts move with the pose, so the network learns where to look: `places` maps of weights over
     each of its two deeper resolutions, and what is seen there makes up the code.
@@ -36,17 +62,13 @@ class PictureNetwork(nn.Module):
         self.look_coarse = nn.Conv2d(4 * width, places, 1)
         self.code = nn.Linear(places * 6 * width + 4 * width, code_dim)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Map ``(n, 3, r, r)`` in [-1, 1] to ``(n, code_dim)``."""
-        return self.maps(pictures)[1]
-
     def features(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the feature maps of both resolutions, fine and coarse."""
+        """See `PictureReader`: maps of a fourth and of an eighth of the side."""
         fine = self.fine(pictures)
         return fine, self.coarse(fine)
 
     def maps(self, pictures: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Return the `features` and the code."""
+        """See `PictureReader`."""
         fine, coarse = self.features(pictures)
         seen = [
             looked_at(fine, self.look_fine(fine)),
@@ -56,7 +78,7 @@ class PictureNetwork(nn.Module):
         return (fine, coarse), self.code(torch.cat(seen, dim=1))
 
     def map_shapes(self, resolution: int) -> tuple[tuple[int, int], ...]:
-        """Return channels and side of each of the `features` of pictures of that side."""
+        """See `PictureReader`."""
         return ((2 * self.width, resolution // 4), (4 * self.width, resolution // 8))
 
 

@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 RESOLUTIONS = (8, 16, 32)
+_COLOURS = ["red", "blue", "green", "black", "white", "grey", "brown"]
+TRAINING_CAPTIONS = [f"a {c} bird with a {d} wing" for c in _COLOURS for d in _COLOURS]
 
 
 def small_config(name: str = "small", **changes: Any) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from t2i.conditions import (
     SceneGraph,
     Text,
     as_condition,
+    as_condition_or_none,
 )
 from t2i.errors import InvalidInput, T2IError, shown
 
@@ -102,6 +103,8 @@ def test_words_become_a_text_and_conditions_stay_as_they_are() -> None:
     assert as_condition("a bird") == Text("a bird")
     label = Label(id=2)
     assert as_condition(label) is label
+    assert as_condition_or_none("a bird") == Text("a bird")
+    assert as_condition_or_none(None) is None
 
 
 def test_attributes_do_not_change_with_the_mapping_they_were_made_of() -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,18 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from t2i.bundle import Bundle
 from t2i.conditions import Label, Layout, LayoutObject, Text
-from t2i.encoders import CaptionEncoder, caption_statistics, load_text_encoder
-from t2i.errors import BundleError, InvalidInput
-from t2i.networks import CaptionNetwork
-from t2i.pipeline import MAX_COUNT, Draw, Fine, Pipeline, Towards
-from tests.t2i.small_bundle import RESOLUTIONS, save_small, save_staged, small_config
+from t2i.encoders import caption_statistics, load_text_encoder
+from t2i.errors import InvalidInput
+from t2i.pipeline import MAX_COUNT, Draw, Pipeline, Towards
+from tests.t2i.small_bundle import TRAINING_CAPTIONS, save_small, save_staged, small_config
 
-CAPTIONS = ["small bird with red head", "a large blue bird", "x", "a bird " * 30]
-COLOURS = ["red", "blue", "green", "black", "white", "grey", "brown"]
-TRAINING_CAPTIONS = [f"a {c} bird with a {d} wing" for c in COLOURS for d in COLOURS]
-SEEDS = [0, 1, 7, 2**31, 2**32, 2**32 + 7, 2**63 - 2, 2**63 - 1]
+CAPTION = "small bird with red head"
+SEEDS = [0, 7, 2**32 + 7, 2**63 - 1]
 
 
 @pytest.fixture(scope="module")
@@ -31,70 +26,14 @@ def pictures(drawn: list[tuple[np.ndarray, ...]]) -> list[tuple[bytes, ...]]:
     return [tuple(stage.tobytes() for stage in stages) for stages in drawn]
 
 
-def mixed_draws(pipeline: Pipeline) -> list[Draw]:
-    embeddings = pipeline.encode(CAPTIONS)
-    return [
-        Draw(embeddings[index % len(CAPTIONS)], seed, 1.0 - index / 10, index % 3 / 2)
-        for index, seed in enumerate(SEEDS)
-    ]
-
-
-@pytest.mark.parametrize("size", [1, 3, 8])
-def test_a_picture_has_the_same_bytes_in_batches_of_any_size(pipeline: Pipeline, size: int) -> None:
-    draws = mixed_draws(pipeline)
-    expected = [pictures(pipeline.draw([draw]))[0] for draw in draws]
-    for order in (list(range(8)), [5, 2, 7, 0, 1, 6, 4, 3]):
-        for start in range(0, 8, size):
-            batch = order[start : start + size]
-            drawn = pictures(pipeline.draw([draws[index] for index in batch]))
-            assert drawn == [expected[index] for index in batch]
-
-
-def test_a_picture_has_the_same_bytes_whatever_torchs_threads(pipeline: Pipeline) -> None:
-    expected = pictures(pipeline.draw(mixed_draws(pipeline)))
-    before = torch.get_num_threads()
-    try:
-        for threads in (1, 2, 4):
-            torch.set_num_threads(threads)
-            assert pictures(pipeline.draw(mixed_draws(pipeline))) == expected
-            assert torch.get_num_threads() == threads
-    finally:
-        torch.set_num_threads(before)
-
-
-def test_callers_in_many_threads_get_the_bytes_that_each_alone_would(pipeline: Pipeline) -> None:
-    draws = mixed_draws(pipeline)
-    expected = pictures(pipeline.draw(draws))
-    found: dict[int, list[tuple[bytes, ...]]] = {}
-
-    def work(number: int) -> None:
-        found[number] = pictures(pipeline.draw(draws[number:]))
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert all(found[number] == expected[number:] for number in range(6))
-
-
-def test_another_load_of_the_bundle_draws_the_same_bytes(
-    pipeline: Pipeline, small_bundle: Path
-) -> None:
-    torch.manual_seed(99)
-    other = Pipeline(Bundle.load(small_bundle), device="cpu")
-    assert pictures(other.draw(mixed_draws(other))) == pictures(
-        pipeline.draw(mixed_draws(pipeline))
-    )
-
-
 def test_generate_draws_what_draw_draws(pipeline: Pipeline) -> None:
-    embedding = pipeline.encode([CAPTIONS[0]])[0]
+    embedding = pipeline.encode([CAPTION])[0]
     expected = pictures(pipeline.draw([Draw(embedding, seed, 0.7, 0.3) for seed in SEEDS]))
     generation = pipeline.generate(
-        Text(CAPTIONS[0]), seeds=SEEDS, truncation=0.7, conditioning_truncation=0.3, stages="all"
+        Text(CAPTION), seeds=SEEDS, truncation=0.7, conditioning_truncation=0.3, stages="all"
     )
     assert generation.seeds == tuple(SEEDS)
+    assert (generation.model, generation.checksum) == ("small", pipeline.info.checksum)
     for stages, image, previews in zip(
         expected, generation.images, generation.previews, strict=True
     ):
@@ -149,16 +88,6 @@ def test_the_stages_asked_for_are_returned(
         assert {preview.seed for preview in previews} <= {image.seed}
 
 
-def test_info_describes_the_model(pipeline: Pipeline) -> None:
-    info = pipeline.info
-    assert (info.name, info.version) == ("small", "3")
-    assert info.checksum == pipeline.bundle.checksum == pipeline.generate("a bird").checksum
-    assert info.resolutions == RESOLUTIONS
-    assert info.encoder == "all-MiniLM-L6-v2#mean#53aa51172d14"
-    assert info.embedding_size == 384
-    assert info.parameters == sum(p.numel() for p in pipeline.bundle.generator().parameters())
-
-
 BAD: list[tuple[Callable[[Pipeline], object], str]] = [
     (lambda p: p.generate(""), "text"),
     (lambda p: p.generate("a", count=0), "count"),
@@ -185,10 +114,6 @@ BAD: list[tuple[Callable[[Pipeline], object], str]] = [
     (lambda p: p.interpolate("a", "b", seed=(1, -1)), "seed[1]"),
     (lambda p: p.interpolate("a", "b", seed=(1, 2, 3)), "seed"),  # type: ignore[arg-type]
     (lambda p: p.sweep("tilt"), "part"),
-    (lambda p: p.draw([Draw(torch.zeros(3), 0)]), "draws[0].embedding"),
-    (lambda p: p.draw([Draw(torch.zeros(384), 2**63)]), "draws[0].seed"),
-    (lambda p: p.draw([Draw(torch.zeros(384), 0, 2.0)]), "draws[0].truncation"),
-    (lambda p: Pipeline.from_pretrained(p.bundle.folder, device="toaster"), "device"),
 ]
 
 
@@ -259,16 +184,6 @@ def test_the_coarse_stages_follow_one_caption_and_the_fine_another(staged: Pipel
     assert np.array_equal(alone.images[0].array, same.images[0].array)
 
 
-def test_fine_pictures_have_the_same_bytes_in_any_company(staged: Pipeline) -> None:
-    pipeline = staged
-    one, other = pipeline.encode(["a red bird", "a blue bird flying"])
-    draws = [Draw(one, 5, fine=Fine(other, stage)) for stage in (1, 2)]
-    draws += [Draw(one, 5), Draw(one, 5, towards=Towards(other, 5, 0.5))]
-    alone = [pictures(pipeline.draw([draw]))[0] for draw in draws]
-    assert pictures(pipeline.draw(draws)) == alone
-    assert len({stages[-1] for stages in alone}) == 4
-
-
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -337,47 +252,3 @@ def test_a_model_of_labels_draws_its_classes_by_name_and_number(tmp_path: Path) 
         Pipeline.from_pretrained(
             save_small(tmp_path / "l", config | {"name": "labels"}), device="cpu"
         ).generate("a wren")
-
-
-def test_a_caption_network_in_the_bundle_reads_the_captions(tmp_path: Path) -> None:
-    torch.manual_seed(1)
-    network = CaptionNetwork(width=16, layers=1, heads=2, queries=2, code_dim=24)
-    words = load_text_encoder()
-    encoder = {
-        "id": words.id,
-        "dim": 24,
-        "network": {"class": "CaptionNetwork", "arguments": network.config},
-    }
-    config = small_config(encoder=encoder)
-    config["network"]["arguments"]["condition_dim"] = 24
-    statistics = caption_statistics(words.encode_batch(TRAINING_CAPTIONS))
-    states = {"encoder": network.state_dict(), "statistics": statistics}
-    folder = save_small(tmp_path / "read", config, extra_states=states)
-    pipeline = Pipeline.from_pretrained(folder, device="cpu")
-    expected = CaptionEncoder(words, network)
-    assert pipeline.info.encoder == expected.id
-    assert torch.equal(pipeline.encode(CAPTIONS), expected.encode(CAPTIONS))
-    assert pipeline.generate("a yellow bird with a red wing").warnings == ()
-    assert pipeline.generate("quarterly tax report").warnings[0].distance > 0.5
-
-
-def test_parts_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    config = small_config(encoder={"id": "all-MiniLM-L6-v2", "dim": 384})
-    config["network"]["arguments"]["condition_dim"] = 12
-    folder = save_small(tmp_path / "a", config)
-    with pytest.raises(BundleError, match="gives 384 numbers and its generator takes 12"):
-        Pipeline.from_pretrained(folder)
-    config = small_config(resolutions=[8, 16])
-    folder = save_small(tmp_path / "b", config)
-    with pytest.raises(BundleError, match=r"draws at \(8, 16, 32\)"):
-        Pipeline.from_pretrained(folder)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("size", [1, 3, 8])
-def test_a_picture_has_the_same_bytes_in_any_batch_on_cuda(small_bundle: Path, size: int) -> None:
-    pipeline = Pipeline.from_pretrained(small_bundle, device="cuda")
-    draws = mixed_draws(pipeline)
-    expected = pictures(pipeline.draw(draws))
-    for start in range(0, 8, size):
-        assert pictures(pipeline.draw(draws[start : start + size])) == expected[start:][:size]

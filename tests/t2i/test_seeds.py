@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from t2i.errors import InvalidInput
-from t2i.seeds import check_seed, places, random_seed, read_ends
+from t2i.seeds import MAX_COUNT, check_seed, places, random_seed, read_ends, read_seeds
 
 
 def test_random_seeds_are_valid_and_differ() -> None:
@@ -22,6 +22,17 @@ def test_a_seed_of_numpy_is_a_seed() -> None:
     import numpy as np
 
     assert check_seed("seed", np.int64(7)) == 7
+
+
+def test_pictures_have_the_seeds_that_are_given_or_as_many_new_ones() -> None:
+    assert read_seeds(1, (7, 8)) == read_seeds(2, [7, 8]) == [7, 8]
+    assert len(set(read_seeds(3, None))) == 3
+    with pytest.raises(InvalidInput, match=r"^seeds: has 2 seeds; give 3$"):
+        read_seeds(3, [7, 8])
+    with pytest.raises(InvalidInput, match=r"^seeds: has 0 seeds; give 1 to 1024$"):
+        read_seeds(1, [])
+    with pytest.raises(InvalidInput, match=r"^count: 1025 is out of range; give 1 to 1024$"):
+        read_seeds(MAX_COUNT + 1, None)
 
 
 def test_a_way_has_one_seed_or_two() -> None:

@@ -32,14 +32,6 @@ def test_maps_are_those_of_the_published_network_at_three_depths(eyes: Pretraine
         torch.testing.assert_close(found, wanted / (1 + 1e-5) ** 0.5, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("side", [64, 128])
-def test_maps_have_the_shapes_that_are_told(eyes: PretrainedNetwork, side: int) -> None:
-    maps, code = eyes.maps(pictures(side))
-    assert tuple((m.shape[1], m.shape[2]) for m in maps) == eyes.map_shapes(side)
-    assert code.shape == (2, 5)
-    assert torch.equal(eyes(pictures(side)), code)
-
-
 def test_the_trunk_does_not_learn_and_all_else_does(eyes: PretrainedNetwork) -> None:
     learning = PretrainedNetwork(code_dim=5, places=2, width=4).train()
     before = {name: value.clone() for name, value in learning.state_dict().items()}
@@ -89,9 +81,14 @@ def test_both_eyes_learn_norms_of_the_frozen_ones_while_they_learn_to_read() -> 
         assert float(deviations.median()) == pytest.approx(1.0, abs=0.05)
 
 
+@pytest.mark.parametrize("side", [64, 128])
 @pytest.mark.parametrize("name", ["learned", "lite1", "both"])
-def test_features_are_the_maps_without_the_code(name: Eyes) -> None:
+def test_eyes_of_every_kind_read_pictures_alike(name: Eyes, side: int) -> None:
     torch.manual_seed(0)
     network = make_eyes(name, 5).eval()
-    alone, (maps, _) = network.features(pictures()), network.maps(pictures())
-    assert all(torch.equal(mine, theirs) for mine, theirs in zip(alone, maps, strict=True))
+    maps, code = network.maps(pictures(side))
+    assert tuple((m.shape[1], m.shape[2]) for m in maps) == network.map_shapes(side)
+    assert code.shape == (2, 5)
+    assert torch.equal(network(pictures(side)), code)
+    for mine, alone in zip(maps, network.features(pictures(side)), strict=True):
+        assert torch.equal(mine, alone)

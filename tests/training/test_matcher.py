@@ -5,7 +5,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from t2i.networks.picture_reader import PictureNetwork
 from training.matcher import AttributeReader, Matcher
 
 
@@ -115,11 +114,3 @@ def test_each_caption_of_a_picture_is_asked_for_its_attributes() -> None:
     shown = (math.log(4 / 3) + math.log(2)) / 2
     said = (math.log(2) + math.log(4 / 3) + math.log(2) + math.log(4)) / 4
     assert matcher.attribute_loss(seen, codes, values).item() == pytest.approx(shown + said)
-
-
-def test_maps_have_the_shapes_that_are_told_and_end_in_the_same_code() -> None:
-    network = PictureNetwork(code_dim=5, width=4).eval()
-    pictures = torch.rand(2, 3, 64, 64)
-    maps, code = network.maps(pictures)
-    assert tuple((m.shape[1], m.shape[2]) for m in maps) == network.map_shapes(64)
-    assert torch.equal(code, network(pictures))

@@ -6,7 +6,6 @@ It gives logits (Inception Score, AM score, class accuracy, modes of stacked dig
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import math
@@ -24,6 +23,7 @@ from torch.nn import functional
 from t2i.files import write_atomically
 from training.metrics.errors import MetricsError
 from training.metrics.features import Progress, batches
+from training.metrics.learning import Average, Learning
 
 WEIGHTS_FILE = "classifier.safetensors"
 CONFIG_FILE = "config.json"
@@ -275,38 +275,19 @@ def fit(
         torch.manual_seed(knobs.seed)
         network = PictureNetwork(channels, len(label_names), knobs.width, knobs.blocks)
     network.train().to(memory_format=torch.channels_last)
-    averaged = copy.deepcopy(network)
-    decay = max(0.5, 1 - 20 / knobs.steps)
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=knobs.learning_rate, weight_decay=knobs.weight_decay
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, knobs.learning_rate, total_steps=knobs.steps, pct_start=0.2
-    )
-    for step in range(knobs.steps):
+    average = Average(network, knobs.steps)
+    learning = Learning(network, knobs)
+    for _ in range(knobs.steps):
         rows = rows_of[torch.randint(len(rows_of), (knobs.batch,), generator=generator).numpy()]
         chunk = torch.from_numpy(np.array(pictures[rows]))
         x = _augmented(_prepared(chunk, side, channels), knobs, generator)
         truth = torch.from_numpy(labels[rows].astype(np.int64))
         loss = functional.cross_entropy(network(x), truth)
-        if not torch.isfinite(loss):
-            raise MetricsError(
-                "learning_rate", knobs.learning_rate, f"lost the numbers at step {step}", "lower it"
-            )
-        optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        optimizer.step()
-        schedule.step()
-        with torch.no_grad():
-            new = network.state_dict()
-            for key, kept in averaged.state_dict().items():
-                if kept.is_floating_point():
-                    kept.lerp_(new[key], 1 - decay)
-                else:
-                    kept.copy_(new[key])
+        learning.step(loss)
+        average.follow(network)
         if progress is not None:
             progress(knobs.batch)
-    averaged.eval()
+    averaged = average.network.eval()
     hits = 0
     with torch.inference_mode():
         start = 0

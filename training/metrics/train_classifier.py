@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -10,12 +9,13 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from training.metrics.attributes import AttributeClassifier, AttributeNetwork, as_input
 from training.metrics.errors import MetricsError
 from training.metrics.features import Progress
+from training.metrics.learning import Average, Learning
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,17 +138,9 @@ def train_classifier(
         counts = tuple(len(names) for names in attributes.values())
         network = AttributeNetwork(counts, knobs.widths)
     network.train().to(memory_format=torch.channels_last)
-    # Averaging over about the last twentieth of the run: long enough to smooth, short enough to
-    # forget the beginning.
-    decay = max(0.5, 1 - 20 / knobs.steps)
-    averaged = copy.deepcopy(network)
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=knobs.learning_rate, weight_decay=knobs.weight_decay
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, knobs.learning_rate, total_steps=knobs.steps, pct_start=0.2
-    )
-    for step in range(knobs.steps):
+    average = Average(network, knobs.steps)
+    learning = Learning(network, knobs)
+    for _ in range(knobs.steps):
         rows = torch.randint(len(pictures), (knobs.batch,), generator=generator).numpy()
         x = degrade(as_input(torch.from_numpy(np.array(pictures[rows]))), generator)
         truth = torch.from_numpy(values[rows].astype(np.int64))
@@ -159,23 +151,9 @@ def train_classifier(
             for index, each in enumerate(logits)
         ]
         loss = torch.stack(losses).mean()
-        if not torch.isfinite(loss):
-            raise MetricsError(
-                "learning_rate", knobs.learning_rate, f"lost the numbers at step {step}", "lower it"
-            )
-        optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        optimizer.step()
-        schedule.step()
-        with torch.no_grad():
-            for kept, new in zip(_state(averaged), _state(network), strict=True):
-                kept.lerp_(new, 1 - decay)
+        learning.step(loss)
+        average.follow(network)
         if progress is not None:
             progress(knobs.batch)
     card = {**asdict(knobs), "widths": list(knobs.widths), "pictures": len(pictures)}
-    return AttributeClassifier(averaged, attributes, drawn_by, knobs.widths, card)
-
-
-def _state(network: nn.Module) -> list[Tensor]:
-    """Parameters and running statistics; counters are left out."""
-    return [value for value in network.state_dict().values() if value.is_floating_point()]
+    return AttributeClassifier(average.network, attributes, drawn_by, knobs.widths, card)

@@ -15,6 +15,7 @@ from training.matching import several_captions_loss
 from training.metrics.agreement import CHOICES, agreement, questions
 from training.metrics.errors import MetricsError
 from training.metrics.features import Progress
+from training.metrics.learning import Learning
 from training.metrics.picture_matcher import (
     Eyes,
     Learned,
@@ -142,14 +143,9 @@ def _learn(
     rng = np.random.default_rng([knobs.seed, 6])
     size = min(knobs.batch, len(learnt))
     flat: dict[int, Tensor] = {}
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=knobs.learning_rate, weight_decay=knobs.weight_decay
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, knobs.learning_rate, total_steps=knobs.steps, pct_start=0.15
-    )
+    learning = Learning(network, knobs, rise=0.15)
     network.train()
-    for step in range(knobs.steps):
+    for _ in range(knobs.steps):
         places = rng.choice(len(learnt), size, replace=False)
         rows = learnt[places]
         own = [_some(data, row, knobs.own, rng) for row in rows.tolist()]
@@ -165,14 +161,7 @@ def _learn(
             torch.from_numpy(right.pairs(rows, captions)),
             network.scale,
         )
-        if not torch.isfinite(loss):
-            raise MetricsError(
-                "learning_rate", knobs.learning_rate, f"lost the numbers at step {step}", "lower it"
-            )
-        optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        optimizer.step()
-        schedule.step()
+        learning.step(loss)
         if progress is not None:
             progress(size)
     network.eval()

@@ -18,19 +18,27 @@ from pathlib import Path
 import psutil
 import pytest
 
-from t2i.batch import BatchError, Job, PipelineDrawer, Plan, RayDrawer, Summary, run_job
+from t2i.batch import (
+    BatchError,
+    Job,
+    PipelineDrawer,
+    Plan,
+    RayDrawer,
+    ShardTask,
+    Summary,
+    run_job,
+)
 from t2i.batch import ray_drawer as module
 from t2i.batch.plan import Shard
 from t2i.batch.ray_drawer import _Progress
 from t2i.batch.ray_worker import Fault, Order, Told, Worker
 from t2i.batch.records import Record
-from t2i.batch.storage import storage_of
 from t2i.errors import InvalidInput
 from t2i.extras import ExtraMissing
 from t2i.parcels import pack
 from t2i.ray_cluster import RayCluster
 from tests.t2i.batch.servers import s3_served
-from tests.t2i.batch.squares import manifest, tree, write_rows
+from tests.t2i.batch.squares import BIRDS, manifest, tree, write_rows
 from tests.t2i.batch.stores import stored
 from tests.t2i.small_bundle import save_conditioned
 
@@ -196,7 +204,7 @@ def plan_of(drawer: RayDrawer) -> tuple[Plan, Shard]:
 
 def test_a_folder_that_workers_do_not_find_is_told(drawer: RayDrawer) -> None:
     with pytest.raises(BatchError, match="as this machine sees it; give an --out that all machi"):
-        drawer.draw_shard(*plan_of(drawer), storage_of("memory://only-here"))
+        drawer.draw_shard(ShardTask(*plan_of(drawer), "memory://only-here"))
     drawer._marked = None
 
 
@@ -205,7 +213,7 @@ def test_a_worker_writes_to_a_bucket_what_it_writes_to_a_folder(
 ) -> None:
     plan, shard = plan_of(drawer)
     for out in (f"{bucket}/out", tmp_path):
-        report = drawer.draw_shard(plan, shard, storage_of(out))
+        report = drawer.draw_shard(ShardTask(plan, shard, out))
         assert (report.rows, report.pictures, report.failed) == (2, 16, 0)
         assert drawer._marked is not None
         drawer._marked.remove(drawer._mark)
@@ -219,7 +227,7 @@ def test_what_a_worker_cannot_write_is_told_with_its_machine(
 ) -> None:
     (tmp_path / "records").write_text("in the way")
     with pytest.raises(OSError, match=f"on {socket.gethostname()}") as told:
-        drawer.draw_shard(*plan_of(drawer), storage_of(tmp_path))
+        drawer.draw_shard(ShardTask(*plan_of(drawer), tmp_path))
     assert told.value.filename == str(tmp_path / "records")
     drawer._marked = None
 
@@ -249,7 +257,7 @@ def test_a_shard_that_costs_every_worker_its_life_ends_the_job(
     ((_, pid),) = drawer.pids
     threading.Thread(target=kill_at_work, args=[[pid], out], daemon=True).start()
     with pytest.raises(BatchError, match="shard 000000: its worker was lost 1 times in a row"):
-        drawer.draw_shard(replace(plan, count=64), shard, storage_of(out))
+        drawer.draw_shard(ShardTask(replace(plan, count=64), shard, out))
     drawer._marked = None
 
 
@@ -308,7 +316,8 @@ def test_a_worker_checks_the_bundle_that_it_was_sent_and_keeps_nothing_of_it(
 
 def test_progress_tells_of_no_row_twice_when_a_shard_is_drawn_again() -> None:
     told: list[tuple[int, int]] = []
-    progress = _Progress(7, lambda rows, pictures: told.append((rows, pictures)))
+    plan, shard = Plan(model=BIRDS, input_format="text"), Shard(7, ())
+    progress = _Progress(ShardTask(plan, shard, "out", lambda *each: told.append(each)))
     for heard in (Told(6, 9, 9), Told(7, 0, 0), Told(7, 2, 5), Told(7, 1, 3), Told(7, 2, 6)):
         progress.hear(heard)
     progress.reach(4, 8)

@@ -4,6 +4,7 @@ import io
 import json
 import pickle
 import tarfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from PIL import Image
 from t2i.batch.errors import JobStopped
 from t2i.batch.plan import Plan, Shard, shards
 from t2i.batch.records import Record
-from t2i.batch.shard import ShardReport, draw_shard, record_name, report_of
-from t2i.batch.storage import storage_of
+from t2i.batch.shard import ShardReport, ShardTask, draw_shard, record_name, report_of
+from t2i.batch.storage import Storage, storage_of
 from t2i.batch.writers import Place, read_picture
 from t2i.errors import InvalidInput, T2IError
 from tests.t2i.batch.squares import BIRDS, Squares, square, told, tree
@@ -57,7 +58,7 @@ def test_a_plan_that_cannot_be_carried_out_is_refused(name: str, value: object) 
 @pytest.mark.parametrize("form", ["webdataset", "folder"])
 def test_a_record_tells_each_picture_and_each_failure(out: Path, form: str) -> None:
     model = Squares()
-    report = draw_shard(replace(PLAN, format=form), shard(*ROWS), model.draw, out)
+    report = draw_shard(ShardTask(replace(PLAN, format=form), shard(*ROWS), out), model.draw)
     assert report == ShardReport(3, rows=3, failed=1, pictures=4, passed_over=("wings",))
     assert report_of(storage_of(out), 3) == report
     failure, *pictures, _ = told(out / record_name(3))
@@ -77,7 +78,7 @@ def test_a_record_tells_each_picture_and_each_failure(out: Path, form: str) -> N
 
 
 def test_a_tar_holds_picture_caption_and_all_that_is_known(out: Path) -> None:
-    draw_shard(PLAN, shard(*ROWS), Squares().draw, out)
+    draw_shard(ShardTask(PLAN, shard(*ROWS), out), Squares().draw)
     with tarfile.open(out / "shards" / "000003.tar") as tar:
         names = tar.getnames()
         assert names[:3] == [f"000000001-0000.{suffix}" for suffix in ("png", "txt", "json")]
@@ -92,7 +93,7 @@ def test_a_tar_holds_picture_caption_and_all_that_is_known(out: Path) -> None:
 
 
 def test_a_folder_is_one_that_training_can_read(out: Path) -> None:
-    draw_shard(replace(PLAN, format="folder"), shard(*ROWS), Squares().draw, out)
+    draw_shard(ShardTask(replace(PLAN, format="folder"), shard(*ROWS), out), Squares().draw)
     folder = out / "shards" / "000003"
     lines = told(folder / "metadata.jsonl")
     assert [(line["file_name"], line["text"]) for line in lines][-1] == ("000000003-0000.png", "b")
@@ -110,41 +111,51 @@ def test_files_do_not_depend_on_how_many_pictures_are_drawn_at_once(
         for name in ("shards", "records"):
             (out / name).mkdir(parents=True)
         rows = [{"text": f"bird {n}", "count": n % 3 + 1} for n in range(9)]
-        draw_shard(replace(PLAN, format=form), shard(*rows), Squares().draw, out, at_once=at_once)
+        task = ShardTask(replace(PLAN, format=form), shard(*rows), out)
+        draw_shard(task, Squares().draw, at_once=at_once)
         made.append(tree(out))
     assert made[0] == made[1] == made[2]
 
 
 @pytest.mark.parametrize("form", ["webdataset", "folder"])
 def test_what_is_given_up_leaves_nothing(out: Path, form: str) -> None:
-    plan, rows = replace(PLAN, format=form), shard(*ROWS)
+    stopped = iter([False, False, True]).__next__
+    task = ShardTask(replace(PLAN, format=form), shard(*ROWS), out, stopped=stopped)
     with pytest.raises(JobStopped):
-        draw_shard(plan, rows, Squares().draw, out, at_once=1, stopped=iter([0, 0, 1]).__next__)
+        draw_shard(task, Squares().draw, at_once=1)
 
     def fail(asks: object) -> list[Squares]:
         raise T2IError("out of order")
 
     with pytest.raises(T2IError, match="out of order"):
-        draw_shard(plan, rows, fail, out)
+        draw_shard(ShardTask(task.plan, task.shard, out), fail)
     assert [path for folder in ("shards", "records") for path in (out / folder).iterdir()] == []
 
 
 def test_a_row_counts_when_its_last_picture_is_written(out: Path) -> None:
     counted: list[tuple[int, int]] = []
-    draw_shard(
-        PLAN, shard(*ROWS), Squares().draw, out, at_once=2, drawn=lambda *c: counted.append(c)
-    )
+    task = ShardTask(PLAN, shard(*ROWS), out, drawn=lambda *each: counted.append(each))
+    draw_shard(task, Squares().draw, at_once=2)
     assert counted == [(1, 0), (0, 2), (2, 2)]
 
 
 def test_plan_and_shard_can_be_sent_to_another_process(out: Path) -> None:
     plan, rows = pickle.loads(pickle.dumps((PLAN, shard(*ROWS))))
     assert (plan, rows) == (PLAN, shard(*ROWS))
-    assert draw_shard(plan, rows, Squares().draw, out).pictures == 4
+    assert draw_shard(ShardTask(plan, rows, out), Squares().draw).pictures == 4
+
+
+@pytest.mark.parametrize("told", [lambda path: path, str, storage_of])
+def test_a_task_may_tell_its_folder_by_path_by_words_or_as_what_it_is(
+    out: Path, told: Callable[[Path], Storage | Path | str]
+) -> None:
+    task = ShardTask(PLAN, shard(*ROWS), told(out))
+    assert task.storage == storage_of(out)
+    assert draw_shard(task, Squares().draw) == report_of(storage_of(out), 3)
 
 
 def test_a_shard_without_a_row_to_draw_is_a_shard_all_the_same(out: Path) -> None:
-    report = draw_shard(PLAN, shard({"text": ""}), Squares().draw, out)
+    report = draw_shard(ShardTask(PLAN, shard({"text": ""}), out), Squares().draw)
     assert (report.failed, report.pictures) == (1, 0)
     with tarfile.open(out / "shards" / "000003.tar") as tar:
         assert tar.getnames() == []
