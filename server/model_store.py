@@ -12,7 +12,6 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -44,14 +43,23 @@ class _Slot:
 
     name: str
     source: str
+    described: Described
     version: Version | None = None
-    described: Described | None = None
     used: float | None = None
     waiting: int = 0
     loading: asyncio.Task[Exception | None] | None = None
     failure: str = ""
     pause: float = _FIRST_PAUSE
     retry_at: float = -math.inf
+
+    @property
+    def state(self) -> ModelState:
+        """What a request for it meets."""
+        if self.version is not None:
+            return ModelState.LOADED
+        if self.loading is not None:
+            return ModelState.LOADING
+        return ModelState.FAILED if self.failure else ModelState.UNLOADED
 
 
 class ModelStore:
@@ -108,8 +116,21 @@ class ModelStore:
 
     @property
     def memory_bytes(self) -> int:
-        """What the weights of the loaded models take, as far as their sizes are known."""
+        """What the weights of the loaded models take."""
         return self._memory.bytes
+
+    @property
+    def sources(self) -> dict[str, tuple[str, str]]:
+        """Where the bundle of each model is, and the checksum of the present version, by name."""
+        models = self._models
+        if models is None:
+            return {}
+        return {n: (slot.source, models.find(n).checksum) for n, slot in self._slots.items()}
+
+    @property
+    def states(self) -> dict[str, ModelState]:
+        """What a request for each model meets, by name; for any thread."""
+        return {slot.name: slot.state for slot in list(self._slots.values())}
 
     @property
     def loaded(self) -> dict[str, bool]:
@@ -219,26 +240,33 @@ class ModelStore:
         return await self._apart(self._swap(self._slot(name), source))
 
     async def refresh(self) -> None:
-        """Swap every model whose source holds another version by now; what fails is logged."""
-        for slot in list(self._slots.values()):
-            try:
-                await self._apart(self._swap(slot, None))
-            except Exception as error:
-                _log_failure(f"{slot.name} stays as it was", error)
+        """Swap every model whose source holds another version by now; see `renew`."""
+        for name in list(self._slots):
+            await self.renew(name)
 
-    async def statuses(self) -> list[Status]:
-        """Return all models, the default first, with the sizes of those whose bundles are there."""
-        for slot in list(self._slots.values()):
-            version = slot.version
-            if version is not None and version.described is None:
-                with suppress(T2IError, WorkerLost):
-                    known = await self._memory.described(version)
-                    if slot.version is version:
-                        slot.version = known
-        return self.known_statuses()
+    async def renew(self, name: str) -> Exception | None:
+        """Swap a model if its source holds another version by now.
 
-    def known_statuses(self) -> list[Status]:
-        """Return all models, the default first, as they are known without asking."""
+        Nobody waits for the outcome, so what goes wrong is logged and counted.
+
+        Returns:
+            Why it stays as it was; None when all is well, or there is no such model any more.
+        """
+        slot = self._slots.get(name)
+        if slot is None:
+            return None
+        try:
+            await self._apart(self._swap(slot, None))
+        except Exception as error:
+            if self._slots.get(name) is not slot:
+                return None
+            self._failed += 1
+            _log_failure(f"{name} stays as it was", error)
+            return error
+        return None
+
+    def statuses(self) -> list[Status]:
+        """Return all models, the default first."""
         models = self._models
         infos = [] if models is None else models.list()
         return [self._status(self._slots[info.name]) for info in infos]
@@ -254,26 +282,18 @@ class ModelStore:
         versions = await self._memory.load_all(self._sources)
         models = Models([version.info for version in versions])
         for source, version in zip(self._sources, versions, strict=True):
-            self._slots[version.info.name] = _Slot(version.info.name, source, version)
+            name = version.info.name
+            self._slots[name] = _Slot(name, source, version.described, version)
         return models
 
     async def _open_as_fits(self) -> Models:
-        found: list[Version] = []
-        try:
-            for source in self._sources:
-                found.append(await self._memory.check(source))
-            models = Models([version.info for version in found])
-        except BaseException:
-            for version in found:
-                self._memory.drop(version)
-            raise
+        found = [await self._memory.check(source) for source in self._sources]
+        models = Models([version.info for version in found])
         self._engine.start()
         for source, version in zip(self._sources, found, strict=True):
             name = version.info.name
-            slot = self._slots[name] = _Slot(name, source, described=version.described)
-            if self._lazy or not self._memory.has_room_for(version):
-                self._memory.drop(version)
-            else:
+            slot = self._slots[name] = _Slot(name, source, version.described)
+            if not self._lazy and self._memory.has_room_for(version):
                 models.replace(await self._bring_in(slot, version))
         return models
 
@@ -282,9 +302,8 @@ class ModelStore:
         assert models is not None
         async with self._changing:
             version = await self._memory.check(source)
-            slot = _Slot(version.info.name, source, described=version.described)
+            slot = _Slot(version.info.name, source, version.described)
             if slot.name in models:
-                self._memory.drop(version)
                 raise InvalidInput(
                     "path", source, f"there is a model {slot.name} already", "swap that one"
                 )
@@ -321,7 +340,6 @@ class ModelStore:
             source = source or slot.source
             version = await self._memory.check(source, name=slot.name)
             if version.info.checksum == before.checksum or slot.version is None:
-                self._memory.drop(version)
                 after = before if version.info.checksum == before.checksum else version.info
             else:
                 after = await self._bring_in(slot, version)
@@ -447,21 +465,15 @@ class ModelStore:
 
     def _status(self, slot: _Slot) -> Status:
         assert self._models is not None
-        info, version = self._models.find(slot.name), slot.version
-        described = slot.described if version is None else version.described or slot.described
-        states = (
-            (version is not None, ModelState.LOADED),
-            (slot.loading is not None, ModelState.LOADING),
-            (bool(slot.failure), ModelState.FAILED),
-        )
+        info, described = self._models.find(slot.name), slot.described
         draining = [each for each in self._memory.draining if each.name == slot.name]
         now = asyncio.get_running_loop().time()
         return Status(
             info=info,
             source=slot.source,
-            state=next((state for holds, state in states if holds), ModelState.UNLOADED),
-            weight_bytes=self._copies_of_each * described.weight_bytes if described else 0,
-            encoder_bytes=self._copies_of_each * described.encoder_bytes if described else 0,
+            state=slot.state,
+            weight_bytes=self._copies_of_each * described.weight_bytes,
+            encoder_bytes=self._copies_of_each * described.encoder_bytes,
             in_flight=self._memory.needed_by(info),
             idle_seconds=None if slot.used is None else now - slot.used,
             draining=tuple(each.checksum for each in draining),

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from server.backends import Described
 
 if TYPE_CHECKING:
-    from t2i.pipeline import Pipeline
+    from t2i.bundle import Bundle
+    from t2i.pipeline import Pipeline, PipelineInfo
 
-__all__ = ["draws_on_cpu", "inspect_bundle", "load_pipeline"]
+__all__ = ["describe_pipeline", "draws_on_cpu", "inspect_bundle", "load_pipeline"]
 
 
 def load_pipeline(model: str, device: str | None) -> Pipeline:
@@ -33,18 +34,27 @@ def inspect_bundle(model: str) -> Described:
         T2IError: it cannot be used.
     """
     from t2i.bundle import Bundle
-    from t2i.encoders.loading import text_encoder_bytes
     from t2i.pipeline import describe_bundle
 
     bundle = Bundle.load(model)
+    return _described(bundle, describe_bundle(bundle))
+
+
+def describe_pipeline(pipeline: Pipeline) -> Described:
+    """Describe a bundle that was just loaded, and so checked.
+
+    Raises:
+        T2IError: its folder holds no bundle any more.
+    """
+    return _described(pipeline.bundle, pipeline.info)
+
+
+def _described(bundle: Bundle, info: PipelineInfo) -> Described:
+    from t2i.encoders.loading import text_encoder_bytes
+
     encoder = bundle.config.encoder if "text" in bundle.config.conditions else None
     name = "" if encoder is None else encoder.id
-    return Described(
-        describe_bundle(bundle),
-        bundle.weight_bytes,
-        name,
-        text_encoder_bytes(name) if name else 0,
-    )
+    return Described(info, bundle.weight_bytes, name, text_encoder_bytes(name) if name else 0)
 
 
 def draws_on_cpu(device: str | None) -> bool:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from server.backends import CPU_BATCH, GPU_BATCH, Batch, Described, Item, model_key
 from server.backends.drawing import Memory, draw, timed_encode
 from server.backends.loading import (
+    describe_pipeline,
     draws_on_cpu,
     inspect_bundle,
     load_pipeline,
@@ -24,7 +25,7 @@ from server.backends.loading import (
 from t2i.memory import give_back_memory
 
 if TYPE_CHECKING:
-    from t2i.pipeline import Pipeline, PipelineInfo
+    from t2i.pipeline import Pipeline
 
 __all__ = ["ThreadBackend"]
 
@@ -75,16 +76,16 @@ class ThreadBackend:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._loader, self._inspect, model)
 
-    async def load(self, models: Sequence[str]) -> Sequence[PipelineInfo]:
+    async def load(self, models: Sequence[str]) -> Sequence[Described]:
         """Load and warm up models, beside those that there are; describe them in the same order.
 
         Raises:
             T2IError: a model cannot be loaded; none is then.
         """
         loop = asyncio.get_running_loop()
-        pipelines = await loop.run_in_executor(self._loader, self._load, models)
-        self._pipelines |= {model_key(pipeline.info): pipeline for pipeline in pipelines}
-        return [pipeline.info for pipeline in pipelines]
+        loaded = await loop.run_in_executor(self._loader, self._load, models)
+        self._pipelines |= {model_key(pipeline.info): pipeline for pipeline, _ in loaded}
+        return [described for _, described in loaded]
 
     async def unload(self, model: str) -> None:
         """Forget a model."""
@@ -128,10 +129,11 @@ class ThreadBackend:
         self._choose_batch()
         return inspect_bundle(model)
 
-    def _load(self, models: Sequence[str]) -> list[Pipeline]:
+    def _load(self, models: Sequence[str]) -> list[tuple[Pipeline, Described]]:
         # The slow imports happen here, while the server already answers health checks.
         self._choose_batch()
-        return [load_pipeline(model, self._device) for model in models]
+        pipelines = [load_pipeline(model, self._device) for model in models]
+        return [(pipeline, describe_pipeline(pipeline)) for pipeline in pipelines]
 
     def _choose_batch(self) -> None:
         from t2i.compute import core_count

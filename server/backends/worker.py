@@ -18,7 +18,12 @@ from typing import TYPE_CHECKING
 import t2i
 from server.backends import Batch, Item, model_key
 from server.backends.drawing import Memory, draw, timed_encode
-from server.backends.loading import draws_on_cpu, inspect_bundle, load_pipeline
+from server.backends.loading import (
+    describe_pipeline,
+    draws_on_cpu,
+    inspect_bundle,
+    load_pipeline,
+)
 from t2i.errors import T2IError
 from t2i.memory import give_back_memory, keep_memory
 
@@ -45,7 +50,7 @@ class Inspect:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A model to load, by its name or folder; answered with its `PipelineInfo`."""
+    """A model to load, by its name or folder; answered with its `Described`."""
 
     model: str
 
@@ -104,8 +109,9 @@ class Bench:
                 return inspect_bundle(model)
             case Load(model):
                 pipeline = load_pipeline(model, self._device)
+                described = describe_pipeline(pipeline)
                 self._known[model_key(pipeline.info)] = pipeline
-                return pipeline.info
+                return described
             case Unload(model):
                 self._known.pop(model, None)
                 give_back_memory()
