@@ -338,7 +338,7 @@ def main(
         )
         # Imported late, so that --help and a wrong option answer at once.
         with needs_extra("server"):
-            from server.app import serve
+            from server.run import serve
 
         if not asyncio.run(serve(settings)):
             logging.shutdown()
