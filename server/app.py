@@ -25,6 +25,7 @@ from server.jobs.service import BatchService
 from server.lag import LagProbe
 from server.listening import bind, limits, reflect
 from server.model_store import ModelStore
+from server.model_watch import ModelWatch
 from server.models import Models
 from server.refusals import not_ready
 from server.replays import Replays
@@ -90,6 +91,8 @@ class Server:
             copies=None if settings.models_copy is None else Copies(settings.models_copy),
             able=lambda name, able: self._health.can_answer(name, able),
         )
+        seconds = settings.watch_models
+        self._watch = None if seconds is None else ModelWatch(self._store, seconds)
         replays = Replays(most_bytes=settings.replay_bytes, seconds=settings.replay_seconds)
         self._packers = ThreadPoolExecutor(_PACKERS, thread_name_prefix="pack")
         self._lag = LagProbe()
@@ -234,6 +237,8 @@ class Server:
             await self._jobs.start(self._store)
         await self._health.tell(serving=True)
         self._backend.watch(self._health.can_draw)
+        if self._watch is not None:
+            self._watch.start()
 
     async def refresh(self) -> None:
         """Swap every model whose bundle is another version by now; see `ModelStore.refresh`."""
@@ -253,6 +258,8 @@ class Server:
         """
         if drain_seconds is None:
             drain_seconds = self._settings.drain_seconds
+        if self._watch is not None:
+            self._watch.stop()
         await self._health.end()
         # Who saw NOT_SERVING too late still has a call on its way.
         moment = min(_ON_THEIR_WAY_SECONDS, drain_seconds)

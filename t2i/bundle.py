@@ -23,7 +23,14 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-__all__ = ["DEFAULT_NAME", "Bundle", "Precision", "find_bundle", "pretrained_names"]
+__all__ = [
+    "DEFAULT_NAME",
+    "Bundle",
+    "Precision",
+    "find_bundle",
+    "local_bundle",
+    "pretrained_names",
+]
 
 DEFAULT_NAME = "birds-64"
 
@@ -282,6 +289,20 @@ def pretrained_names() -> tuple[str, ...]:
     return tuple(sorted(entry.name for entry in root.iterdir() if (entry / MANIFEST).is_file()))
 
 
+def local_bundle(path_or_name: str | os.PathLike[str]) -> Path | None:
+    """Return the folder of a bundle, unchecked, or None where it is not on this machine's disk.
+
+    Unlike `find_bundle` it asks no hub, nor what was fetched from one.
+    """
+    name = os.fspath(path_or_name)
+    if Path(name).is_dir():
+        return Path(name)
+    included = DEFAULT_NAME if name == "default" else name
+    if isinstance(path_or_name, str) and included in pretrained_names():
+        return Path(str(resources.files("t2i") / "pretrained" / included))
+    return None
+
+
 def find_bundle(path_or_name: str | os.PathLike[str]) -> Path:
     """Return the folder of a bundle, unchecked; see `Bundle.load` for what names one.
 
@@ -289,13 +310,11 @@ def find_bundle(path_or_name: str | os.PathLike[str]) -> Path:
         BundleError: if there is no such bundle.
     """
     name = os.fspath(path_or_name)
-    if not isinstance(path_or_name, str) or Path(name).is_dir():
-        if not Path(name).is_dir():
-            raise BundleError(f"bundle {name}: there is no such folder; give a bundle's folder")
-        return Path(name)
-    included = DEFAULT_NAME if name == "default" else name
-    if included in pretrained_names():
-        return Path(str(resources.files("t2i") / "pretrained" / included))
+    folder = local_bundle(path_or_name)
+    if folder is not None:
+        return folder
+    if not isinstance(path_or_name, str):
+        raise BundleError(f"bundle {name}: there is no such folder; give a bundle's folder")
     if name.count("/") == 1 and all(name.split("/")) and not name.startswith((".", "~")):
         from t2i.hub import fetch
 
