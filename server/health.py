@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from server.background import Background
 
 __all__ = ["Health"]
 
@@ -28,7 +29,7 @@ class Health:
         self._serving = False
         # Models that could not be loaded when they were last asked for, or are no more.
         self._unable: set[str] = set()
-        self._tellings: set[asyncio.Task[None]] = set()
+        self._background = Background()
 
     @property
     def serving(self) -> bool:
@@ -41,9 +42,7 @@ class Health:
 
     def can_draw(self, able: bool) -> None:
         """Take note whether there is a worker left."""
-        telling = asyncio.get_running_loop().create_task(self.tell(serving=able))
-        self._tellings.add(telling)
-        telling.add_done_callback(self._tellings.discard)
+        self._background.start(self.tell(serving=able))
 
     def can_answer(self, model: str, able: bool) -> None:
         """Take note whether requests for a model can be answered."""

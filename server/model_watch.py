@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from server.backends import WorkerLost
 from server.model_memory import NoRoom
+from server.model_slot import Pauses
 from server.model_store import ModelStore
 from t2i.bundle import local_bundle
 from t2i.errors import BundleError
@@ -22,9 +23,6 @@ from t2i.manifest import MANIFEST, read_manifest
 __all__ = ["ModelWatch", "Sight", "look"]
 
 _log = logging.getLogger("t2i.server")
-
-# Pauses after a swap that failed for a reason that passes; they double while it does not.
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 
 # Of a file: device, inode, size, and the times of its contents and of its entry in nanoseconds.
 _Stamp = tuple[int, int, int, int, int]
@@ -98,16 +96,14 @@ class _Watched:
         seen: what the last look saw.
         settled: the sight that nothing more is to be done about.
         told: whether the log knows that there is no whole bundle now.
-        pause: seconds until what failed for a reason that passes is tried once more.
-        retry_at: when that is.
+        pauses: when what failed for a reason that passes is tried once more.
     """
 
     source: str
     seen: Sight | None = None
     settled: Sight | None = None
     told: bool = False
-    pause: float = _FIRST_PAUSE
-    retry_at: float = 0.0
+    pauses: Pauses = field(default_factory=Pauses)
 
 
 class ModelWatch:
@@ -161,8 +157,9 @@ class ModelWatch:
         """Do what is to be done about a model whose bundle looks like this now."""
         watched = self._watched[name]
         still = sight == watched.seen
-        if watched.seen is None and sight.checksum == checksum and not sight.problem:
-            # What was loaded, as it was then.
+        as_loaded = sight.checksum == checksum and not sight.problem
+        if watched.seen is None and (as_loaded or not sight.stamps):
+            # Nothing is there if the bundle came from a hub.
             watched.settled = sight
         watched.seen = sight
         if not sight.problem:
@@ -174,12 +171,11 @@ class ModelWatch:
                 _log.info("%s waits for a whole bundle: %s", name, sight.problem)
             watched.told = True
             return
-        loop = asyncio.get_running_loop()
-        if loop.time() < watched.retry_at:
+        if watched.pauses.left > 0:
             return
         error = await self._store.renew(name)
         if isinstance(error, NoRoom | WorkerLost):
-            watched.retry_at = loop.time() + watched.pause
-            watched.pause = min(2 * watched.pause, _LONGEST_PAUSE)
+            watched.pauses.failed()
         else:
-            watched.settled, watched.pause, watched.retry_at = sight, _FIRST_PAUSE, 0.0
+            watched.settled = sight
+            watched.pauses.forget()

@@ -140,13 +140,22 @@ async def test_a_link_that_is_switched_is_followed_without_failing_a_request(
         assert (swapped(server), failed(server)) == (2, 0)
 
 
-async def test_what_was_replaced_between_load_and_first_look_is_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize("away", [False, True])
+async def test_what_was_replaced_or_moved_away_between_load_and_first_look_is_found(
+    tmp_path: Path, away: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = tmp_path / "digits"
     save_digits(folder)
+    caplog.set_level(logging.INFO, "t2i.server")
     async with serving(folder, watch_models=0.3) as (server, _):
+        if away:
+            # As one looks that came from a hub: there is nothing to say about it.
+            shutil.rmtree(folder)
+            await looks(server)
+            assert "whole bundle" not in caplog.text
         checksum = save_digits(folder, version=2).checksum
         await until(lambda: server._store.sources["digits"][1] == checksum)
-        assert failed(server) == 0
+        assert (swapped(server), failed(server)) == (1, 0)
 
 
 async def test_a_bundle_that_is_being_copied_over_the_old_one_is_left_alone_until_it_is_whole(
