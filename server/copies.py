@@ -65,7 +65,7 @@ class Copies:
                 on a full disk. Nothing is left behind then.
         """
         source = find_bundle(model)
-        files = [name for name, _, _ in read_manifest(source).entries]
+        files = read_manifest(source).names
         copy = self._folder / f"{_MARK}{secrets.token_hex(8)}"
         try:
             copy.mkdir(mode=0o700)

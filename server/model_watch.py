@@ -64,7 +64,7 @@ def look(source: str, before: Sight | None = None) -> Sight:
         manifest = read_manifest(folder)
     except BundleError as error:
         return Sight(first, "", str(error))
-    stamps = first | _stamps(folder, (name for name, _, _ in manifest.entries))
+    stamps = first | _stamps(folder, manifest.names)
     for name, size, _ in manifest.entries:
         stamp = stamps[name]
         if stamp is None:

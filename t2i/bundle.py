@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Literal
 
 from t2i.bundle_config import BundleConfig, NetworkConfig
 from t2i.errors import BundleError, shown
-from t2i.manifest import FORMAT, MANIFEST, check_manifest, write_manifest
+from t2i.manifest import (
+    FORMAT,
+    MANIFEST,
+    Manifest,
+    check_manifest,
+    read_checked,
+    write_manifest,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -50,6 +57,9 @@ _KEEP_EXACT_BELOW = 1024
 class Bundle:
     """A bundle whose files have been checked. Make one with `load` or `save`.
 
+    What is read of it later is checked once more as it is read, and never a file that is still
+    being used: the folder may be replaced or written to at any time.
+
     Attributes:
         folder: where it is.
         config: what it says about itself.
@@ -57,11 +67,11 @@ class Bundle:
             the same files.
     """
 
-    def __init__(self, folder: Path, config: BundleConfig, checksum: str, files: frozenset[str]):
+    def __init__(self, folder: Path, config: BundleConfig, manifest: Manifest):
         self.folder = folder
         self.config = config
-        self.checksum = checksum
-        self._files = files
+        self.checksum = manifest.checksum
+        self._manifest = manifest
 
     @classmethod
     def load(cls, path_or_name: str | os.PathLike[str] = "default") -> Bundle:
@@ -77,21 +87,21 @@ class Bundle:
                 the network class is unknown.
         """
         folder = find_bundle(path_or_name)
-        checksum, files = check_manifest(folder)
+        manifest = check_manifest(folder)
         for name in (CONFIG, CARD, f"{GENERATOR}.safetensors"):
-            if name not in files:
+            if name not in manifest.names:
                 raise BundleError(
                     f"bundle {folder}: {name} is not in its manifest; fetch the bundle again"
                 )
         try:
-            content = json.loads((folder / CONFIG).read_bytes())
+            content = json.loads(read_checked(folder, manifest, CONFIG))
         except ValueError as error:
             raise BundleError(f"bundle {folder}: {CONFIG} is not JSON; make it again") from error
         try:
             config = BundleConfig.from_json(content)
         except BundleError as error:
             raise BundleError(f"bundle {folder}: {error}") from error
-        bundle = cls(folder, config, checksum, files)
+        bundle = cls(folder, config, manifest)
         bundle._check_classes()
         return bundle
 
@@ -149,7 +159,7 @@ class Bundle:
             _replace_folder(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        return cls(folder, bundle.config, bundle.checksum, bundle._files)
+        return cls(folder, bundle.config, bundle._manifest)
 
     def generator(self, device: str | torch.device = "cpu") -> nn.Module:
         """Return the generator with its weights, in float32, ready to draw and not to learn.
@@ -182,22 +192,25 @@ class Bundle:
 
     def has_state(self, name: str) -> bool:
         """Tell whether the bundle holds `name.safetensors`."""
-        return f"{name}.safetensors" in self._files
+        return f"{name}.safetensors" in self._manifest.names
 
     def state(self, name: str, device: str | torch.device = "cpu") -> dict[str, Tensor]:
         """Return the tensors of `name.safetensors`, for example `"statistics"`.
 
         Raises:
-            BundleError: if the bundle has no such file or it is not a safetensors file.
+            BundleError: if the bundle has no such file, it is not a safetensors file, or it is not
+                what it was when the bundle was loaded.
         """
         from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from safetensors.torch import load
 
         if not self.has_state(name):
             raise BundleError(f"bundle {self.folder}: it has no {name}.safetensors; use another")
+        # Not mapped into memory: a file that is cut short later would end the process.
+        data = read_checked(self.folder, self._manifest, f"{name}.safetensors")
         try:
-            return load_file(self.folder / f"{name}.safetensors", device=str(device))
-        except (SafetensorError, OSError) as error:
+            return {key: tensor.to(device) for key, tensor in load(data).items()}
+        except SafetensorError as error:
             raise BundleError(
                 f"bundle {self.folder}: {name}.safetensors cannot be read; fetch the bundle again"
             ) from error
@@ -233,7 +246,7 @@ class Bundle:
 
     def files(self) -> tuple[Path, ...]:
         """Return the bundle's files, the manifest last."""
-        return tuple(self.folder / name for name in (*sorted(self._files), MANIFEST))
+        return tuple(self.folder / name for name in (*sorted(self._manifest.names), MANIFEST))
 
     def push_to_hub(
         self, repo_id: str, *, private: bool = True, token: str | None = None, message: str = ""

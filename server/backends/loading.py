@@ -10,11 +10,14 @@ if TYPE_CHECKING:
     from t2i.bundle import Bundle
     from t2i.pipeline import Pipeline, PipelineInfo
 
-__all__ = ["describe_pipeline", "draws_on_cpu", "inspect_bundle", "load_pipeline"]
+__all__ = ["draws_on_cpu", "inspect_bundle", "load_pipeline"]
 
 
-def load_pipeline(model: str, device: str | None) -> Pipeline:
+def load_pipeline(model: str, device: str | None) -> tuple[Pipeline, Described]:
     """Load a model, ready to draw at full speed; nothing of its folder is needed after that.
+
+    Returns:
+        What draws, and what it is.
 
     Raises:
         T2IError: it cannot be loaded.
@@ -22,9 +25,10 @@ def load_pipeline(model: str, device: str | None) -> Pipeline:
     from t2i.pipeline import Pipeline
 
     pipeline = Pipeline.from_pretrained(model, device=device, share_encoder=True)
-    pipeline.warm_up()
     pipeline.read_all()
-    return pipeline
+    described = _described(pipeline.bundle, pipeline.info)
+    pipeline.warm_up()
+    return pipeline, described
 
 
 def inspect_bundle(model: str) -> Described:
@@ -38,15 +42,6 @@ def inspect_bundle(model: str) -> Described:
 
     bundle = Bundle.load(model)
     return _described(bundle, describe_bundle(bundle))
-
-
-def describe_pipeline(pipeline: Pipeline) -> Described:
-    """Describe a bundle that was just loaded, and so checked.
-
-    Raises:
-        T2IError: its folder holds no bundle any more.
-    """
-    return _described(pipeline.bundle, pipeline.info)
 
 
 def _described(bundle: Bundle, info: PipelineInfo) -> Described:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from server.backends import CPU_BATCH, GPU_BATCH, Batch, Described, Item, model_key
 from server.backends.drawing import Memory, draw, timed_encode
 from server.backends.loading import (
-    describe_pipeline,
     draws_on_cpu,
     inspect_bundle,
     load_pipeline,
@@ -132,8 +131,7 @@ class ThreadBackend:
     def _load(self, models: Sequence[str]) -> list[tuple[Pipeline, Described]]:
         # The slow imports happen here, while the server already answers health checks.
         self._choose_batch()
-        pipelines = [load_pipeline(model, self._device) for model in models]
-        return [(pipeline, describe_pipeline(pipeline)) for pipeline in pipelines]
+        return [load_pipeline(model, self._device) for model in models]
 
     def _choose_batch(self) -> None:
         from t2i.compute import core_count

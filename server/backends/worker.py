@@ -18,12 +18,7 @@ from typing import TYPE_CHECKING
 import t2i
 from server.backends import Batch, Item, model_key
 from server.backends.drawing import Memory, draw, timed_encode
-from server.backends.loading import (
-    describe_pipeline,
-    draws_on_cpu,
-    inspect_bundle,
-    load_pipeline,
-)
+from server.backends.loading import draws_on_cpu, inspect_bundle, load_pipeline
 from t2i.errors import T2IError
 from t2i.memory import give_back_memory, keep_memory
 
@@ -108,8 +103,7 @@ class Bench:
             case Inspect(model):
                 return inspect_bundle(model)
             case Load(model):
-                pipeline = load_pipeline(model, self._device)
-                described = describe_pipeline(pipeline)
+                pipeline, described = load_pipeline(model, self._device)
                 self._known[model_key(pipeline.info)] = pipeline
                 return described
             case Unload(model):
