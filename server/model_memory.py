@@ -192,7 +192,7 @@ class ModelMemory:
         known = self._draining.pop(version.key, None)
         if known is not None:
             # Still in memory, and in use: it need not be loaded to be in service again.
-            return known
+            return self.move(known, version.path)
         if self._copies is not None:
             copy = await asyncio.to_thread(self._copies.take, version.path)
             version = replace(version, path=str(copy), copy=copy)
@@ -216,6 +216,14 @@ class ModelMemory:
         self._held[loaded.key] = loaded
         self.loaded += 1
         return loaded
+
+    def move(self, version: Version, path: str) -> Version:
+        """Return a version in memory as one that is to be found in another folder from now on."""
+        if version.copy is not None or version.path == path:
+            return version
+        self._backend.moved(version.key, path)
+        moved = self._held[version.key] = replace(version, path=path)
+        return moved
 
     def retire(self, version: Version) -> None:
         """Take a version out of service; `sweep` unloads it when nothing needs it."""

@@ -64,7 +64,7 @@ class ModelStore:
         self._engine, self._copies_of_each = engine, backend.copies
         self._sources, self._able = tuple(sources), able
         self._lazy = lazy
-        # Sizes are looked up where they matter: looking takes time at the start.
+        # Looked at before they are loaded only where sizes matter: it takes time at the start.
         self._at_once = not lazy and memory_budget is None and copies is None
         self._slots: dict[str, Slot] = {}
         self._models: Models | None = None
@@ -311,8 +311,12 @@ class ModelStore:
             before = models.find(slot.name)
             source = source or slot.source
             version = await self._memory.check(source, name=slot.name)
-            if version.info.checksum == before.checksum or slot.version is None:
+            if slot.version is None:
                 after = before if version.info.checksum == before.checksum else version.info
+            elif version.key == slot.version.key:
+                # The folder that it was loaded from may be gone soon.
+                slot.version = self._memory.move(slot.version, version.path)
+                after = before
             else:
                 after = await self._bring_in(slot, version)
             # From here to the end nothing is awaited: a request finds the old or the new version.

@@ -162,6 +162,8 @@ class ModelWatch:
             # Nothing is there if the bundle came from a hub.
             watched.settled = sight
         watched.seen = sight
+        if not still:
+            watched.pauses.forget()
         if not sight.problem:
             watched.told = False
         if sight == watched.settled or not still:

@@ -62,6 +62,9 @@ class TimedBackend:
         """Describe the model, which takes no memory."""
         return Described(INFO, 0, "", 0)
 
+    def moved(self, model: str, path: str) -> None:
+        """Do nothing: there is no folder."""
+
     async def unload(self, model: str) -> None:
         """Do nothing: there is nothing to forget."""
 

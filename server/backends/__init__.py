@@ -199,6 +199,12 @@ class Backend(Protocol):
             WorkerLost: there was nobody to do it.
         """
 
+    def moved(self, model: str, path: str) -> None:
+        """Take note that a loaded model, by its `model_key`, is found in another folder now.
+
+        Whoever has to load this very version once more takes it from there.
+        """
+
     async def unload(self, model: str) -> None:
         """Give back the memory of a loaded model that nothing draws with; by its `model_key`."""
 

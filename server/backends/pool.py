@@ -198,6 +198,11 @@ class PoolBackend(ABC, Generic[S]):
         await self._begin()
         return [await self._load(model) for model in models]
 
+    def moved(self, model: str, path: str) -> None:
+        """Let workers that are started again load a model from another folder."""
+        if model in self._models:
+            self._models[model] = path
+
     async def unload(self, model: str) -> None:
         """Let every worker forget a model."""
         self._models.pop(model, None)

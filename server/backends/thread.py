@@ -86,6 +86,9 @@ class ThreadBackend:
         self._pipelines |= {model_key(pipeline.info): pipeline for pipeline, _ in loaded}
         return [described for _, described in loaded]
 
+    def moved(self, model: str, path: str) -> None:
+        """Do nothing: what is loaded is never loaded once more."""
+
     async def unload(self, model: str) -> None:
         """Forget a model."""
         self._pipelines.pop(model, None)

@@ -185,6 +185,28 @@ async def test_a_bundle_that_is_being_copied_over_the_old_one_is_left_alone_unti
     assert len(told) == 1 and "config.json has" in told[0]
 
 
+async def test_files_that_change_from_one_look_to_the_next_are_not_tried(tmp_path: Path) -> None:
+    folder, new = tmp_path / "digits", tmp_path / "new"
+    save_digits(folder)
+    save_digits(new, version=2)
+    async with serving(folder, **SOON) as (server, _):
+        await looks(server, 2)
+        watch, names = server._watch, ["config.json", MANIFEST, WEIGHTS]
+        assert watch is not None
+        look_at_all = watch._look_at_all
+
+        async def one_file_each() -> None:
+            await look_at_all()
+            if names:
+                shutil.copyfile(new / names[0], folder / names.pop(0))
+
+        watch._look_at_all = one_file_each  # type: ignore[method-assign]
+        # All files have their sizes from the second on, and the weights are the old ones.
+        assert (new / WEIGHTS).stat().st_size == (folder / WEIGHTS).stat().st_size
+        await until(lambda: swapped(server) == 1)
+        assert failed(server) == 0
+
+
 async def test_a_damaged_version_is_told_and_counted_once_and_swapped_when_it_was_repaired(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,7 +267,7 @@ async def test_a_swap_that_fails_for_a_reason_that_passes_is_tried_again(tmp_pat
         assert asyncio.get_running_loop().time() - began > 1.0
 
 
-async def test_a_worker_that_comes_back_after_the_link_was_switched_has_the_version_of_the_others(
+async def test_a_worker_that_comes_back_finds_its_version_behind_the_link_that_was_switched(
     tmp_path: Path,
 ) -> None:
     for number in (1, 2):
@@ -258,6 +280,12 @@ async def test_a_worker_that_comes_back_after_the_link_was_switched_has_the_vers
         serving(current, backend=backend) as (server, _),
         AsyncClient(server.address, max_retries=0) as client,
     ):
+        # The same bundle in another place is no other version, and where it is from then on.
+        shutil.copytree(tmp_path / "v1", tmp_path / "v1-again")
+        switch(current, tmp_path / "v1-again")
+        await server.refresh()
+        assert (swapped(server), failed(server)) == (0, 0)
+        shutil.rmtree(tmp_path / "v1")
         switch(current, tmp_path / "v2")
         (pid,) = backend.pids
         os.kill(pid, signal.SIGKILL)
