@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import signal
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -329,10 +329,11 @@ async def test_a_server_that_stops_looks_no_more(tmp_path: Path) -> None:
     save_digits(folder)
     async with serving(folder, **SOON) as (server, _):
         await looks(server, 2)
-        stopping: Awaitable[None] = asyncio.create_task(server.stop(1))
-        await asyncio.sleep(0)
+        watching = server._watch._watching  # type: ignore[union-attr]
+        assert watching is not None and not watching.done()
+        stopping = asyncio.create_task(server.stop(1))
+        await asyncio.sleep(0.05)
+        assert watching.done() and not stopping.done()
         save_digits(folder, version=2)
         await stopping
         assert swapped(server) == 0
-        watching = server._watch._watching  # type: ignore[union-attr]
-        assert watching is not None and watching.done()
