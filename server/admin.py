@@ -48,9 +48,8 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
     ) -> pb.AdminServiceListModelsResponse:
         """Tell about all models."""
         store = self._store()
-        statuses = await store.statuses()
         return pb.AdminServiceListModelsResponse(
-            models=[_message(status) for status in statuses],
+            models=[_message(status) for status in store.statuses()],
             memory_bytes=store.memory_bytes,
             memory_budget_bytes=store.budget or 0,
         )
@@ -86,7 +85,7 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
         source = self._below_root(request.path) if request.path else None
         swapped = await _done(store.swap(request.model, source))
         name = swapped.after.name
-        (status,) = [each for each in store.known_statuses() if each.info.name == name]
+        (status,) = [each for each in store.statuses() if each.info.name == name]
         return pb.SwapModelResponse(
             model=_message(status),
             previous=version(swapped.before),

@@ -12,7 +12,7 @@ import click
 import t2i
 from server.jobs.settings import JobSettings
 from server.security import TOKEN_VARIABLE, read_token
-from server.settings import BACKENDS, BackendName, Settings
+from server.settings import BACKENDS, WATCH_SECONDS, BackendName, Settings
 from t2i.errors import InvalidInput, T2IError
 from t2i.extras import needs_extra
 
@@ -58,6 +58,15 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     type=_FOLDER,
     help="Folder of this server's own for copies of loaded bundles: the folders that "
     "they were read from may then change at any time.",
+)
+@click.option(
+    "--watch-models",
+    type=float,
+    is_flag=False,
+    flag_value=WATCH_SECONDS,
+    metavar="[SECONDS]",
+    help="Look so often whether a model's folder holds another version, and swap it without "
+    f"failing a request; {WATCH_SECONDS:g} if no number is given. Without it, at SIGHUP only.",
 )
 @click.option(
     "--admin",
@@ -223,6 +232,7 @@ def main(
     lazy: bool,
     memory_budget: int | None,
     models_copy: Path | None,
+    watch_models: float | None,
     admin: str | None,
     admin_token_file: Path | None,
     models_root: Path | None,
@@ -273,10 +283,14 @@ def main(
     Serve many models from little memory, each loaded when it is asked for:
         t2i-serve --model birds --model flowers --model faces --lazy --memory-budget 500
 
-    The server answers health checks at once (NOT_SERVING until its models are loaded). On SIGHUP it
-    looks for other versions of its models and swaps them without failing a request. On SIGTERM or
-    Ctrl-C it turns NOT_SERVING, finishes what runs, and exits with 0; a second signal ends it
-    at once.
+    \b
+    Follow a link that is switched to each new version:
+        t2i-serve --model /srv/models/birds --watch-models
+
+    The server answers health checks at once (NOT_SERVING until its models are loaded). On SIGHUP,
+    or by itself with --watch-models, it looks for other versions of its models and swaps them
+    without failing a request. On SIGTERM or Ctrl-C it turns NOT_SERVING, finishes what runs, and
+    exits with 0; a second signal ends it at once.
     """  # noqa: D301 - \b keeps click from filling the examples
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -300,6 +314,7 @@ def main(
             lazy=lazy,
             memory_budget=None if memory_budget is None else memory_budget * _MB,
             models_copy=models_copy,
+            watch_models=watch_models,
             admin=None if admin is None else _split(admin),
             admin_token=None if admin_token_file is None else read_token(admin_token_file),
             models_root=models_root,
@@ -338,7 +353,7 @@ def main(
         )
         # Imported late, so that --help and a wrong option answer at once.
         with needs_extra("server"):
-            from server.app import serve
+            from server.run import serve
 
         if not asyncio.run(serve(settings)):
             logging.shutdown()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from t2i.bundle import find_bundle
 from t2i.errors import BundleError, InvalidInput
-from t2i.manifest import MANIFEST, check_manifest
+from t2i.manifest import MANIFEST, check_manifest, read_manifest
 
 __all__ = ["Copies"]
 
@@ -55,7 +55,7 @@ class Copies:
             ) from error
 
     def take(self, model: str) -> Path:
-        """Copy a bundle and check the copy; return its folder.
+        """Copy a bundle and check every file of the copy; return its folder.
 
         Args:
             model: the bundle's name or folder.
@@ -65,23 +65,27 @@ class Copies:
                 on a full disk. Nothing is left behind then.
         """
         source = find_bundle(model)
-        _, files = check_manifest(source)
+        files = read_manifest(source).names
         copy = self._folder / f"{_MARK}{secrets.token_hex(8)}"
         try:
             copy.mkdir(mode=0o700)
-            for name in (*sorted(files), MANIFEST):
+            for name in (*files, MANIFEST):
                 shutil.copyfile(source / name, copy / name)
-            # Also finds what changed at the source while it was copied.
             check_manifest(copy)
         except OSError as error:
             self.drop(copy)
+            # What is missing or damaged there is told first.
+            check_manifest(source)
             raise BundleError(
                 f"bundle {source}: it cannot be copied to {self._folder} ({error.strerror}); "
                 "make room there"
             ) from error
-        except BundleError:
+        except BundleError as error:
             self.drop(copy)
-            raise
+            check_manifest(source)
+            raise BundleError(
+                f"bundle {source}: it changed while it was copied; try again"
+            ) from error
         return copy
 
     def drop(self, copy: Path) -> None:

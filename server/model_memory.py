@@ -44,16 +44,19 @@ class Version:
     """A version that is in memory, or may be.
 
     Attributes:
-        info: what it is.
+        described: what it is, and its sizes.
         path: what the backend is told to load.
         copy: the server's own copy of the bundle, or None.
-        described: its sizes; None where nobody has asked for them yet.
     """
 
-    info: PipelineInfo
+    described: Described
     path: str
     copy: Path | None = None
-    described: Described | None = None
+
+    @property
+    def info(self) -> PipelineInfo:
+        """What it is."""
+        return self.described.info
 
     @property
     def key(self) -> str:
@@ -104,7 +107,7 @@ class ModelMemory:
 
     @property
     def bytes(self) -> int:
-        """What the weights of all versions take, as far as their sizes are known."""
+        """What the weights of all versions take."""
         return self.footprint(list(self._held.values()))
 
     @property
@@ -123,9 +126,9 @@ class ModelMemory:
 
     def footprint(self, versions: Iterable[Version]) -> int:
         """Return what the weights of versions take together; a shared text model counts once."""
-        known = [version.described for version in versions if version.described is not None]
-        encoders = {described.encoder: described.encoder_bytes for described in known}
-        each = sum(described.weight_bytes for described in known) + sum(encoders.values())
+        all_described = [version.described for version in versions]
+        encoders = {described.encoder: described.encoder_bytes for described in all_described}
+        each = sum(described.weight_bytes for described in all_described) + sum(encoders.values())
         return self._backend.copies * each
 
     def has_room_for(self, version: Version) -> bool:
@@ -140,25 +143,17 @@ class ModelMemory:
                 the budget.
             WorkerLost: there was nobody to look at it.
         """
-        copy = None
-        if self._copies is not None:
-            copy = await asyncio.to_thread(self._copies.take, source)
-        try:
-            path = source if copy is None else str(copy)
-            described = await self._backend.inspect(path)
-            version = Version(described.info, path, copy, described)
-            if name is not None and described.info.name != name:
-                raise InvalidInput(
-                    "path",
-                    source,
-                    f"the bundle there is named {described.info.name}",
-                    f"give a version of {name}, or load it as a model of its own",
-                )
-            if not self._fits([version]):
-                raise self._too_large([version], f"{source} alone takes", "")
-        except BaseException:
-            self._drop_copy(copy)
-            raise
+        path = await asyncio.to_thread(_followed, source)
+        version = Version(await self._backend.inspect(path), path)
+        if name is not None and version.info.name != name:
+            raise InvalidInput(
+                "path",
+                source,
+                f"the bundle there is named {version.info.name}",
+                f"give a version of {name}, or load it as a model of its own",
+            )
+        if not self._fits([version]):
+            raise self._too_large([version], f"{source} alone takes", "")
         return version
 
     async def load_all(self, sources: Iterable[str]) -> list[Version]:
@@ -167,10 +162,10 @@ class ModelMemory:
         Raises:
             T2IError: a bundle cannot be used.
         """
-        paths = list(sources)
-        infos = await self._backend.load(paths)
+        paths = await asyncio.to_thread(lambda: list(map(_followed, sources)))
+        loaded = await self._backend.load(paths)
         self._engine.start()
-        versions = [Version(info, path) for info, path in zip(infos, paths, strict=True)]
+        versions = [Version(each, path) for each, path in zip(loaded, paths, strict=True)]
         for version in versions:
             await self._calibrate(version.info)
             self._held[version.key] = version
@@ -189,36 +184,46 @@ class ModelMemory:
                 service; tells whether there was one.
 
         Raises:
-            InvalidInput: it does not fit beside `beside`, or changed since it was checked.
+            T2IError: it does not fit beside `beside`, changed since it was checked, or cannot be
+                copied.
             NoRoom: models at work leave no memory for it.
             Exception: why it cannot be loaded.
         """
         known = self._draining.pop(version.key, None)
         if known is not None:
             # Still in memory, and in use: it need not be loaded to be in service again.
-            self._drop_copy(version.copy)
-            return known
+            return self.move(known, version.path)
+        if self._copies is not None:
+            copy = await asyncio.to_thread(self._copies.take, version.path)
+            version = replace(version, path=str(copy), copy=copy)
         try:
             await self._make_room(version, beside, evict)
-            (info,) = await self._backend.load([version.path])
+            (described,) = await self._backend.load([version.path])
+            loaded = replace(version, described=described)
             try:
-                if model_key(info) != version.key:
+                if loaded.key != version.key:
                     raise InvalidInput(
                         "path", version.path, "it changed while it was loaded", "try again"
                     )
-                await self._calibrate(info)
+                await self._calibrate(loaded.info)
             except BaseException:
-                if model_key(info) not in self._held:
-                    await self._backend.unload(model_key(info))
+                if loaded.key not in self._held:
+                    await self._backend.unload(loaded.key)
                 raise
         except BaseException:
             self._drop_copy(version.copy)
             raise
-        # The pipeline tells the checksum of its encoder as well.
-        version = replace(version, info=info)
-        self._held[version.key] = version
+        self._held[loaded.key] = loaded
         self.loaded += 1
-        return version
+        return loaded
+
+    def move(self, version: Version, path: str) -> Version:
+        """Return a version in memory as one that is to be found in another folder from now on."""
+        if version.copy is not None or version.path == path:
+            return version
+        self._backend.moved(version.key, path)
+        moved = self._held[version.key] = replace(version, path=path)
+        return moved
 
     def retire(self, version: Version) -> None:
         """Take a version out of service; `sweep` unloads it when nothing needs it."""
@@ -235,25 +240,6 @@ class ModelMemory:
                 self._drop_copy(version.copy)
                 self.unloaded += 1
         return bool(self._draining)
-
-    async def described(self, version: Version) -> Version:
-        """Return a version in memory with its sizes, where its bundle still is where it was.
-
-        Raises:
-            T2IError: the bundle is damaged by now.
-            WorkerLost: there was nobody to look at it.
-        """
-        if version.described is None:
-            described = await self._backend.inspect(version.path)
-            if model_key(described.info) == version.key:
-                version = replace(version, described=described)
-                if version.key in self._held:
-                    self._held[version.key] = version
-        return version
-
-    def drop(self, version: Version) -> None:
-        """Forget a version that was checked and shall not be loaded."""
-        self._drop_copy(version.copy)
 
     def close(self) -> None:
         """Delete the copies."""
@@ -301,3 +287,11 @@ class ModelMemory:
     def _drop_copy(self, copy: Path | None) -> None:
         if copy is not None and self._copies is not None:
             self._copies.drop(copy)
+
+
+def _followed(source: str) -> str:
+    """Return a name as it is, and the path of a folder with its links followed.
+
+    Wherever the links lead by then, what is loaded is the folder that was checked.
+    """
+    return str(Path(source).resolve()) if Path(source).is_dir() else source

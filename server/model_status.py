@@ -31,8 +31,7 @@ class Status:
         info: the version that requests are given.
         source: name or folder of the bundle.
         state: what a request meets.
-        weight_bytes: what the version's own weights take when loaded, in all copies; 0 if it is
-            not known.
+        weight_bytes: what the version's own weights take when loaded, in all copies.
         encoder_bytes: what its text model takes when loaded, in all copies; other models that
             read captions with the same one share it.
         in_flight: requests, batches and jobs that need this version.

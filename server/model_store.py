@@ -11,15 +11,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from server.backends import Backend, Described, WorkerLost
+from server.backends import Backend, WorkerLost
+from server.background import Background
 from server.copies import Copies
 from server.engine import Engine
 from server.model_memory import LOOK_SECONDS, ROOM_SECONDS, Lease, ModelMemory, NoRoom, Version
+from server.model_slot import Slot
 from server.model_status import Changes, ModelState, Status, Swapped
 from server.models import Models
 from server.refusals import model_unavailable, no_memory
@@ -32,26 +32,8 @@ __all__ = ["ModelStore"]
 
 _log = logging.getLogger("t2i.server")
 
-T = TypeVar("T")
-
-# Pauses after a load that failed; they double while it keeps failing.
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
-
-
-@dataclass(eq=False, slots=True)
-class _Slot:
-    """A model by its name; without a version while it is not in memory."""
-
-    name: str
-    source: str
-    version: Version | None = None
-    described: Described | None = None
-    used: float | None = None
-    waiting: int = 0
-    loading: asyncio.Task[Exception | None] | None = None
-    failure: str = ""
-    pause: float = _FIRST_PAUSE
-    retry_at: float = -math.inf
+# When a request that found no room for its model may come again.
+_AGAIN_SECONDS = 1.0
 
 
 class ModelStore:
@@ -82,12 +64,12 @@ class ModelStore:
         self._engine, self._copies_of_each = engine, backend.copies
         self._sources, self._able = tuple(sources), able
         self._lazy = lazy
-        # Sizes are looked up where they matter: looking takes time at the start.
+        # Looked at before they are loaded only where sizes matter: it takes time at the start.
         self._at_once = not lazy and memory_budget is None and copies is None
-        self._slots: dict[str, _Slot] = {}
+        self._slots: dict[str, Slot] = {}
         self._models: Models | None = None
         self._changing = asyncio.Lock()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._background = Background()
         self._sweeper: asyncio.Task[None] | None = None
         self._swapped = self._failed = 0
 
@@ -108,8 +90,21 @@ class ModelStore:
 
     @property
     def memory_bytes(self) -> int:
-        """What the weights of the loaded models take, as far as their sizes are known."""
+        """What the weights of the loaded models take."""
         return self._memory.bytes
+
+    @property
+    def sources(self) -> dict[str, tuple[str, str]]:
+        """Where the bundle of each model is, and the checksum of the present version, by name."""
+        models = self._models
+        if models is None:
+            return {}
+        return {n: (slot.source, models.find(n).checksum) for n, slot in self._slots.items()}
+
+    @property
+    def states(self) -> dict[str, ModelState]:
+        """What a request for each model meets, by name; for any thread."""
+        return {slot.name: slot.state for slot in list(self._slots.values())}
 
     @property
     def loaded(self) -> dict[str, bool]:
@@ -146,7 +141,7 @@ class ModelStore:
         assert self._models is not None
         slot = self._slots.get(name or self._default)
         if slot is not None:
-            slot.used = asyncio.get_running_loop().time()
+            slot.touch()
             if slot.version is None:
                 await self._wait_for(slot)
         return self._models
@@ -168,7 +163,7 @@ class ModelStore:
         """
         slot = self._slot(name)
         if slot.version is None:
-            slot.retry_at = -math.inf
+            slot.pauses.over()
             error = await asyncio.shield(self._loading(slot))
             if isinstance(error, NoRoom):
                 raise no_memory(slot.name, ROOM_SECONDS)
@@ -183,7 +178,7 @@ class ModelStore:
             T2IError: its bundle cannot be used, or there is a model of its name.
             Exception: why it cannot be loaded.
         """
-        return await self._apart(self._add(source))
+        return await self._background.finish(self._add(source))
 
     async def unload(self, name: str, *, forget: bool = False) -> Status:
         """Take a model out of memory, as soon as nothing needs it any more.
@@ -196,7 +191,7 @@ class ModelStore:
             Refusal: there is no such model.
             InvalidInput: the default model is to be forgotten.
         """
-        return await self._apart(self._unload(name, forget))
+        return await self._background.finish(self._unload(name, forget))
 
     async def swap(self, name: str, source: str | None = None) -> Swapped:
         """Put another version in the place of a model's present one, without a pause.
@@ -216,64 +211,61 @@ class ModelStore:
                 beside the old one.
             Exception: why it cannot be loaded.
         """
-        return await self._apart(self._swap(self._slot(name), source))
+        return await self._background.finish(self._swap(self._slot(name), source))
 
     async def refresh(self) -> None:
-        """Swap every model whose source holds another version by now; what fails is logged."""
-        for slot in list(self._slots.values()):
-            try:
-                await self._apart(self._swap(slot, None))
-            except Exception as error:
-                _log_failure(f"{slot.name} stays as it was", error)
+        """Swap every model whose source holds another version by now; see `renew`."""
+        for name in list(self._slots):
+            await self.renew(name)
 
-    async def statuses(self) -> list[Status]:
-        """Return all models, the default first, with the sizes of those whose bundles are there."""
-        for slot in list(self._slots.values()):
-            version = slot.version
-            if version is not None and version.described is None:
-                with suppress(T2IError, WorkerLost):
-                    known = await self._memory.described(version)
-                    if slot.version is version:
-                        slot.version = known
-        return self.known_statuses()
+    async def renew(self, name: str) -> Exception | None:
+        """Swap a model if its source holds another version by now.
 
-    def known_statuses(self) -> list[Status]:
-        """Return all models, the default first, as they are known without asking."""
+        Nobody waits for the outcome, so what goes wrong is logged and counted.
+
+        Returns:
+            Why it stays as it was; None when all is well, or there is no such model any more.
+        """
+        slot = self._slots.get(name)
+        if slot is None:
+            return None
+        try:
+            await self._background.finish(self._swap(slot, None))
+        except Exception as error:
+            if self._slots.get(name) is not slot:
+                return None
+            self._failed += 1
+            _log_failure(f"{name} stays as it was", error)
+            return error
+        return None
+
+    def statuses(self) -> list[Status]:
+        """Return all models, the default first."""
         models = self._models
         infos = [] if models is None else models.list()
         return [self._status(self._slots[info.name]) for info in infos]
 
     async def close(self) -> None:
         """Give up what is being changed, and delete the copies."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.close()
         self._memory.close()
 
     async def _open_all(self) -> Models:
         versions = await self._memory.load_all(self._sources)
         models = Models([version.info for version in versions])
         for source, version in zip(self._sources, versions, strict=True):
-            self._slots[version.info.name] = _Slot(version.info.name, source, version)
+            name = version.info.name
+            self._slots[name] = Slot(name, source, version.described, version)
         return models
 
     async def _open_as_fits(self) -> Models:
-        found: list[Version] = []
-        try:
-            for source in self._sources:
-                found.append(await self._memory.check(source))
-            models = Models([version.info for version in found])
-        except BaseException:
-            for version in found:
-                self._memory.drop(version)
-            raise
+        found = [await self._memory.check(source) for source in self._sources]
+        models = Models([version.info for version in found])
         self._engine.start()
         for source, version in zip(self._sources, found, strict=True):
             name = version.info.name
-            slot = self._slots[name] = _Slot(name, source, described=version.described)
-            if self._lazy or not self._memory.has_room_for(version):
-                self._memory.drop(version)
-            else:
+            slot = self._slots[name] = Slot(name, source, version.described)
+            if not self._lazy and self._memory.has_room_for(version):
                 models.replace(await self._bring_in(slot, version))
         return models
 
@@ -282,9 +274,8 @@ class ModelStore:
         assert models is not None
         async with self._changing:
             version = await self._memory.check(source)
-            slot = _Slot(version.info.name, source, described=version.described)
+            slot = Slot(version.info.name, source, version.described)
             if slot.name in models:
-                self._memory.drop(version)
                 raise InvalidInput(
                     "path", source, f"there is a model {slot.name} already", "swap that one"
                 )
@@ -313,30 +304,34 @@ class ModelStore:
         _log.info("%s is unloaded%s", _named(status.info), " and forgotten" if forget else "")
         return status if forget else self._status(slot)
 
-    async def _swap(self, slot: _Slot, source: str | None) -> Swapped:
+    async def _swap(self, slot: Slot, source: str | None) -> Swapped:
         models = self._models
         assert models is not None
         async with self._changing:
             before = models.find(slot.name)
             source = source or slot.source
             version = await self._memory.check(source, name=slot.name)
-            if version.info.checksum == before.checksum or slot.version is None:
-                self._memory.drop(version)
+            if slot.version is None:
                 after = before if version.info.checksum == before.checksum else version.info
+            elif version.key == slot.version.key:
+                # The folder that it was loaded from may be gone soon.
+                slot.version = self._memory.move(slot.version, version.path)
+                after = before
             else:
                 after = await self._bring_in(slot, version)
             # From here to the end nothing is awaited: a request finds the old or the new version.
             slot.source, slot.described = source, version.described
             models.replace(after)
             if slot.failure:
-                self._forgive(slot)
+                slot.forgive()
+                self._able(slot.name, True)
         if after is before:
             return Swapped(before, before)
         self._swapped += 1
         _log.info("%s is now %s, from %s", _named(before), _named(after), source)
         return Swapped(before, after)
 
-    async def _bring_in(self, slot: _Slot, version: Version) -> PipelineInfo:
+    async def _bring_in(self, slot: Slot, version: Version) -> PipelineInfo:
         """Load a version and let it be a slot's, with the lock held; its former version drains."""
 
         def evict() -> bool:
@@ -359,14 +354,14 @@ class ModelStore:
         slot.version = loaded
         return loaded.info
 
-    def _retire(self, slot: _Slot) -> None:
+    def _retire(self, slot: Slot) -> None:
         """Take a slot's version, if it has one, out of service."""
         if slot.version is None:
             return
         self._memory.retire(slot.version)
         slot.version = None
         if self._sweeper is None or self._sweeper.done():
-            self._sweeper = self._task(self._keep_sweeping())
+            self._sweeper = self._background.start(self._keep_sweeping())
 
     async def _keep_sweeping(self) -> None:
         draining = True
@@ -375,7 +370,7 @@ class ModelStore:
             async with self._changing:
                 draining = await self._memory.sweep()
 
-    async def _wait_for(self, slot: _Slot) -> None:
+    async def _wait_for(self, slot: Slot) -> None:
         """Wait until a model is in memory.
 
         Raises:
@@ -384,25 +379,24 @@ class ModelStore:
         slot.waiting += 1
         try:
             while slot.version is None and self._slots.get(slot.name) is slot:
-                pause = slot.retry_at - asyncio.get_running_loop().time()
-                if slot.loading is None and pause > 0:
-                    raise model_unavailable(slot.name, pause)
+                if slot.loading is None and slot.pauses.left > 0:
+                    raise model_unavailable(slot.name, slot.pauses.left)
                 # Whoever waits may go; the others still want it.
                 error = await asyncio.shield(self._loading(slot))
                 if isinstance(error, NoRoom):
-                    raise no_memory(slot.name, slot.pause)
+                    raise no_memory(slot.name, _AGAIN_SECONDS)
                 if error is not None:
-                    raise model_unavailable(slot.name, slot.pause)
+                    raise model_unavailable(slot.name, slot.pauses.left)
         finally:
             slot.waiting -= 1
 
-    def _loading(self, slot: _Slot) -> asyncio.Task[Exception | None]:
+    def _loading(self, slot: Slot) -> asyncio.Task[Exception | None]:
         """Return the one task that loads a model, for all who want it."""
         if slot.loading is None:
-            slot.loading = self._task(self._load(slot))
+            slot.loading = self._background.start(self._load(slot))
         return slot.loading
 
-    async def _load(self, slot: _Slot) -> Exception | None:
+    async def _load(self, slot: Slot) -> Exception | None:
         """Load a model from its source; return why it cannot be, after it was noted."""
         models, loop = self._models, asyncio.get_running_loop()
         assert models is not None
@@ -419,71 +413,42 @@ class ModelStore:
             return full
         except Exception as error:
             self._failed += 1
-            slot.failure = " ".join(str(error).split()) or type(error).__name__
-            slot.retry_at = loop.time() + slot.pause
-            _log_failure(f"{slot.name} cannot be loaded, next try in {slot.pause:.0f} s", error)
-            slot.pause = min(2 * slot.pause, _LONGEST_PAUSE)
+            pause = slot.fail(error)
+            _log_failure(f"{slot.name} cannot be loaded, next try in {pause:.0f} s", error)
             self._able(slot.name, False)
             return error
         else:
-            self._forgive(slot)
+            slot.forgive()
+            self._able(slot.name, True)
             _log.info("%s is loaded, in %.1f s", _named(info), loop.time() - began)
             return None
         finally:
             slot.loading = None
 
-    def _forgive(self, slot: _Slot) -> None:
-        """Take note that a model can be had."""
-        slot.failure, slot.pause, slot.retry_at = "", _FIRST_PAUSE, -math.inf
-        self._able(slot.name, True)
-
     @property
     def _default(self) -> str:
         return next(iter(self._slots), "")
 
-    def _slot(self, name: str) -> _Slot:
+    def _slot(self, name: str) -> Slot:
         assert self._models is not None
         return self._slots[self._models.find(name).name]
 
-    def _status(self, slot: _Slot) -> Status:
+    def _status(self, slot: Slot) -> Status:
         assert self._models is not None
-        info, version = self._models.find(slot.name), slot.version
-        described = slot.described if version is None else version.described or slot.described
-        states = (
-            (version is not None, ModelState.LOADED),
-            (slot.loading is not None, ModelState.LOADING),
-            (bool(slot.failure), ModelState.FAILED),
-        )
+        info, described = self._models.find(slot.name), slot.described
         draining = [each for each in self._memory.draining if each.name == slot.name]
-        now = asyncio.get_running_loop().time()
         return Status(
             info=info,
             source=slot.source,
-            state=next((state for holds, state in states if holds), ModelState.UNLOADED),
-            weight_bytes=self._copies_of_each * described.weight_bytes if described else 0,
-            encoder_bytes=self._copies_of_each * described.encoder_bytes if described else 0,
+            state=slot.state,
+            weight_bytes=self._copies_of_each * described.weight_bytes,
+            encoder_bytes=self._copies_of_each * described.encoder_bytes,
             in_flight=self._memory.needed_by(info),
-            idle_seconds=None if slot.used is None else now - slot.used,
+            idle_seconds=slot.idle_seconds,
             draining=tuple(each.checksum for each in draining),
             failure=slot.failure,
             is_default=slot.name == self._default,
         )
-
-    def _task(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            # Whoever asked for it has seen it, or is gone.
-            task.exception()
-
-    def _apart(self, work: Coroutine[Any, Any, T]) -> Awaitable[T]:
-        """Let a change be made to its end, whether or not whoever asked still waits."""
-        return asyncio.shield(self._task(work))
 
 
 def _log_failure(what: str, error: Exception) -> None:

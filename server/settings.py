@@ -12,11 +12,20 @@ from server.tokens import check_token
 from t2i.errors import InvalidInput
 from t2i.ray_cluster import check_ray_address
 
-__all__ = ["BACKENDS", "MAX_IMAGES", "MAX_RESPONSE_BYTES", "BackendName", "Settings"]
+__all__ = [
+    "BACKENDS",
+    "MAX_IMAGES",
+    "MAX_RESPONSE_BYTES",
+    "WATCH_SECONDS",
+    "BackendName",
+    "Settings",
+]
 
 MAX_IMAGES = 16
 # gRPC clients refuse larger messages unless they are told otherwise.
 MAX_RESPONSE_BYTES = 4 * 1024 * 1024
+# From one look for other versions to the next, where nobody says otherwise.
+WATCH_SECONDS = 5.0
 BackendName = Literal["thread", "process", "ray"]
 BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
 _MIB = 1024 * 1024
@@ -61,6 +70,8 @@ class Settings:
             what was used least recently makes room. None for any.
         models_copy: folder for the server's own copies of the bundles that it has loaded; None
             reads them where they are, once.
+        watch_models: seconds from one look for other versions of the models to the next; None for
+            no looks but those that are asked for.
         models_root: folder below which an operator may name further bundles; None for nowhere.
         admin: host and port of the service for operators, in the clear on loopback and with the
             server's certificate elsewhere; None serves none.
@@ -98,6 +109,7 @@ class Settings:
     lazy: bool = False
     memory_budget: int | None = None
     models_copy: Path | None = None
+    watch_models: float | None = None
     models_root: Path | None = None
     admin: tuple[str, int] | None = None
     admin_token: str | None = field(default=None, repr=False)
@@ -154,6 +166,8 @@ class Settings:
         self._check_admin()
         if self.memory_budget is not None:
             _check_range("memory_budget", self.memory_budget, 1, 2**50)
+        if self.watch_models is not None:
+            _check_range("watch_models", self.watch_models, 0.1, 86400)
         if self.models_root is not None and not self.models_root.is_dir():
             raise InvalidInput(
                 "models_root", self.models_root, "is not a folder", "name a folder of bundles"

@@ -17,6 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from server.jobs.store import ENDS
+from server.model_status import ModelState
 from t2i.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ class _JobState(Collector):
 
 
 class _Models(Collector):
-    """Reads which models are in memory."""
+    """Reads what became of models, what state each is in, and what they take of the memory."""
 
     def __init__(self, models: ModelStore) -> None:
         self._models = models
@@ -196,6 +197,20 @@ class _Models(Collector):
         for name, is_loaded in self._models.loaded.items():
             loaded.add_metric([name], float(is_loaded))
         yield loaded
+        states = GaugeMetricFamily(
+            "t2i_model_state", "1 for the state that a model is in.", labels=["model", "state"]
+        )
+        for name, now in self._models.states.items():
+            for state in ModelState:
+                states.add_metric([name, state.value], float(state is now))
+        yield states
+        yield from _gauges(
+            ("t2i_model_memory_bytes", "What loaded weights take.", self._models.memory_bytes)
+        )
+        budget = GaugeMetricFamily("t2i_model_memory_budget_bytes", "What they may take.")
+        if self._models.budget is not None:
+            budget.add_metric([], self._models.budget)
+        yield budget
 
 
 def _counters(*rows: tuple[str, str, float]) -> Iterator[Metric]:

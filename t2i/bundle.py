@@ -17,13 +17,27 @@ from typing import TYPE_CHECKING, Literal
 
 from t2i.bundle_config import BundleConfig, NetworkConfig
 from t2i.errors import BundleError, shown
-from t2i.manifest import FORMAT, MANIFEST, check_manifest, write_manifest
+from t2i.manifest import (
+    FORMAT,
+    MANIFEST,
+    Manifest,
+    check_manifest,
+    read_checked,
+    write_manifest,
+)
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-__all__ = ["DEFAULT_NAME", "Bundle", "Precision", "find_bundle", "pretrained_names"]
+__all__ = [
+    "DEFAULT_NAME",
+    "Bundle",
+    "Precision",
+    "find_bundle",
+    "local_bundle",
+    "pretrained_names",
+]
 
 DEFAULT_NAME = "birds-64"
 
@@ -43,6 +57,9 @@ _KEEP_EXACT_BELOW = 1024
 class Bundle:
     """A bundle whose files have been checked. Make one with `load` or `save`.
 
+    What is read of it later is checked once more as it is read, and never a file that is still
+    being used: the folder may be replaced or written to at any time.
+
     Attributes:
         folder: where it is.
         config: what it says about itself.
@@ -50,11 +67,11 @@ class Bundle:
             the same files.
     """
 
-    def __init__(self, folder: Path, config: BundleConfig, checksum: str, files: frozenset[str]):
+    def __init__(self, folder: Path, config: BundleConfig, manifest: Manifest):
         self.folder = folder
         self.config = config
-        self.checksum = checksum
-        self._files = files
+        self.checksum = manifest.checksum
+        self._manifest = manifest
 
     @classmethod
     def load(cls, path_or_name: str | os.PathLike[str] = "default") -> Bundle:
@@ -70,21 +87,21 @@ class Bundle:
                 the network class is unknown.
         """
         folder = find_bundle(path_or_name)
-        checksum, files = check_manifest(folder)
+        manifest = check_manifest(folder)
         for name in (CONFIG, CARD, f"{GENERATOR}.safetensors"):
-            if name not in files:
+            if name not in manifest.names:
                 raise BundleError(
                     f"bundle {folder}: {name} is not in its manifest; fetch the bundle again"
                 )
         try:
-            content = json.loads((folder / CONFIG).read_bytes())
+            content = json.loads(read_checked(folder, manifest, CONFIG))
         except ValueError as error:
             raise BundleError(f"bundle {folder}: {CONFIG} is not JSON; make it again") from error
         try:
             config = BundleConfig.from_json(content)
         except BundleError as error:
             raise BundleError(f"bundle {folder}: {error}") from error
-        bundle = cls(folder, config, checksum, files)
+        bundle = cls(folder, config, manifest)
         bundle._check_classes()
         return bundle
 
@@ -142,7 +159,7 @@ class Bundle:
             _replace_folder(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        return cls(folder, bundle.config, bundle.checksum, bundle._files)
+        return cls(folder, bundle.config, bundle._manifest)
 
     def generator(self, device: str | torch.device = "cpu") -> nn.Module:
         """Return the generator with its weights, in float32, ready to draw and not to learn.
@@ -175,22 +192,25 @@ class Bundle:
 
     def has_state(self, name: str) -> bool:
         """Tell whether the bundle holds `name.safetensors`."""
-        return f"{name}.safetensors" in self._files
+        return f"{name}.safetensors" in self._manifest.names
 
     def state(self, name: str, device: str | torch.device = "cpu") -> dict[str, Tensor]:
         """Return the tensors of `name.safetensors`, for example `"statistics"`.
 
         Raises:
-            BundleError: if the bundle has no such file or it is not a safetensors file.
+            BundleError: if the bundle has no such file, it is not a safetensors file, or it is not
+                what it was when the bundle was loaded.
         """
         from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from safetensors.torch import load
 
         if not self.has_state(name):
             raise BundleError(f"bundle {self.folder}: it has no {name}.safetensors; use another")
+        # Not mapped into memory: a file that is cut short later would end the process.
+        data = read_checked(self.folder, self._manifest, f"{name}.safetensors")
         try:
-            return load_file(self.folder / f"{name}.safetensors", device=str(device))
-        except (SafetensorError, OSError) as error:
+            return {key: tensor.to(device) for key, tensor in load(data).items()}
+        except SafetensorError as error:
             raise BundleError(
                 f"bundle {self.folder}: {name}.safetensors cannot be read; fetch the bundle again"
             ) from error
@@ -226,7 +246,7 @@ class Bundle:
 
     def files(self) -> tuple[Path, ...]:
         """Return the bundle's files, the manifest last."""
-        return tuple(self.folder / name for name in (*sorted(self._files), MANIFEST))
+        return tuple(self.folder / name for name in (*sorted(self._manifest.names), MANIFEST))
 
     def push_to_hub(
         self, repo_id: str, *, private: bool = True, token: str | None = None, message: str = ""
@@ -282,6 +302,20 @@ def pretrained_names() -> tuple[str, ...]:
     return tuple(sorted(entry.name for entry in root.iterdir() if (entry / MANIFEST).is_file()))
 
 
+def local_bundle(path_or_name: str | os.PathLike[str]) -> Path | None:
+    """Return the folder of a bundle, unchecked, or None where it is not on this machine's disk.
+
+    Unlike `find_bundle` it asks no hub, nor what was fetched from one.
+    """
+    name = os.fspath(path_or_name)
+    if Path(name).is_dir():
+        return Path(name)
+    included = DEFAULT_NAME if name == "default" else name
+    if isinstance(path_or_name, str) and included in pretrained_names():
+        return Path(str(resources.files("t2i") / "pretrained" / included))
+    return None
+
+
 def find_bundle(path_or_name: str | os.PathLike[str]) -> Path:
     """Return the folder of a bundle, unchecked; see `Bundle.load` for what names one.
 
@@ -289,13 +323,11 @@ def find_bundle(path_or_name: str | os.PathLike[str]) -> Path:
         BundleError: if there is no such bundle.
     """
     name = os.fspath(path_or_name)
-    if not isinstance(path_or_name, str) or Path(name).is_dir():
-        if not Path(name).is_dir():
-            raise BundleError(f"bundle {name}: there is no such folder; give a bundle's folder")
-        return Path(name)
-    included = DEFAULT_NAME if name == "default" else name
-    if included in pretrained_names():
-        return Path(str(resources.files("t2i") / "pretrained" / included))
+    folder = local_bundle(path_or_name)
+    if folder is not None:
+        return folder
+    if not isinstance(path_or_name, str):
+        raise BundleError(f"bundle {name}: there is no such folder; give a bundle's folder")
     if name.count("/") == 1 and all(name.split("/")) and not name.startswith((".", "~")):
         from t2i.hub import fetch
 

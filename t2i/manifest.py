@@ -5,18 +5,45 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from t2i.errors import BundleError, shown
 from t2i.files import write_atomically
 
-__all__ = ["FORMAT", "MANIFEST", "check_manifest", "write_manifest"]
+__all__ = [
+    "FORMAT",
+    "MANIFEST",
+    "Manifest",
+    "check_manifest",
+    "read_checked",
+    "read_manifest",
+    "write_manifest",
+]
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _LARGEST_MANIFEST = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a bundle's manifest says of its files.
+
+    Attributes:
+        checksum: SHA-256 over the manifest's own bytes, hexadecimal: the bundle's checksum.
+        entries: name, bytes and SHA-256 of each file.
+    """
+
+    checksum: str
+    entries: tuple[tuple[str, int, str], ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the files, in order."""
+        return tuple(name for name, _, _ in self.entries)
 
 
 def write_manifest(folder: Path) -> str:
@@ -40,17 +67,11 @@ def write_manifest(folder: Path) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def check_manifest(folder: Path) -> tuple[str, frozenset[str]]:
-    """Check every file of a bundle against its manifest.
-
-    Files that the manifest does not name, such as those that a hub adds, are not part of the
-    bundle and are never read.
-
-    Returns:
-        The SHA-256 of the manifest, hexadecimal, and the names of the bundle's files.
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of a bundle, without a look at the files that it names.
 
     Raises:
-        BundleError: if the manifest or a file is missing, damaged, or of an unknown format.
+        BundleError: if there is none, or it is damaged or of an unknown format.
     """
     path = folder / MANIFEST
     try:
@@ -65,7 +86,20 @@ def check_manifest(folder: Path) -> tuple[str, frozenset[str]]:
         raise BundleError(
             f"bundle {folder}: {MANIFEST} cannot be read ({error.strerror}); check the folder"
         ) from error
-    for name, size, checksum in _entries(folder, data):
+    return Manifest(hashlib.sha256(data).hexdigest(), tuple(_entries(folder, data)))
+
+
+def check_manifest(folder: Path) -> Manifest:
+    """Check every file of a bundle against its manifest, and return that.
+
+    Files that the manifest does not name, such as those that a hub adds, are not part of the
+    bundle and are never read.
+
+    Raises:
+        BundleError: if the manifest or a file is missing, damaged, or of an unknown format.
+    """
+    manifest = read_manifest(folder)
+    for name, size, checksum in manifest.entries:
         file = folder / name
         if not file.is_file():
             raise BundleError(f"bundle {folder}: {name} is missing; fetch the whole bundle again")
@@ -79,7 +113,31 @@ def check_manifest(folder: Path) -> tuple[str, frozenset[str]]:
                 f"bundle {folder}: {name} is damaged (its SHA-256 is not that of the manifest); "
                 "fetch the bundle again"
             )
-    return hashlib.sha256(data).hexdigest(), frozenset(json.loads(data)["files"])
+    return manifest
+
+
+def read_checked(folder: Path, manifest: Manifest, name: str) -> bytes:
+    """Read a file of a bundle and check it: the bytes that are returned are those that were summed.
+
+    Whatever becomes of the file later, and whatever became of it since `check_manifest`, is no
+    part of them.
+
+    Raises:
+        BundleError: if it cannot be read, or is not the file that the manifest names.
+    """
+    (expected,) = (checksum for each, _, checksum in manifest.entries if each == name)
+    try:
+        data = (folder / name).read_bytes()
+    except OSError as error:
+        raise BundleError(
+            f"bundle {folder}: {name} cannot be read ({error.strerror}); check the folder"
+        ) from error
+    if hashlib.sha256(data).hexdigest() != expected:
+        raise BundleError(
+            f"bundle {folder}: {name} is not what it was when the bundle was loaded; "
+            "load it once more"
+        )
+    return data
 
 
 def _entries(folder: Path, data: bytes) -> list[tuple[str, int, str]]:

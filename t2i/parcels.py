@@ -48,9 +48,9 @@ def pack(model: str) -> Parcel:
     from t2i.bundle import find_bundle
 
     folder = find_bundle(model)
-    _, names = check_manifest(folder)
+    names = check_manifest(folder).names
     try:
-        files = {name: np.fromfile(folder / name, np.uint8) for name in (*sorted(names), MANIFEST)}
+        files = {name: np.fromfile(folder / name, np.uint8) for name in (*names, MANIFEST)}
     except OSError as error:
         raise BundleError(
             f"bundle {folder}: it cannot be read ({error.strerror}); check the folder"

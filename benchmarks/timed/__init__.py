@@ -62,12 +62,15 @@ class TimedBackend:
         """Describe the model, which takes no memory."""
         return Described(INFO, 0, "", 0)
 
+    def moved(self, model: str, path: str) -> None:
+        """Do nothing: there is no folder."""
+
     async def unload(self, model: str) -> None:
         """Do nothing: there is nothing to forget."""
 
-    async def load(self, models: Sequence[str]) -> Sequence[PipelineInfo]:
+    async def load(self, models: Sequence[str]) -> Sequence[Described]:
         """Describe the model."""
-        return [INFO]
+        return [Described(INFO, 0, "", 0)]
 
     async def run(
         self, model: str, items: Sequence[Item], begin: Callable[[], Sequence[bool]]

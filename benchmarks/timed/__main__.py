@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.timed import TimedBackend
 from benchmarks.timed.bare import serve_bare
-from server.app import serve
+from server.run import serve
 from server.settings import Settings
 
 

@@ -50,10 +50,10 @@ def model_key(model: _Version) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """A bundle whose files were checked, without being loaded.
+    """A bundle whose files were checked, loaded or not.
 
     Attributes:
-        info: what a pipeline of it says, but for the encoder's checksum.
+        info: what a pipeline of it says; the encoder's checksum only once it is loaded.
         weight_bytes: what the weights of its own networks take once loaded.
         encoder: id of its text model, which bundles share; empty without one.
         encoder_bytes: what the weights of that take; 0 where it is not known yet.
@@ -189,7 +189,7 @@ class Backend(Protocol):
             WorkerLost: there was nobody to do it.
         """
 
-    async def load(self, models: Sequence[str]) -> Sequence[PipelineInfo]:
+    async def load(self, models: Sequence[str]) -> Sequence[Described]:
         """Load models by name or folder and warm them up; describe them in the same order.
 
         May be called again for more of them, while others draw.
@@ -197,6 +197,12 @@ class Backend(Protocol):
         Raises:
             T2IError: a model cannot be loaded.
             WorkerLost: there was nobody to do it.
+        """
+
+    def moved(self, model: str, path: str) -> None:
+        """Take note that a loaded model, by its `model_key`, is found in another folder now.
+
+        Whoever has to load this very version once more takes it from there.
         """
 
     async def unload(self, model: str) -> None:

@@ -13,7 +13,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from server.backends import (
     CPU_BATCH,
@@ -27,9 +27,6 @@ from server.backends import (
 )
 from server.backends.worker import Job, Ready
 from t2i.errors import BundleError, T2IError
-
-if TYPE_CHECKING:
-    from t2i.pipeline import PipelineInfo
 
 __all__ = ["END_SECONDS", "PoolBackend", "Worker", "core_count"]
 
@@ -86,7 +83,7 @@ class Worker(ABC, Generic[S]):
         """Have it check every file of a bundle and describe it."""
 
     @abstractmethod
-    def load(self, source: S) -> PipelineInfo:
+    def load(self, source: S) -> Described:
         """Have it load a model."""
 
     @abstractmethod
@@ -189,7 +186,7 @@ class PoolBackend(ABC, Generic[S]):
             raise WorkerLost("no worker is there to look at the bundle")
         return await self._order(worker.inspect, await self._source(model))
 
-    async def load(self, models: Sequence[str]) -> Sequence[PipelineInfo]:
+    async def load(self, models: Sequence[str]) -> Sequence[Described]:
         """Let every worker load and warm up models; describe them in the same order.
 
         The first time, the workers are started for it. They go on drawing with what they have.
@@ -200,6 +197,11 @@ class PoolBackend(ABC, Generic[S]):
         """
         await self._begin()
         return [await self._load(model) for model in models]
+
+    def moved(self, model: str, path: str) -> None:
+        """Let workers that are started again load a model from another folder."""
+        if model in self._models:
+            self._models[model] = path
 
     async def unload(self, model: str) -> None:
         """Let every worker forget a model."""
@@ -265,10 +267,10 @@ class PoolBackend(ABC, Generic[S]):
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._orders, order, argument)
 
-    async def _load(self, model: str) -> PipelineInfo:
+    async def _load(self, model: str) -> Described:
         """Have a model in every worker that is there; those that are being started fetch it."""
         source = await self._source(model)
-        told: dict[str, PipelineInfo] = {}
+        told: dict[str, Described] = {}
         while True:
             lacking = [
                 each
@@ -281,7 +283,7 @@ class PoolBackend(ABC, Generic[S]):
                 *(self._load_into(worker, source) for worker in lacking), return_exceptions=True
             )
             found = [answer for answer in answers if not isinstance(answer, BaseException)]
-            told |= {model_key(info): info for info in found}
+            told |= {model_key(described.info): described for described in found}
             failed = [answer for answer in answers if isinstance(answer, BaseException)]
             failed = [error for error in failed if not isinstance(error, WorkerLost)]
             if not failed and len(told) > 1:
@@ -294,14 +296,14 @@ class PoolBackend(ABC, Generic[S]):
                 raise failed[0]
         if not told:
             raise WorkerLost("no worker is left to load it")
-        ((key, info),) = told.items()
+        ((key, described),) = told.items()
         self._models[key] = model
-        return info
+        return described
 
-    async def _load_into(self, worker: Worker[S], source: S) -> PipelineInfo:
-        info = await self._order(worker.load, source)
-        worker.keys.add(model_key(info))
-        return info
+    async def _load_into(self, worker: Worker[S], source: S) -> Described:
+        described = await self._order(worker.load, source)
+        worker.keys.add(model_key(described.info))
+        return described
 
     async def _forget(self, worker: Worker[S], key: str) -> None:
         worker.keys.discard(key)
@@ -328,7 +330,7 @@ class PoolBackend(ABC, Generic[S]):
 
     async def _fetch(self, worker: Worker[S], key: str, model: str) -> None:
         """Let a worker load a model, which must be the version of this key."""
-        found = model_key(await self._load_into(worker, await self._source(model)))
+        found = model_key((await self._load_into(worker, await self._source(model))).info)
         if found != key:
             await self._forget(worker, found)
             raise BundleError(f"bundle {model}: it is no more what was loaded; swap the model")

@@ -13,14 +13,11 @@ import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from server.backends import Batch, Described, WorkerLost
 from server.backends.pool import END_SECONDS, PoolBackend, Worker, core_count
 from server.backends.worker import Inspect, Job, Load, Order, Ready, Unload, work
-
-if TYPE_CHECKING:
-    from t2i.pipeline import PipelineInfo
 
 __all__ = ["ProcessBackend"]
 
@@ -81,8 +78,8 @@ class _Process(Worker[str]):
     def inspect(self, source: str) -> Described:
         return cast("Described", self._order(Inspect(source)))
 
-    def load(self, source: str) -> PipelineInfo:
-        return cast("PipelineInfo", self._order(Load(source)))
+    def load(self, source: str) -> Described:
+        return cast("Described", self._order(Load(source)))
 
     def unload(self, key: str) -> None:
         self._order(Unload(key))

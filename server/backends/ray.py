@@ -13,7 +13,7 @@ import logging
 import pickle
 import threading
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import t2i
 from server.backends import Batch, Described, WorkerLost
@@ -23,9 +23,6 @@ from server.backends.worker import Inspect, Job, Load, Order, Ready, Unload
 from t2i.errors import InvalidInput, T2IError
 from t2i.parcels import pack, put
 from t2i.ray_cluster import RayCluster, RayUnusable, check_ray_address, keep_signals
-
-if TYPE_CHECKING:
-    from t2i.pipeline import PipelineInfo
 
 __all__ = ["RayBackend"]
 
@@ -269,8 +266,8 @@ class _Actor(Worker[_Source]):
     def inspect(self, source: _Source) -> Described:
         return cast("Described", self._order(Inspect(""), source))
 
-    def load(self, source: _Source) -> PipelineInfo:
-        return cast("PipelineInfo", self._order(Load(""), source))
+    def load(self, source: _Source) -> Described:
+        return cast("Described", self._order(Load(""), source))
 
     def unload(self, key: str) -> None:
         self._order(Unload(key), None)

@@ -24,7 +24,7 @@ from server.backends.loading import (
 from t2i.memory import give_back_memory
 
 if TYPE_CHECKING:
-    from t2i.pipeline import Pipeline, PipelineInfo
+    from t2i.pipeline import Pipeline
 
 __all__ = ["ThreadBackend"]
 
@@ -75,16 +75,19 @@ class ThreadBackend:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._loader, self._inspect, model)
 
-    async def load(self, models: Sequence[str]) -> Sequence[PipelineInfo]:
+    async def load(self, models: Sequence[str]) -> Sequence[Described]:
         """Load and warm up models, beside those that there are; describe them in the same order.
 
         Raises:
             T2IError: a model cannot be loaded; none is then.
         """
         loop = asyncio.get_running_loop()
-        pipelines = await loop.run_in_executor(self._loader, self._load, models)
-        self._pipelines |= {model_key(pipeline.info): pipeline for pipeline in pipelines}
-        return [pipeline.info for pipeline in pipelines]
+        loaded = await loop.run_in_executor(self._loader, self._load, models)
+        self._pipelines |= {model_key(pipeline.info): pipeline for pipeline, _ in loaded}
+        return [described for _, described in loaded]
+
+    def moved(self, model: str, path: str) -> None:
+        """Do nothing: what is loaded is never loaded once more."""
 
     async def unload(self, model: str) -> None:
         """Forget a model."""
@@ -128,7 +131,7 @@ class ThreadBackend:
         self._choose_batch()
         return inspect_bundle(model)
 
-    def _load(self, models: Sequence[str]) -> list[Pipeline]:
+    def _load(self, models: Sequence[str]) -> list[tuple[Pipeline, Described]]:
         # The slow imports happen here, while the server already answers health checks.
         self._choose_batch()
         return [load_pipeline(model, self._device) for model in models]

@@ -45,7 +45,7 @@ class Inspect:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A model to load, by its name or folder; answered with its `PipelineInfo`."""
+    """A model to load, by its name or folder; answered with its `Described`."""
 
     model: str
 
@@ -103,9 +103,9 @@ class Bench:
             case Inspect(model):
                 return inspect_bundle(model)
             case Load(model):
-                pipeline = load_pipeline(model, self._device)
+                pipeline, described = load_pipeline(model, self._device)
                 self._known[model_key(pipeline.info)] = pipeline
-                return pipeline.info
+                return described
             case Unload(model):
                 self._known.pop(model, None)
                 give_back_memory()

@@ -155,6 +155,8 @@ def test_a_bundle_that_is_not_there_ends_it_with_one_line(tmp_path: Path) -> Non
         (["--address", "50051"], "is not HOST:PORT"),
         (["--address", "127.0.0.1:99999"], "port: 99999 is out of range"),
         (["--queue", "1"], "queue_limit: 1 is out of range"),
+        (["--watch-models", "--queue", "1"], "queue_limit: 1 is out of range"),
+        (["--watch-models", "0.01"], "watch_models: 0.01 is out of range"),
         (["--tls-cert", "pyproject.toml"], "only a certificate is given"),
         (["--token-file", "no-such-file"], "no-such-file cannot be read"),
     ],
@@ -221,6 +223,42 @@ def test_operators_swap_models_with_the_command_and_with_a_signal(tmp_path: Path
         _, log = started.communicate(timeout=60)
         assert started.returncode == 0, log
         assert list((tmp_path / "copies").glob("t2i-copy-*")) == []
+    finally:
+        started.kill()
+        started.communicate()
+
+
+def test_a_link_that_is_switched_is_followed_by_itself(tmp_path: Path) -> None:
+    for number in (1, 2):
+        save_digits(tmp_path / f"digits-{number}", "digits", version=number)
+    current, port_file = tmp_path / "current", tmp_path / "port"
+    current.symlink_to("digits-1")
+    arguments = ["--address", "127.0.0.1:0", "--port-file", port_file, "--model", current]
+    arguments += ["--watch-models", "0.2"]
+    started = subprocess.Popen([*COMMAND, *map(str, arguments)], stderr=subprocess.PIPE, cwd=ROOT)
+    try:
+        limit = time.monotonic() + 60
+        while not port_file.exists():
+            assert started.poll() is None and time.monotonic() < limit
+            time.sleep(0.02)
+        with grpc.insecure_channel(f"127.0.0.1:{port_file.read_text().strip()}") as channel:
+            wait_until_serving(channel)
+            one = GenerateImagesRequest(condition=pb.Condition(label=pb.LabelCondition(id=1)))
+
+            def version() -> str:
+                return str(ImageServiceStub(channel).GenerateImages(one).model.version)
+
+            assert version() == "1"
+            new = tmp_path / "new"
+            new.symlink_to("digits-2")
+            new.replace(current)
+            while version() != "2":
+                assert started.poll() is None and time.monotonic() < limit
+                time.sleep(0.02)
+        started.send_signal(signal.SIGTERM)
+        _, log = started.communicate(timeout=60)
+        assert started.returncode == 0, log
+        assert b"digits (version 1" in log and b"is now digits (version 2" in log
     finally:
         started.kill()
         started.communicate()

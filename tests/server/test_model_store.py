@@ -76,7 +76,7 @@ async def health(channel: grpc.aio.Channel, model: str = "") -> int:
 
 
 async def until(claim: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not claim():
             await asyncio.sleep(0.01)
 

@@ -168,7 +168,7 @@ def test_authorities_without_a_certificate_of_ones_own_are_refused(tmp_path: Pat
 async def test_callers_who_connect_and_say_nothing_are_let_go_and_hold_up_nobody(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.app._HANDSHAKE_MS", 1000)
+    monkeypatch.setattr("server.listening._HANDSHAKE_MS", 1000)
     ours = Files(tmp_path)
     server = await started(
         Settings(models=(str(bundle),), port=0, tls_cert=ours.cert, tls_key=ours.key)

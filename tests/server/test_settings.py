@@ -44,6 +44,8 @@ def test_ipv6_addresses_are_written_in_brackets() -> None:
         ("replay_seconds", -1),
         ("drain_seconds", -1),
         ("models", ()),
+        ("watch_models", 0.0),
+        ("watch_models", float("nan")),
     ],
 )
 def test_a_value_out_of_range_names_its_field(field: str, value: object) -> None:

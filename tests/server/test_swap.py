@@ -142,7 +142,7 @@ async def test_a_request_that_was_there_ends_with_the_version_that_it_was_promis
         swapped = await store.swap("digits", str(tmp_path / "v2"))
         assert (swapped.before.checksum, swapped.after.checksum) == (first[0], second[0])
         await asyncio.sleep(0.2)
-        (status,) = await store.statuses()
+        (status,) = store.statuses()
         assert status.info.checksum == second[0] and status.draining == (first[0],)
         assert len(backend._pipelines) == 2
         # Back to a version that has not left yet: it need not be loaded again, and stays.
@@ -168,10 +168,10 @@ async def test_a_lease_keeps_a_version_in_memory_until_it_is_released(tmp_path: 
         lease = await store.lease("digits")
         await store.swap("digits", str(tmp_path / "v2"))
         await asyncio.sleep(0.2)
-        assert store.known_statuses()[0].draining == (lease.info.checksum,)
+        assert store.statuses()[0].draining == (lease.info.checksum,)
         lease.release()
         lease.release()
-        await until(lambda: store.known_statuses()[0].draining == ())
+        await until(lambda: store.statuses()[0].draining == ())
         assert not store._memory._leases
 
 

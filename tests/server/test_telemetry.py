@@ -18,6 +18,8 @@ from t2i.client import AsyncClient
 from t2i.client.errors import InvalidArgumentError
 from t2i.conditions import Label
 from t2i.errors import InvalidInput
+from tests.server.digits import flip_a_bit, save_digits
+from tests.server.test_model_store import draw, refused, serving, until
 
 CAPTION = "a turquoise bird nobody may read of"
 ID = "7d0c0a4e-5d0e-4b6e-9f43-3f0f4f0c1d2a"
@@ -69,6 +71,51 @@ async def test_prometheus_is_told_what_was_asked_drawn_and_refused(bundle: Path)
     assert told["t2i_stage_seconds_sum", (("stage", "generate"),)] > 0
     assert told["t2i_request_seconds_count", (("method", service + "GenerateImages"),)] == 2
     assert told["t2i_queue_pictures", ()] == 0 and told["t2i_held_bytes", ()] == 0
+
+
+async def test_prometheus_is_told_the_state_the_memory_and_the_changes_of_models(
+    tmp_path: Path,
+) -> None:
+    size = save_digits(tmp_path / "digits").weight_bytes
+    options = {"metrics": ("127.0.0.1", 0), "watch_models": 0.1}
+    async with serving(tmp_path / "digits", **options) as (server, _):
+        told = await scrape(server)
+        # Known from the start, whether or not anybody asked.
+        assert told["t2i_model_memory_bytes", ()] == size
+        assert ("t2i_model_memory_budget_bytes", ()) not in told
+    async with serving(tmp_path / "digits", lazy=True, memory_budget=3 * size, **options) as (
+        server,
+        channel,
+    ):
+
+        def state(told: dict[tuple[str, tuple[tuple[str, str], ...]], float]) -> set[str]:
+            labels = {
+                labels: on for (name, labels), on in told.items() if name == "t2i_model_state"
+            }
+            return {dict(each)["state"] for each, on in labels.items() if on}
+
+        def changes(told: dict[tuple[str, tuple[tuple[str, str], ...]], float], kind: str) -> float:
+            return told["t2i_model_changes_total", (("change", kind),)]
+
+        told = await scrape(server)
+        assert state(told) == {"unloaded"}
+        assert told["t2i_model_memory_bytes", ()] == 0
+        assert told["t2i_model_memory_budget_bytes", ()] == 3 * size
+        await draw(channel)
+        assert state(await scrape(server)) == {"loaded"}
+        save_digits(tmp_path / "digits", version=2)
+        await until(lambda: server._store.changes.swapped == 1)
+        told = await scrape(server)
+        assert (changes(told, "loaded"), changes(told, "swapped")) == (2, 1)
+        # What nobody asked for and fails is counted as a load that fails is.
+        flip_a_bit(tmp_path / "digits")
+        await until(lambda: server._store.changes.failed == 1)
+        assert changes(await scrape(server), "failed") == 1
+        await server._store.unload("digits")
+        await refused(channel, "digits")
+        told = await scrape(server)
+        assert state(told) == {"failed"} and changes(told, "failed") == 2
+        assert told["t2i_model_memory_bytes", ()] == 0
 
 
 async def test_an_address_that_is_taken_is_refused_at_the_start(bundle: Path) -> None:

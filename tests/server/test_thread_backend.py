@@ -91,7 +91,7 @@ async def test_a_worker_that_has_one_core_draws_a_batch_in_one_pass(
     monkeypatch.setattr("t2i.compute.core_count", lambda: 2)
     monkeypatch.setattr("t2i.drawing.core_count", lambda: 2)
     backend = ThreadBackend(workers=None, device="cpu")
-    (info,) = await backend.load([str(bundle)])
+    info = (await backend.load([str(bundle)]))[0].info
     (pipeline,) = backend._pipelines.values()
     rows: list[int] = []
     pipeline._generator.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))

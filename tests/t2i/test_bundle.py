@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -293,6 +294,28 @@ def test_half_precision_halves_the_file_and_keeps_statistics_exact(tmp_path: Pat
 def test_a_state_that_is_not_there_is_refused(small_bundle: Path) -> None:
     with pytest.raises(BundleError, match=r"it has no statistics\.safetensors"):
         Bundle.load(small_bundle).state("statistics")
+
+
+def test_what_changed_after_the_check_is_refused_when_it_is_read(folder: Path) -> None:
+    bundle = Bundle.load(folder)
+    weights = folder / "generator.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(BundleError, match=r"generator\.safetensors is not what it was"):
+        bundle.generator()
+    weights.unlink()
+    with pytest.raises(BundleError, match=r"generator\.safetensors cannot be read"):
+        bundle.generator()
+
+
+def test_a_file_that_is_cut_short_later_takes_nothing_from_what_was_read(folder: Path) -> None:
+    bundle = Bundle.load(folder)
+    state, network = bundle.state("generator"), bundle.generator()
+    before = {name: tensor.clone() for name, tensor in state.items()}
+    os.truncate(folder / "generator.safetensors", 10)
+    assert all(torch.equal(state[name], tensor) for name, tensor in before.items())
+    assert all(torch.equal(network.state_dict()[name], before[name]) for name in before)
 
 
 def test_weights_of_any_memory_format_can_be_saved(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ async def two_workers_draw_as_the_pipeline_and_one_that_dies_is_replaced(
     """Return the processes of the two that were there at the beginning."""
     told: list[bool] = []
     backend.watch(told.append)
-    (info,) = await backend.load([str(bundle)])
+    info = (await backend.load([str(bundle)]))[0].info
     assert info == pipeline.info
     assert (backend.workers, backend.copies, backend.best_batch) == (2, 2, 8)
     key = model_key(info)
@@ -133,7 +133,7 @@ async def a_bundle_that_cannot_be_loaded_leaves_the_workers_and_no_model_behind(
         await backend.load([str(tmp_path)])
     pids = backend.pids
     assert len(pids) == backend.workers
-    (info,) = await backend.load([str(bundle)])
+    info = (await backend.load([str(bundle)]))[0].info
     assert len((await drawn(backend, model_key(info), [Item(Text("a bird"), 1)])).outcomes) == 1
     await backend.close()
     assert backend.pids == []

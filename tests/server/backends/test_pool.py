@@ -11,7 +11,6 @@ import pytest
 from server.backends import Batch, Described, Item, WorkerLost
 from server.backends.pool import PoolBackend, Worker
 from server.backends.worker import Job, Ready
-from t2i.pipeline import PipelineInfo
 from tests.server.backends.contract import drawn, until
 
 
@@ -56,7 +55,7 @@ class Hand(Worker[str]):
     def inspect(self, source: str) -> Described:
         raise NotImplementedError
 
-    def load(self, source: str) -> PipelineInfo:
+    def load(self, source: str) -> Described:
         raise NotImplementedError
 
     def unload(self, key: str) -> None: ...

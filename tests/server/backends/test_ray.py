@@ -122,7 +122,7 @@ async def test_bundles_travel_to_the_workers_and_are_checked_on_both_ends(
     checksum = save_digits(folder).checksum
     described = await backend.inspect(str(folder))
     assert isinstance(described, Described) and described.info.checksum == checksum
-    (info,) = await backend.load([str(folder)])
+    info = (await backend.load([str(folder)]))[0].info
     expected = Pipeline.from_pretrained(folder, device="cpu").generate(ONE, seeds=[3])
     shutil.rmtree(folder)
     (outcome,) = (await drawn(backend, model_key(info), [Item(ONE, 3)])).outcomes
@@ -150,7 +150,7 @@ async def test_a_server_that_lost_all_of_them_says_so_and_draws_again_when_one_i
     backend: RayBackend, tmp_path: Path
 ) -> None:
     save_digits(tmp_path / "digits")
-    (info,) = await backend.load([str(tmp_path / "digits")])
+    info = (await backend.load([str(tmp_path / "digits")]))[0].info
     told: list[bool] = []
     backend.watch(told.append)
     pids = backend.pids
@@ -230,7 +230,7 @@ def test_an_actor_answers_with_its_errors_and_loads_what_was_sent(
     assert isinstance(ready, Ready) and ready.pid == os.getpid() and ready.on_cpu
     bundle = save_digits(tmp_path / "digits")
     parcel = pack(str(tmp_path / "digits"))
-    info = pickle.loads(actor.obey(pickle.dumps(Load("")), parcel))
+    info = pickle.loads(actor.obey(pickle.dumps(Load("")), parcel)).info
     assert info.checksum == bundle.checksum
     job = Job(model_key(info), [Item(ONE, 3)])
     assert isinstance(pickle.loads(actor.draw(pickle.dumps(job))), Batch)
@@ -379,7 +379,7 @@ async def test_a_cluster_of_our_own_that_broke_is_started_again(tmp_path: Path) 
     backend = RayBackend(workers=1, device="cpu")
     told: list[bool] = []
     try:
-        (info,) = await backend.load([str(tmp_path / "digits")])
+        info = (await backend.load([str(tmp_path / "digits")]))[0].info
         backend.watch(told.append)
         (pid,) = backend.pids
         (raylet,) = [p for p, name in processes_below(os.getpid()).items() if name == "raylet"]

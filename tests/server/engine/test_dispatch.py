@@ -6,11 +6,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import numpy as np
 import pytest
 
-from server.backends import Batch, Drawn, Item
+from server.backends import Batch, Described, Drawn, Item
 from server.engine import BackendFailed, DeadlinePassed, Engine, QueueFull, Ticket
 from t2i.conditions import Text
 from t2i.errors import InvalidInput, T2IError
-from t2i.pipeline import PipelineInfo
 
 
 class Gate:
@@ -24,7 +23,7 @@ class Gate:
         self.workers_free = asyncio.Semaphore(workers)
         self.broken: Exception | None = None
 
-    async def load(self, models: Sequence[str]) -> Sequence[PipelineInfo]:
+    async def load(self, models: Sequence[str]) -> Sequence[Described]:
         raise AssertionError("the engine never loads")
 
     async def run(

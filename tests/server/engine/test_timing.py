@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import numpy as np
 
-from server.backends import Batch, Drawn, Item
+from server.backends import Batch, Described, Drawn, Item
 from server.engine import (
     DeadlineOutOfReach,
     DeadlinePassed,
@@ -20,7 +20,6 @@ from server.engine import (
     Ticket,
 )
 from t2i.conditions import Text
-from t2i.pipeline import PipelineInfo
 from tests.server.engine.virtual_time import run
 
 BIRD = Item(Text("a bird"), 7)
@@ -44,7 +43,7 @@ class Timed:
         self.idle: list[float] = []
         self._ended = 0.0
 
-    async def load(self, models: Sequence[str]) -> Sequence[PipelineInfo]:
+    async def load(self, models: Sequence[str]) -> Sequence[Described]:
         raise AssertionError("the engine never loads")
 
     async def run(

@@ -20,7 +20,7 @@ import pytest
 
 from benchmarks.timed import INFO, TimedBackend
 from server.app import Server
-from server.backends import Batch, Item, WorkerLost
+from server.backends import Batch, Described, Item, WorkerLost
 from server.jobs.requests import input_format_of, shard_format_of
 from server.jobs.store import Store
 from server.settings import Settings
@@ -37,7 +37,6 @@ from t2i.client import (
     UnimplementedError,
 )
 from t2i.errors import InvalidInput
-from t2i.pipeline import PipelineInfo
 from t2i.protocol.v1 import batch_service_pb2, batch_service_pb2_grpc
 from tests.server.jobs.folders import Places, birds, tree
 
@@ -414,8 +413,8 @@ async def test_a_job_whose_end_cannot_be_noted_is_begun_again(
 
 
 class OtherBackend(TimedBackend):
-    async def load(self, models: Sequence[str]) -> Sequence[PipelineInfo]:
-        return [dataclasses.replace(INFO, checksum="1" * 64)]
+    async def load(self, models: Sequence[str]) -> Sequence[Described]:
+        return [Described(dataclasses.replace(INFO, checksum="1" * 64), 0, "", 0)]
 
 
 async def test_a_job_is_not_gone_on_with_by_another_model(places: Places) -> None:
