@@ -33,6 +33,7 @@ from t2i.generation import (
 )
 from t2i.interpolation import between
 from t2i.invariant import Proof, pad_rows
+from t2i.networks.blocks import precompute
 from t2i.noise import draw_noise
 from t2i.pictures import GeneratedImage
 from t2i.scoring import Scorer, score_pictures
@@ -634,6 +635,7 @@ def _generator(bundle: Bundle, device: torch.device) -> Generator:
             f"bundle {bundle.folder}: its generator draws at {tuple(generator.resolutions)} and "
             f"config.json says {bundle.config.resolutions}; make it again"
         )
+    precompute(network)
     if device.type == "cpu":
         pad_rows(network)
     return generator
