@@ -88,6 +88,15 @@ def test_another_load_of_the_bundle_draws_the_same_bytes(
     )
 
 
+def test_no_draw_computes_what_follows_from_weights_alone(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draws = [Draw(torch.zeros(pipeline.info.embedding_size), 1)]
+    before = pictures(pipeline.draw(draws))
+    monkeypatch.setattr("t2i.networks.blocks.doubling_kernel", None)
+    assert pictures(pipeline.draw(draws)) == before
+
+
 def test_generate_draws_what_draw_draws(pipeline: Pipeline) -> None:
     embedding = pipeline.encode([CAPTIONS[0]])[0]
     expected = pictures(pipeline.draw([Draw(embedding, seed, 0.7, 0.3) for seed in SEEDS]))
