@@ -62,7 +62,7 @@ def lays_out_weights() -> bool:
     These operators are what torch's own compiler uses, and no part of its public interface: where
     they are missing, or take something else, the public ones are used.
     """
-    if not torch.backends.mkldnn.is_available():
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     numbers = torch.arange(48 * 32, dtype=torch.float32).sin()
     weight, bias, x = numbers.view(48, 32), numbers[:48], numbers.view(48, 32)[:5].cos()
