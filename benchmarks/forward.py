@@ -162,7 +162,7 @@ def compared(
             for each, one in zip(found[size], alone[row], strict=True)
         )
 
-    return {"same_bits_as_alone": {str(size): same(size) for size in found}}
+    return {"same_bits_as_alone": {str(size): same(size) for size in found if size > 1}}
 
 
 def distances(
@@ -220,7 +220,8 @@ def table(told: Mapping[str, Any], sizes: Sequence[int]) -> Iterator[str]:
             if "least_cosine" in row
             else f"{row['largest_difference_levels']:.4f} levels"
         )
-        holds = "yes" if all(row["same_bits_as_alone"].values()) else "no"
+        same = row["same_bits_as_alone"].values()
+        holds = ("yes" if all(same) else "no") if same else "not tried"
         yield f"| {name} | {row['ready_seconds']:.1f} |{costs} {far} | {holds} |"
 
 

@@ -50,14 +50,12 @@ def test_the_benchmark_of_the_forward_pass_tells_every_way_and_why_one_cannot_be
     command = [sys.executable, "-m", "benchmarks.forward", "--json", "--model", str(bundle)]
     command += ["--rounds", "1", "--sizes", "1", "3", "--profile"]
     ways = ("padded", "bf16", "fused norm", "onnxruntime", "openvino")
-    done = subprocess.run(
-        [*command, "--ways", *ways], cwd=TREE, capture_output=True, text=True
-    )  # fmt: skip
+    done = subprocess.run([*command, "--ways", *ways], cwd=TREE, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     read, drawn = told["encoder"]["read"], told["generator"]["drawn"]
     for ours in (read, drawn):
-        assert ours["same_bits_as_alone"] == {"1": True, "3": True}
+        assert ours["same_bits_as_alone"] == {"3": True}
         assert all(each["of_ours"] == 1.0 for each in ours["batches"].values())
         assert all(each["processor_ms"] > 0 for each in ours["batches"].values())
     assert read["least_cosine"] > 1 - 1e-6 and drawn["largest_difference_levels"] < 0.01
@@ -66,7 +64,7 @@ def test_the_benchmark_of_the_forward_pass_tells_every_way_and_why_one_cannot_be
     assert sum(told["generator_profile_ms"]["3"].values()) > 0
     for name in ("onnxruntime", "openvino"):
         if importlib.util.find_spec(name) is None:
-            assert f"{name}" in told["generator"][name]["skipped"]
+            assert name in told["generator"][name]["skipped"]
             assert "not installed" in told["encoder"][name]["skipped"]
 
 
