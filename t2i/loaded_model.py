@@ -23,6 +23,7 @@ from t2i.errors import BundleError, InvalidInput, shown
 from t2i.generation import Draw, GenerationWarning, PipelineInfo
 from t2i.interpolation import between
 from t2i.invariant import Proof, pad_rows
+from t2i.networks.blocks import precompute
 from t2i.noise import draw_noise
 from t2i.scoring import Scorer, score_pictures
 from t2i.seeds import MAX_BEST_OF, check_seed
@@ -360,6 +361,7 @@ def _generator(bundle: Bundle, device: torch.device) -> Generator:
             f"bundle {bundle.folder}: its generator draws at {tuple(generator.resolutions)} and "
             f"config.json says {bundle.config.resolutions}; make it again"
         )
+    precompute(network)
     if device.type == "cpu":
         pad_rows(network)
     return generator

@@ -1,7 +1,7 @@
 """Lets captions share a pass of a text model on the CPU without a trace in each other's bits.
 
-A caption alone uses a small part of what a core can multiply: eight in one pass take a third of
-the time of eight passes (all-MiniLM-L6-v2, 13 to 20 tokens). Captions of as many tokens need no
+A caption alone uses a small part of what a core can multiply: eight in one pass take four tenths
+of the time of eight passes (all-MiniLM-L6-v2, 10 to 20 tokens). Captions of as many tokens need no
 padding, and from some number of rows on the kernels give each row the same bits in any company
 (t2i/invariant.py); with few tokens, a lone caption has fewer rows than that. `Company` tries each
 length with each size of batch on the captions that are asked for, before it relies on it; where it

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from t2i.encoders.text import CACHED_CAPTIONS, TextEncoder
 from t2i.errors import EncoderUnavailable
+from t2i.products import Product
 
 __all__ = ["MINILM_NAME", "MINILM_SHA256", "MiniLM", "minilm_folder"]
 
@@ -85,6 +86,7 @@ class MiniLM(TextEncoder):
         device = device or torch.device("cpu")
         super().__init__(f"{MINILM_NAME}#mean#{MINILM_SHA256[:12]}", _DIM, device, cache_size)
         self._weights = _fuse_attention(load_file(weights, device=str(device)))
+        self._products = _take_products(self._weights)
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.enable_truncation(_MAX_TOKENS)
         self._tokenizer.no_padding()
@@ -128,20 +130,16 @@ class MiniLM(TextEncoder):
             layer = f"encoder.layer.{index}"
             q, k, v = (
                 part.view(n, length, _HEADS, _DIM // _HEADS).transpose(1, 2)
-                for part in self._linear(x, f"{layer}.attention.self").chunk(3, dim=-1)
+                for part in self._products[f"{layer}.attention.self"](x).chunk(3, dim=-1)
             )
             attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
             attended = attended.transpose(1, 2).reshape(n, length, _DIM)
-            attended = self._linear(attended, f"{layer}.attention.output.dense")
+            attended = self._products[f"{layer}.attention.output.dense"](attended)
             x = self._norm(attended + x, f"{layer}.attention.output.LayerNorm")
-            wide = F.gelu(self._linear(x, f"{layer}.intermediate.dense"))
-            x = self._norm(
-                self._linear(wide, f"{layer}.output.dense") + x, f"{layer}.output.LayerNorm"
-            )
+            wide = F.gelu(self._products[f"{layer}.intermediate.dense"](x))
+            narrow = self._products[f"{layer}.output.dense"](wide)
+            x = self._norm(narrow + x, f"{layer}.output.LayerNorm")
         return x
-
-    def _linear(self, x: Tensor, name: str) -> Tensor:
-        return F.linear(x, self._weights[f"{name}.weight"], self._weights[f"{name}.bias"])
 
     def _norm(self, x: Tensor, name: str) -> Tensor:
         weight, bias = self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
@@ -156,3 +154,12 @@ def _fuse_attention(weights: dict[str, Tensor]) -> dict[str, Tensor]:
             parts = [weights.pop(f"{prefix}.{part}.{kind}") for part in ("query", "key", "value")]
             weights[f"{prefix}.{kind}"] = torch.cat(parts)
     return weights
+
+
+def _take_products(weights: dict[str, Tensor]) -> dict[str, Product]:
+    """Take the layers' matrices and biases out of the weights."""
+    parts = ("attention.self", "attention.output.dense", "intermediate.dense", "output.dense")
+    names = [f"encoder.layer.{index}.{part}" for index in range(_LAYERS) for part in parts]
+    return {
+        name: Product(weights.pop(f"{name}.weight"), weights.pop(f"{name}.bias")) for name in names
+    }

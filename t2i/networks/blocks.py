@@ -92,6 +92,8 @@ class StyledConvolution(nn.Module):
 
     # Methods that multiply a row for each picture; whoever draws may need more rows than pictures.
     row_products = ("squared_norm", "convolve", "enlarge")
+    squares: Tensor | None
+    doubling: Tensor | None
 
     def __init__(
         self, in_channels: int, out_channels: int, style_dim: int, *, upsample: bool = False
@@ -105,6 +107,18 @@ class StyledConvolution(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_channels))
         with torch.no_grad():
             self.weight.mul_(1.0 / math.sqrt(in_channels * 9))
+        # What follows from the weight alone; None while it may learn.
+        self.register_buffer("squares", None, persistent=False)
+        self.register_buffer("doubling", None, persistent=False)
+
+    @torch.no_grad()
+    def precompute(self) -> None:
+        """See `precompute`: the squares for `squared_norm`, and the kernel for `enlarge`."""
+        self.squares = _squares(self.weight)
+        if self.upsample:
+            # The layout that a convolution would bring it into each time.
+            kernel = doubling_kernel(self.weight)
+            self.doubling = kernel.contiguous(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """Map ``(n, in_channels, h, w)`` to ``(n, out_channels, h', w')``."""
@@ -130,7 +144,8 @@ class StyledConvolution(nn.Module):
         Returns:
             ``(n, out_channels)``.
         """
-        return squared_scale @ self.weight.float().square().sum(dim=(2, 3)).t()
+        squares = _squares(self.weight) if self.squares is None else self.squares
+        return squared_scale @ squares.t()
 
     def convolve(self, x: Tensor) -> Tensor:
         """Map scaled ``(n, in_channels, h, w)`` to ``(n, out_channels, h, w)``."""
@@ -138,7 +153,24 @@ class StyledConvolution(nn.Module):
 
     def enlarge(self, x: Tensor) -> Tensor:
         """Map scaled ``(n, in_channels, h, w)`` to ``(n, out_channels, 2h, 2w)``."""
-        return F.conv_transpose2d(x, doubling_kernel(self.weight), stride=2, padding=1)
+        kernel = doubling_kernel(self.weight) if self.doubling is None else self.doubling
+        return F.conv_transpose2d(x, kernel, stride=2, padding=1)
+
+
+def precompute(network: nn.Module) -> None:
+    """Compute once what a network computes from its weights alone in every pass, in place.
+
+    The state dict stays what it is, and so do the results, to the bit. For networks that draw: of
+    weights that change afterwards it would not know.
+    """
+    for module in network.modules():
+        if isinstance(module, StyledConvolution):
+            module.precompute()
+
+
+def _squares(weight: Tensor) -> Tensor:
+    """Return the sums of a kernel's squares, `(out_channels, in_channels)`."""
+    return weight.float().square().sum(dim=(2, 3))
 
 
 def doubling_kernel(weight: Tensor) -> Tensor:

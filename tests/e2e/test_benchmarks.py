@@ -6,10 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
+from torch import nn
 
 from benchmarks.control import FAR_CAPTIONS, tables
 from benchmarks.equal_compute import Contestant
+from benchmarks.ways import fuse_norms
 from training.data.birds import bird_at, render
 
 TREE = Path(__file__).parents[2]
@@ -39,6 +42,48 @@ def test_the_benchmark_of_the_server_tells_every_part(bundle: Path) -> None:
     assert told["server"]["engine"]["pictures"] > 0
     assert told["server"]["event_loop"]["looks"] > 0
     assert told["server"]["event_loop"]["own_longest_ms"] < 20
+
+
+def test_the_benchmark_of_the_forward_pass_tells_every_way_and_why_one_cannot_be_gone(
+    bundle: Path,
+) -> None:
+    command = [sys.executable, "-m", "benchmarks.forward", "--json", "--model", str(bundle)]
+    command += ["--rounds", "1", "--sizes", "1", "3", "--profile"]
+    ways = ("padded", "bf16", "fused norm", "onnxruntime", "openvino")
+    done = subprocess.run([*command, "--ways", *ways], cwd=TREE, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    read, drawn = told["encoder"]["read"], told["generator"]["drawn"]
+    for ours in (read, drawn):
+        assert ours["same_bits_as_alone"] == {"3": True}
+        assert all(each["of_ours"] == 1.0 for each in ours["batches"].values())
+        assert all(each["processor_ms"] > 0 for each in ours["batches"].values())
+    assert read["least_cosine"] > 1 - 1e-6 and drawn["largest_difference_levels"] < 0.01
+    assert "BatchNorm" in told["generator"]["fused norm"]["skipped"]
+    assert told["generator"]["bf16"]["largest_difference_levels"] > 0
+    assert sum(told["generator_profile_ms"]["3"].values()) > 0
+    for name in ("onnxruntime", "openvino"):
+        if importlib.util.find_spec(name) is None:
+            assert name in told["generator"][name]["skipped"]
+            assert "not installed" in told["encoder"][name]["skipped"]
+
+
+def test_a_batchnorm_behind_a_layer_is_folded_into_it() -> None:
+    torch.manual_seed(0)
+    layers: list[nn.Module] = [
+        nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Unflatten(1, (2, 2, 2)),
+        nn.ConvTranspose2d(2, 3, 4, stride=2, padding=1, bias=False), nn.BatchNorm2d(3),
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4),
+    ]  # fmt: skip
+    network = nn.Sequential(*layers)
+    network(torch.randn(32, 6) * 3 + 1)
+    network.eval()
+    x = torch.randn(5, 6)
+    with torch.no_grad():
+        expected = network(x)
+        # The last one stands behind a ReLU.
+        assert fuse_norms(network) == 2
+        torch.testing.assert_close(network(x), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_the_benchmark_of_a_batch_job_tells_every_part(bundle: Path) -> None:

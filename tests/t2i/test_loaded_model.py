@@ -46,6 +46,15 @@ def mixed_draws(model: LoadedModel) -> list[Draw]:
     ]
 
 
+def test_no_draw_computes_what_follows_from_weights_alone(
+    model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draws = [Draw(torch.zeros(model.info.embedding_size), 1)]
+    before = pictures(model.draw(draws))
+    monkeypatch.setattr("t2i.networks.blocks.doubling_kernel", None)
+    assert pictures(model.draw(draws)) == before
+
+
 @pytest.mark.parametrize("size", [1, 3, 8])
 def test_a_picture_has_the_same_bytes_in_batches_of_any_size(model: LoadedModel, size: int) -> None:
     draws = mixed_draws(model)

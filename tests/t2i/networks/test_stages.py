@@ -10,6 +10,7 @@ from t2i.networks.blocks import (
     Standardize,
     StyledConvolution,
     doubling_kernel,
+    precompute,
 )
 from t2i.networks.deep_fusion import UpBlock
 from t2i.networks.discriminator import batch_deviation
@@ -214,6 +215,26 @@ def test_doubling_and_convolving_is_one_transposed_convolution() -> None:
     slow = F.conv2d(F.interpolate(x, scale_factor=2.0, mode="nearest"), weight, padding=1)
     fast = F.conv_transpose2d(x, doubling_kernel(weight), stride=2, padding=1)
     torch.testing.assert_close(fast, slow, rtol=1e-4, atol=1e-4)
+
+
+def test_what_follows_from_weights_alone_is_computed_once_and_changes_no_bit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain, other = (
+        StageGenerator(condition_dim=6, resolutions=(64,), width=4, max_channels=16).eval()
+        for _ in range(2)
+    )
+    other.load_state_dict(plain.state_dict())
+    precompute(other)
+    asked = torch.randn(2, 6), torch.randn(2, 100), torch.randn(2, 128)
+    with torch.no_grad():
+        (expected,) = plain(*asked).pictures
+        # Neither is computed again.
+        for name in ("doubling_kernel", "_squares"):
+            monkeypatch.setattr(f"t2i.networks.blocks.{name}", None)
+        (found,) = other(*asked).pictures
+    assert torch.equal(found, expected)
+    assert other.state_dict().keys() == plain.state_dict().keys()
 
 
 def test_critics_of_features_judge_the_last_stage_too() -> None:
