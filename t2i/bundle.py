@@ -134,6 +134,8 @@ class Bundle:
             BundleError: if the configuration is not valid, a state does not fit the network that
                 the configuration names, or the folder holds something else than a bundle.
         """
+        from t2i.weights import write_tensors
+
         folder = Path(folder).absolute()
         checked = BundleConfig.from_json({"format": FORMAT, **config})
         if folder.exists() and not (folder / MANIFEST).is_file() and any(folder.iterdir()):
@@ -149,7 +151,7 @@ class Bundle:
             (temporary / CARD).write_text(card, encoding="utf-8")
             for name, state in {GENERATOR: generator_state, **(extra_states or {})}.items():
                 stored = dict(state) if name == STATISTICS else _rounded(state, precision)
-                _write_state(temporary / f"{name}.safetensors", stored)
+                write_tensors(temporary / f"{name}.safetensors", stored)
             write_manifest(temporary)
             # What cannot be loaded must not be left behind.
             bundle = cls.load(temporary)
@@ -349,13 +351,6 @@ def _rounded(state: Mapping[str, Tensor], precision: Precision) -> dict[str, Ten
         else tensor
         for name, tensor in state.items()
     }
-
-
-def _write_state(path: Path, state: Mapping[str, Tensor]) -> None:
-    from safetensors.torch import save_file
-
-    # Copies: safetensors takes neither shared memory nor other memory formats.
-    save_file({k: v.detach().cpu().contiguous().clone() for k, v in state.items()}, path)
 
 
 def _replace_folder(new: Path, folder: Path) -> None:

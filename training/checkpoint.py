@@ -17,9 +17,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from t2i.weights import write_tensors
 from training.errors import TrainingError
 
 STATE = "state.json"
@@ -51,9 +52,9 @@ def save(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     for name, network in networks.items():
-        save_file(_plain(network.state_dict()), partial / f"{name}.safetensors")
+        write_tensors(partial / f"{name}.safetensors", network.state_dict())
     for name, optimizer in optimizers.items():
-        save_file(_flatten(optimizer), partial / f"optimizer-{name}.safetensors")
+        write_tensors(partial / f"optimizer-{name}.safetensors", _flatten(optimizer))
     (partial / STATE).write_text(json.dumps({"format": FORMAT, **state}, indent=2) + "\n")
     sums = {path.name: _checksum(path) for path in sorted(partial.iterdir())}
     (partial / MANIFEST).write_text(json.dumps(sums, indent=2) + "\n")
@@ -190,25 +191,15 @@ def _parts(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, set[str
     return parts
 
 
-def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    # safetensors stores row-major tensors that share no memory.
-    return {
-        key: value.detach().cpu().contiguous(memory_format=torch.contiguous_format).clone()
-        for key, value in state.items()
-    }
-
-
 def _flatten(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     state = optimizer.state_dict()["state"]
-    return _plain(
-        {
-            f"{index}.{key}": torch.as_tensor(value)
-            for index, values in state.items()
-            for key, value in values.items()
-            # Gradient descent without momentum keeps a None.
-            if value is not None
-        }
-    )
+    return {
+        f"{index}.{key}": torch.as_tensor(value)
+        for index, values in state.items()
+        for key, value in values.items()
+        # Gradient descent without momentum keeps a None.
+        if value is not None
+    }
 
 
 def _restore(optimizer: torch.optim.Optimizer, stored: Mapping[str, Tensor]) -> None:

@@ -8,12 +8,13 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from t2i.bundle import Bundle
 from t2i.networks import NETWORKS, build
 from t2i.networks.base import PictureGenerator
+from t2i.weights import write_tensors
 from training.data.pictures import PictureData
 from training.errors import TrainingError
 from training.export import CardWords, write_bundle
@@ -85,8 +86,7 @@ def save_generator(folder: Path, generator: PictureGenerator, notes: Mapping[str
     network = {"class": type(generator).__name__, "arguments": generator.config}
     content = json.dumps({"network": network, "training": dict(notes)}, indent=2, default=str)
     (partial / CONFIG).write_text(content + "\n")
-    state = {k: v.detach().cpu().contiguous().clone() for k, v in generator.state_dict().items()}
-    save_file(state, partial / GENERATOR)
+    write_tensors(partial / GENERATOR, generator.state_dict())
     shutil.rmtree(folder, ignore_errors=True)
     partial.replace(folder)
 

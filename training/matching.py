@@ -25,12 +25,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from t2i.networks.captions import CaptionNetwork
+from t2i.weights import write_tensors
 from training import checkpoint
 from training.data.pictures import PictureData
 from training.data.wrong_captions import WrongCaptions
@@ -374,8 +375,7 @@ def _unfinished(path: Path) -> Path:
 def _save(network: nn.Module, path: Path, told: dict[str, str] | None = None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    state = {name: value.contiguous() for name, value in network.state_dict().items()}
-    save_file(state, partial, told)
+    write_tensors(partial, network.state_dict(), told)
     partial.replace(path)
     shutil.rmtree(_unfinished(path), ignore_errors=True)
 
