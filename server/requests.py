@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from server.backends import Fine, Item, Towards
+from server.backends import Fine, Item, Packing, Towards
 from server.conditions import read_condition
 from server.models import Models
 from server.refusals import Violation, invalid
@@ -46,7 +46,7 @@ class Ask:
 
     Attributes:
         model: the model that draws.
-        items: one a picture.
+        items: one a picture; packed by the workers unless they are candidates.
         format: PNG, JPEG, WEBP or RAW.
         quality: 1 to 100, or None for the format's own.
         previews: whether pictures of earlier stages are wanted.
@@ -64,6 +64,11 @@ class Ask:
     def seeds(self) -> tuple[int, ...]:
         """The seed of each picture: that of its first candidate."""
         return tuple(item.seed for item in self.items[:: self.best_of])
+
+    @property
+    def packing(self) -> Packing:
+        """How its pictures are sent."""
+        return Packing(FORMATS[self.format], self.quality, self.previews)
 
 
 def is_request_id(text: str) -> bool:
@@ -122,6 +127,7 @@ def read_request(
         conditioning_truncation,
         fine=fine,
         attention=request.attention,
+        packing=None if best_of > 1 else Packing(FORMATS[image_format], quality, previews),
     )
     if ways:
         items = tuple(replace(first, towards=way) for way in ways)
