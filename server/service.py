@@ -296,8 +296,7 @@ class _Tally:
             (part.queue_seconds, part.queue_seconds + part.generate_seconds) for part in self.parts
         ]
         packed = [
-            (end, end + part.pack_seconds)
-            for (_, end), part in zip(drawn, self.parts, strict=True)
+            (end, end + part.pack_seconds) for (_, end), part in zip(drawn, self.parts, strict=True)
         ]
         return conditions_pb2.Timings(
             queue_ms=min(starts, default=0.0) * 1e3,
