@@ -132,10 +132,7 @@ class Server:
         self._metrics_server: WSGIServer | None = None
         self.metrics_port: int | None = None
         self._tellings: set[asyncio.Task[None]] = set()
-        self._server = grpc.aio.server(
-            interceptors=[self._guard],
-            options=_options(settings),
-        )
+        self._server = _grpc_server(self._guard, settings)
         images = ImageService(
             self._engine,
             self._ready,
@@ -201,7 +198,7 @@ class Server:
             tokens=None if token is None else Tokens.of_one(token),
             done=self._metrics.done,
         )
-        server = grpc.aio.server(interceptors=[guard], options=_options(settings))
+        server = _grpc_server(guard, settings)
         service = AdminService(self._store, settings.models_root)
         admin_service_pb2_grpc.add_AdminServiceServicer_to_server(service, server)
         _reflect([_ADMIN], server)
@@ -358,6 +355,20 @@ def _tokens(settings: Settings) -> Tokens | None:
     if settings.tokens_file is not None:
         return Tokens.from_file(settings.tokens_file)
     return None if settings.token is None else Tokens.of_one(settings.token)
+
+
+def _grpc_server(guard: Guard, settings: Settings) -> grpc.aio.Server:
+    server = grpc.aio.server(interceptors=[guard], options=_options(settings))
+
+    def add_registered_method_handlers(service: str, handlers: object) -> None:
+        """Do nothing: the generated code also adds every handler to those found by name.
+
+        For each method that is registered by itself gRPC's event loop waits apart, and after each
+        call it takes up all of these waits anew; for those found by name it has one.
+        """
+
+    server.add_registered_method_handlers = add_registered_method_handlers  # type: ignore[method-assign]
+    return server
 
 
 def _options(settings: Settings) -> list[tuple[str, int]]:

@@ -78,6 +78,8 @@ class Replays:
             Refusal: ALREADY_EXISTS when the id was another request's.
             Exception: whatever `draw` raises.
         """
+        if not is_request_id(request.request_id):
+            return await draw()
 
         async def once() -> AsyncGenerator[M, None]:
             yield await draw()

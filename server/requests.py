@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from server.backends import Fine, Item, Packing, Towards
@@ -120,23 +120,26 @@ def read_request(
     else:
         previews = request.previews if request.HasField("previews") else True
     faults.refuse_if_any()
-    first = Item(
-        condition,
-        seeds[0],
-        truncation,
-        conditioning_truncation,
-        fine=fine,
-        attention=request.attention,
-        packing=None if best_of > 1 else Packing(FORMATS[image_format], quality, previews),
-    )
-    if ways:
-        items = tuple(replace(first, towards=way) for way in ways)
-    else:
-        items = tuple(
-            replace(first, seed=candidate, scored=best_of > 1)
-            for seed in seeds
-            for candidate in candidate_seeds(seed, best_of)
+    packing = None if best_of > 1 else Packing(FORMATS[image_format], quality, previews)
+
+    def item(seed: int, towards: Towards | None = None) -> Item:
+        return Item(
+            condition,
+            seed,
+            truncation,
+            conditioning_truncation,
+            towards,
+            fine,
+            scored=best_of > 1,
+            attention=request.attention,
+            packing=packing,
         )
+
+    if ways:
+        items = tuple(item(seeds[0], way) for way in ways)
+    else:
+        candidates = (each for seed in seeds for each in candidate_seeds(seed, best_of))
+        items = tuple(item(each) for each in candidates)
     return Ask(model, items, image_format, quality, previews, best_of)
 
 

@@ -6,7 +6,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import grpc
@@ -55,6 +55,8 @@ if TYPE_CHECKING:
 __all__ = ["ImageService", "ModelService"]
 
 _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+# Beginning and end, in seconds from the request's arrival.
+_Span: TypeAlias = tuple[float, float]
 
 
 class ImageService(image_service_pb2_grpc.ImageServiceServicer):
@@ -265,13 +267,18 @@ class _Tally:
     """Adds up where the time of one request goes, and its warnings."""
 
     began: float = field(default_factory=lambda: asyncio.get_running_loop().time())
-    parts: list[Part] = field(default_factory=list)
+    encoded: list[_Span] = field(default_factory=list)
+    drawn: list[_Span] = field(default_factory=list)
+    packed: list[_Span] = field(default_factory=list)
     pack_seconds: float = 0.0
     found: dict[GenerationWarning, None] = field(default_factory=dict)
 
     def add(self, part: Part) -> None:
-        # Without its pictures, which need not be kept.
-        self.parts.append(replace(part, drawn=()))
+        # By the time from the request's arrival; what is encoded is so before a worker begins.
+        start, end = part.queue_seconds, part.queue_seconds + part.generate_seconds
+        self.encoded.append((start - part.encode_seconds, start))
+        self.drawn.append((start, end))
+        self.packed.append((end, end + part.pack_seconds))
         for drawn in part.drawn:
             self.found.update(dict.fromkeys(drawn.warnings))
 
@@ -287,27 +294,16 @@ class _Tally:
         ]
 
     def timings(self) -> conditions_pb2.Timings:
-        # By the time from the request's arrival; what is encoded is so before a worker begins.
-        starts = [part.queue_seconds for part in self.parts]
-        encoded = [
-            (part.queue_seconds - part.encode_seconds, part.queue_seconds) for part in self.parts
-        ]
-        drawn = [
-            (part.queue_seconds, part.queue_seconds + part.generate_seconds) for part in self.parts
-        ]
-        packed = [
-            (end, end + part.pack_seconds) for (_, end), part in zip(drawn, self.parts, strict=True)
-        ]
         return conditions_pb2.Timings(
-            queue_ms=min(starts, default=0.0) * 1e3,
-            encode_ms=_covered(encoded) * 1e3,
-            generate_ms=_covered(drawn) * 1e3,
-            pack_ms=(_covered(packed) + self.pack_seconds) * 1e3,
+            queue_ms=min((start for start, _ in self.drawn), default=0.0) * 1e3,
+            encode_ms=_covered(self.encoded) * 1e3,
+            generate_ms=_covered(self.drawn) * 1e3,
+            pack_ms=(_covered(self.packed) + self.pack_seconds) * 1e3,
             total_ms=(asyncio.get_running_loop().time() - self.began) * 1e3,
         )
 
 
-def _covered(spans: Iterable[tuple[float, float]]) -> float:
+def _covered(spans: Iterable[_Span]) -> float:
     """Return the length of what spans of a line cover together."""
     length, reached = 0.0, -math.inf
     for start, end in sorted(spans):

@@ -60,7 +60,7 @@ def encode_picture(
         InvalidInput: if the array is not a picture, the format is not known, or a quality is
             given that the format has not.
     """
-    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype.name != "uint8":
+    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != "uint8":
         raise InvalidInput(
             "picture",
             picture.shape,
