@@ -283,7 +283,8 @@ class Engine:
             self._handed -= 1
             now = loop.time()
             self._scheduler.end(run, now, pictures=drawn, seconds=seconds)
-            self._look_at(now)
+            if self._scheduler.queued:
+                self._look_at(now)
 
     def _deliver(
         self, tickets: Sequence[tuple[Ticket, int, int]], batch: Batch, began: float

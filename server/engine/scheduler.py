@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-import functools
 import heapq
 import itertools
 import math
@@ -169,14 +168,13 @@ class Scheduler:
         idle = max(1, self._workers - len(self._runs))
         room = min(self.room, math.ceil(self.queued / idle))
 
-        @functools.cache
-        def others(bucket: Bucket) -> int:
-            return min(self.room, sum(queue.pictures(bucket) for queue in self._queues.values()))
+        # It is asked for every picture of a place again.
+        found: dict[Place, float] = {}
 
-        # Asked for every picture of a place again.
-        @functools.cache
         def largest(place: Place) -> float:
-            return self._largest(place, others(place.bucket), starts, now)
+            if place not in found:
+                found[place] = self._largest(place, starts, now)
+            return found[place]
 
         shares: list[Share] = []
         for queue in self._order():
@@ -202,8 +200,8 @@ class Scheduler:
         self._runs.add(run)
         return run
 
-    def _largest(self, place: Place, full: int, starts: float, now: float) -> float:
-        """Return how large a batch may be for a place in it to end in time; `full` it could be.
+    def _largest(self, place: Place, starts: float, now: float) -> float:
+        """Return how large a batch may be for a place in it to end in time.
 
         A place that would make the batch much less efficient than the others could have it gets
         none: in an overload those that are nearly too late would otherwise make all batches small,
@@ -213,6 +211,7 @@ class Scheduler:
             return float("inf")
         cost = self.cost(place.bucket)
         most = cost.largest(place.deadline - starts - self.after.upper, now)
+        full = min(self.room, sum(q.pictures(place.bucket) for q in self._queues.values()))
         if most >= full:
             return most
         small = math.floor(most)
