@@ -113,7 +113,7 @@ def _png(picture: NDArray[np.uint8]) -> bytes:
     rows[:, 1:4] = pixels[:, :3]
     np.subtract(pixels[:, 3:], pixels[:, :-3], out=rows[:, 4:])
     packer = zlib.compressobj(strategy=zlib.Z_RLE)
-    data = packer.compress(rows) + packer.flush()
+    data = packer.compress(rows.data) + packer.flush()
     header = struct.pack(">2I5B", width, height, _PNG_BITS, _PNG_RGB, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", data), (b"IEND", b""))
     return _PNG_SIGNATURE + b"".join(_png_chunk(name, body) for name, body in chunks)
