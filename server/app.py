@@ -360,7 +360,7 @@ def _tokens(settings: Settings) -> Tokens | None:
 def _grpc_server(guard: Guard, settings: Settings) -> grpc.aio.Server:
     server = grpc.aio.server(interceptors=[guard], options=_options(settings))
 
-    def add_registered_method_handlers(service: str, handlers: object) -> None:
+    def add_registered_method_handlers(service_name: str, method_handlers: object) -> None:
         """Do nothing: the generated code also adds every handler to those found by name.
 
         For each method that is registered by itself gRPC's event loop waits apart, and after each
