@@ -32,7 +32,7 @@ MEDIA_TYPES: dict[ImageFormat, str] = {
 }
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_PNG_BITS, _PNG_RGB, _PNG_LEFT = 8, 2, 1
+_PNG_BITS, _PNG_RGB, _PNG_LEFT, _PNG_LEVEL = 8, 2, 1, 1
 _WEBP_METHOD = 1
 _JPEG_QUALITY = 90
 
@@ -98,11 +98,10 @@ def encode_picture(
 def _png(picture: NDArray[np.uint8]) -> bytes:
     """Return a PNG file (RFC 2083), made for drawn pictures rather than for any.
 
-    Every pixel is told by its difference from the one to its left, and repeats only of the very
-    last byte are looked for: noisy as pictures of a generator are, there is little else to find. On
-    pictures of 64 pixels that takes 0.4 of the time of Pillow's fastest level for files of the same
-    size; smooth ones of 256 pixels get up to a quarter larger. And the interpreter is free
-    meanwhile, which Pillow holds from beginning to end, while other threads would draw.
+    Every pixel is told by its difference from the one to its left, without a search for the best
+    filter of each row: half of the time of Pillow's fastest level, for files of the same size. And
+    the interpreter is free meanwhile, which Pillow holds from beginning to end, while other threads
+    would draw.
     """
     import numpy as np
 
@@ -112,8 +111,7 @@ def _png(picture: NDArray[np.uint8]) -> bytes:
     rows[:, 0] = _PNG_LEFT
     rows[:, 1:4] = pixels[:, :3]
     np.subtract(pixels[:, 3:], pixels[:, :-3], out=rows[:, 4:])
-    packer = zlib.compressobj(strategy=zlib.Z_RLE)
-    data = packer.compress(rows.data) + packer.flush()
+    data = zlib.compress(rows.data, _PNG_LEVEL)
     header = struct.pack(">2I5B", width, height, _PNG_BITS, _PNG_RGB, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", data), (b"IEND", b""))
     return _PNG_SIGNATURE + b"".join(_png_chunk(name, body) for name, body in chunks)
