@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from server.backends import Item
+from server.backends import Item, Packing
 from t2i.codes import default_code
 from t2i.conditions import Attributes, Condition, ConditionKind, Label, Text
 
@@ -13,12 +13,15 @@ if TYPE_CHECKING:
 
 __all__ = ["examples"]
 
+# As most pictures are asked for.
+_PACKING = Packing("png")
+
 
 def examples(info: PipelineInfo) -> list[Item]:
     """Return a picture of each kind of condition that a model takes, or one of its seed alone."""
     if not info.conditions:
-        return [Item(None, 0)]
-    return [Item(_condition(info, kind), 0) for kind in info.conditions]
+        return [Item(None, 0, packing=_PACKING)]
+    return [Item(_condition(info, kind), 0, packing=_PACKING) for kind in info.conditions]
 
 
 def _condition(info: PipelineInfo, kind: ConditionKind) -> Condition:

@@ -261,7 +261,12 @@ class _Call:
                 "%s failed request_id=%s", self._method, self._id, exc_info=error, extra=known
             )
         self._code, self._reason = code_pb2.Code.Name(refusal.code), refusal.reason
-        await context.abort_with_status(rpc_status.to_status(refusal.status(self._id)))
+        try:
+            await context.abort_with_status(rpc_status.to_status(refusal.status(self._id)))
+        except grpc.aio.InternalError:
+            # The caller left before it could be told. In an overload many do, and gRPC would write
+            # two tracebacks into the log for each.
+            raise asyncio.CancelledError from None
 
 
 def _checked(request: Any) -> Any:

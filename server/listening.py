@@ -68,6 +68,8 @@ def limits(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.max_metadata_size", _METADATA_BYTES),
         ("grpc.absolute_max_metadata_size", 2 * _METADATA_BYTES),
         ("grpc.max_concurrent_streams", settings.max_streams),
+        # Requests are small: pings that measure how fast more could come would only cost.
+        ("grpc.http2.bdp_probe", 0),
         # Whoever connects and says nothing is let go.
         ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
         ("grpc.max_connection_idle_ms", _IDLE_MS),

@@ -78,6 +78,8 @@ class Replays:
             Refusal: ALREADY_EXISTS when the id was another request's.
             Exception: whatever `draw` raises.
         """
+        if not is_request_id(request.request_id):
+            return await draw()
 
         async def once() -> AsyncGenerator[M, None]:
             yield await draw()
@@ -86,21 +88,24 @@ class Replays:
         (message,) = [message async for message in self.events(request, owner, once)]
         return message
 
-    async def events(
+    def events(
         self, request: Asked, owner: str, draw: Callable[[], AsyncIterator[M]]
-    ) -> AsyncGenerator[M, None]:
-        """Yield the messages of a request: those that it had before, or new ones.
+    ) -> AsyncIterator[M]:
+        """Return the messages of a request: those that it had before, or new ones.
 
         A request that comes again while it is still being drawn waits for that.
 
         Raises:
-            Refusal: ALREADY_EXISTS when the id was another request's.
+            Refusal: ALREADY_EXISTS when the id was another request's; with the first message.
             Exception: whatever `draw` raises.
         """
         if not is_request_id(request.request_id):
-            async for message in draw():
-                yield message
-            return
+            return draw()
+        return self._remembered(request, owner, draw)
+
+    async def _remembered(
+        self, request: Asked, owner: str, draw: Callable[[], AsyncIterator[M]]
+    ) -> AsyncGenerator[M, None]:
         key, digest = (owner, request.request_id.lower()), _digest(request)
         self._forget_old()
         while (entry := self._entries.get(key)) is not None:

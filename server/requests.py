@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from server.backends import Fine, Item, Towards
+from server.backends import Fine, Item, Packing, Towards
 from server.conditions import read_condition
 from server.models import Models
 from server.refusals import Violation, invalid
@@ -46,7 +46,7 @@ class Ask:
 
     Attributes:
         model: the model that draws.
-        items: one a picture.
+        items: one a picture; packed by the workers unless they are candidates.
         format: PNG, JPEG, WEBP or RAW.
         quality: 1 to 100, or None for the format's own.
         previews: whether pictures of earlier stages are wanted.
@@ -64,6 +64,11 @@ class Ask:
     def seeds(self) -> tuple[int, ...]:
         """The seed of each picture: that of its first candidate."""
         return tuple(item.seed for item in self.items[:: self.best_of])
+
+    @property
+    def packing(self) -> Packing:
+        """How its pictures are sent."""
+        return Packing(FORMATS[self.format], self.quality, self.previews)
 
 
 def is_request_id(text: str) -> bool:
@@ -115,22 +120,26 @@ def read_request(
     else:
         previews = request.previews if request.HasField("previews") else True
     faults.refuse_if_any()
-    first = Item(
-        condition,
-        seeds[0],
-        truncation,
-        conditioning_truncation,
-        fine=fine,
-        attention=request.attention,
-    )
-    if ways:
-        items = tuple(replace(first, towards=way) for way in ways)
-    else:
-        items = tuple(
-            replace(first, seed=candidate, scored=best_of > 1)
-            for seed in seeds
-            for candidate in candidate_seeds(seed, best_of)
+    packing = None if best_of > 1 else Packing(FORMATS[image_format], quality, previews)
+
+    def item(seed: int, towards: Towards | None = None) -> Item:
+        return Item(
+            condition,
+            seed,
+            truncation,
+            conditioning_truncation,
+            towards,
+            fine,
+            scored=best_of > 1,
+            attention=request.attention,
+            packing=packing,
         )
+
+    if ways:
+        items = tuple(item(seeds[0], way) for way in ways)
+    else:
+        candidates = (each for seed in seeds for each in candidate_seeds(seed, best_of))
+        items = tuple(item(each) for each in candidates)
     return Ask(model, items, image_format, quality, previews, best_of)
 
 

@@ -6,12 +6,13 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import grpc
 
 from server.backends import Drawn, WorkerLost, model_key
+from server.backends.drawing import pack
 from server.callers import priority_of
 from server.engine import (
     BackendFailed,
@@ -36,10 +37,9 @@ from server.refusals import (
     worker_lost,
 )
 from server.replays import Replays
-from server.requests import FORMATS, Ask, read_request, violation
+from server.requests import Ask, read_request, violation
 from server.tokens import OverQuota, Tokens
 from t2i.errors import InvalidInput
-from t2i.pictures import encode_picture
 from t2i.protocol.v1 import (
     conditions_pb2,
     image_service_pb2,
@@ -55,6 +55,8 @@ if TYPE_CHECKING:
 __all__ = ["ImageService", "ModelService"]
 
 _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+# Beginning and end, in seconds from the request's arrival.
+_Span: TypeAlias = tuple[float, float]
 
 
 class ImageService(image_service_pb2_grpc.ImageServiceServicer):
@@ -63,7 +65,8 @@ class ImageService(image_service_pb2_grpc.ImageServiceServicer):
     Args:
         engine: runs the requests.
         models: returns the models with the one of this name in memory, or refuses.
-        packers: threads that turn pictures into files.
+        packers: threads for what workers leave to do: packing candidates that were chosen, and
+            telling of attention.
         replays: the answers to requests that may be asked again.
         tokens: what callers may have; None where nobody needs a token.
         answered: told of every answered request: model, pictures, where the time went.
@@ -116,15 +119,13 @@ class ImageService(image_service_pb2_grpc.ImageServiceServicer):
             resolutions=ask.model.resolutions,
         )
         yield image_service_pb2.GenerateEvent(accepted=accepted)
-        stages = range(len(ask.model.resolutions))
+        last = len(ask.model.resolutions) - 1
         choice = _Choice(ask.best_of)
         async for part in _parts(ticket):
             tally.add(part)
             for chosen in choice.add(part):
-                wanted = stages if ask.previews else stages[-1:]
-                images = await self._pack(tally, ask, [chosen], wanted)
-                for image in images:
-                    yield _event(image, is_final=image.stage == stages[-1])
+                for image in await self._images(tally, ask, [chosen]):
+                    yield _event(image, is_final=image.stage == last)
         finished = image_service_pb2.GenerateFinished(
             request_id=request_id,
             count=len(ask.seeds),
@@ -139,12 +140,11 @@ class ImageService(image_service_pb2_grpc.ImageServiceServicer):
         tally, request_id = _Tally(), REQUEST_ID.get()
         ask = read_request(request, request_id, await self._models(request.model))
         ticket = self._submit(ask, request.ByteSize(), context)
-        final = [len(ask.model.resolutions) - 1]
         images: list[conditions_pb2.GeneratedImage] = []
         choice = _Choice(ask.best_of)
         async for part in _parts(ticket):
             tally.add(part)
-            images += await self._pack(tally, ask, choice.add(part), final)
+            images += await self._images(tally, ask, choice.add(part))
         return image_service_pb2.GenerateImagesResponse(
             request_id=request_id,
             model=version(ask.model),
@@ -189,17 +189,16 @@ class ImageService(image_service_pb2_grpc.ImageServiceServicer):
         context.add_done_callback(lambda _: ticket.cancel())  # type: ignore[arg-type]
         return ticket
 
-    async def _pack(
-        self, tally: _Tally, ask: Ask, chosen: Sequence[_Chosen], stages: Sequence[int]
+    async def _images(
+        self, tally: _Tally, ask: Ask, chosen: Sequence[_Chosen]
     ) -> list[conditions_pb2.GeneratedImage]:
+        if ask.best_of == 1 and not ask.items[0].attention:
+            # Packed already.
+            return _images(ask, chosen)
         loop = asyncio.get_running_loop()
         began = loop.time()
-        if ask.format == conditions_pb2.IMAGE_FORMAT_RAW:
-            # Copying pixels takes less time than asking a thread to.
-            return _images(ask, chosen, stages)
-        images = await loop.run_in_executor(self._packers, _images, ask, chosen, stages)
+        images = await loop.run_in_executor(self._packers, _images, ask, chosen)
         tally.pack_seconds += loop.time() - began
-        self._engine.packed(loop.time() - began)
         return images
 
 
@@ -268,13 +267,18 @@ class _Tally:
     """Adds up where the time of one request goes, and its warnings."""
 
     began: float = field(default_factory=lambda: asyncio.get_running_loop().time())
-    parts: list[Part] = field(default_factory=list)
+    encoded: list[_Span] = field(default_factory=list)
+    drawn: list[_Span] = field(default_factory=list)
+    packed: list[_Span] = field(default_factory=list)
     pack_seconds: float = 0.0
     found: dict[GenerationWarning, None] = field(default_factory=dict)
 
     def add(self, part: Part) -> None:
-        # Without its pictures, which need not be kept.
-        self.parts.append(replace(part, drawn=()))
+        # By the time from the request's arrival; what is encoded is so before a worker begins.
+        start, end = part.queue_seconds, part.queue_seconds + part.generate_seconds
+        self.encoded.append((start - part.encode_seconds, start))
+        self.drawn.append((start, end))
+        self.packed.append((end, end + part.pack_seconds))
         for drawn in part.drawn:
             self.found.update(dict.fromkeys(drawn.warnings))
 
@@ -290,24 +294,16 @@ class _Tally:
         ]
 
     def timings(self) -> conditions_pb2.Timings:
-        # By the time from the request's arrival; what is encoded is so before a worker begins.
-        starts = [part.queue_seconds for part in self.parts]
-        encoded = [
-            (part.queue_seconds - part.encode_seconds, part.queue_seconds) for part in self.parts
-        ]
-        drawn = [
-            (part.queue_seconds, part.queue_seconds + part.generate_seconds) for part in self.parts
-        ]
         return conditions_pb2.Timings(
-            queue_ms=min(starts, default=0.0) * 1e3,
-            encode_ms=_covered(encoded) * 1e3,
-            generate_ms=_covered(drawn) * 1e3,
-            pack_ms=self.pack_seconds * 1e3,
+            queue_ms=min((start for start, _ in self.drawn), default=0.0) * 1e3,
+            encode_ms=_covered(self.encoded) * 1e3,
+            generate_ms=_covered(self.drawn) * 1e3,
+            pack_ms=(_covered(self.packed) + self.pack_seconds) * 1e3,
             total_ms=(asyncio.get_running_loop().time() - self.began) * 1e3,
         )
 
 
-def _covered(spans: Iterable[tuple[float, float]]) -> float:
+def _covered(spans: Iterable[_Span]) -> float:
     """Return the length of what spans of a line cover together."""
     length, reached = 0.0, -math.inf
     for start, end in sorted(spans):
@@ -344,30 +340,24 @@ def _refusal(error: Exception) -> Refusal:
     return _REFUSALS[type(error)](error)
 
 
-def _images(
-    ask: Ask, chosen: Sequence[_Chosen], stages: Sequence[int]
-) -> list[conditions_pb2.GeneratedImage]:
-    """Pack the wanted stages of pictures; runs in a thread."""
-    images = []
+def _images(ask: Ask, chosen: Sequence[_Chosen]) -> list[conditions_pb2.GeneratedImage]:
+    """Return the stages of pictures that are sent, and pack those that are not yet."""
     last = len(ask.model.resolutions) - 1
-    for one in chosen:
-        maps = [_map(each) for each in one.drawn.attention]
-        for stage in stages:
-            picture = one.drawn.pictures[stage]
-            images.append(
-                conditions_pb2.GeneratedImage(
-                    index=one.item // ask.best_of,
-                    seed=ask.items[one.item].seed,
-                    score=one.drawn.score,
-                    attention=maps if stage == last else (),
-                    stage=stage,
-                    width=picture.shape[1],
-                    height=picture.shape[0],
-                    format=ask.format,
-                    data=encode_picture(picture, FORMATS[ask.format], ask.quality),
-                )
-            )
-    return images
+    return [
+        conditions_pb2.GeneratedImage(
+            index=one.item // ask.best_of,
+            seed=ask.items[one.item].seed,
+            score=one.drawn.score,
+            attention=map(_map, one.drawn.attention) if packed.stage == last else (),
+            stage=packed.stage,
+            width=packed.width,
+            height=packed.height,
+            format=ask.format,
+            data=packed.data,
+        )
+        for one in chosen
+        for packed in one.drawn.packed or pack(one.drawn.pictures, ask.packing)
+    ]
 
 
 def _map(map: WordMap) -> conditions_pb2.WordMap:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import sqlite3
@@ -96,21 +97,26 @@ class Metrics:
             "t2i_pictures_delivered", "Pictures in answers, by model.", ("model",),
             registry=self.registry,
         )  # fmt: skip
+        # The library makes and looks up a counter's key in many steps, for every call again.
+        self._calls_of = functools.cache(self._calls.labels)
+        self._seconds_of = functools.cache(self._seconds.labels)
+        self._stage_of = functools.cache(self._stages.labels)
+        self._delivered_of = functools.cache(self._delivered.labels)
         self.registry.register(_State(engine, replays, lag, serving))
         self.registry.register(_Models(models))
         self.registry.register(_JobState(jobs))
 
     def done(self, call: Done) -> None:
         """Count a call that ended."""
-        self._calls.labels(call.method, call.code, call.reason).inc()
-        self._seconds.labels(call.method).observe(call.seconds)
+        self._calls_of(call.method, call.code, call.reason).inc()
+        self._seconds_of(call.method).observe(call.seconds)
 
     def answered(self, model: str, pictures: int, timings: conditions_pb2.Timings) -> None:
         """Count a request that was answered, and where its time went."""
-        self._delivered.labels(model).inc(pictures)
+        self._delivered_of(model).inc(pictures)
         spent = (timings.queue_ms, timings.encode_ms, timings.generate_ms, timings.pack_ms)
         for stage, milliseconds in zip(_STAGES, spent, strict=True):
-            self._stages.labels(stage).observe(milliseconds / 1e3)
+            self._stage_of(stage).observe(milliseconds / 1e3)
 
     def serve(self, host: str, port: int) -> tuple[WSGIServer, int]:
         """Answer `GET /metrics` in a thread; return the server and its port.

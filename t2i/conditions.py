@@ -7,6 +7,7 @@ check it again. This module loads without torch and without numpy.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -44,6 +45,7 @@ MAX_OBJECTS = 32
 MAX_RELATIONS = 128
 MAX_CODE_VALUES = 256
 MAX_PICTURE_BYTES = 4 * 1024 * 1024
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 ConditionKind = Literal["text", "label", "attributes", "picture", "layout", "scene_graph", "code"]
 
@@ -316,7 +318,7 @@ def _check_words(field: str, value: object, limit: int, what: str) -> None:
         raise InvalidInput(field, value, "is blank", remedy)
     if len(value) > limit:
         raise InvalidInput(field, value, f"has {len(value)} characters", remedy)
-    if any("\ud800" <= character <= "\udfff" for character in value):
+    if _HALF_CHARACTER.search(value):
         raise InvalidInput(field, value, "holds half a character (a lone surrogate)", remedy)
 
 

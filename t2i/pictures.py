@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -29,9 +31,8 @@ MEDIA_TYPES: dict[ImageFormat, str] = {
     "raw": "application/octet-stream",
 }
 
-# On noisy pictures of 64 and 256 pixels, level 1 takes a third to a half of the time of Pillow's 6
-# and its files are a few hundredths larger.
-_PNG_LEVEL = 1
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_BITS, _PNG_RGB, _PNG_LEFT, _PNG_LEVEL = 8, 2, 1, 1
 _WEBP_METHOD = 1
 _JPEG_QUALITY = 90
 
@@ -59,7 +60,7 @@ def encode_picture(
         InvalidInput: if the array is not a picture, the format is not known, or a quality is
             given that the format has not.
     """
-    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype.name != "uint8":
+    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != "uint8":
         raise InvalidInput(
             "picture",
             picture.shape,
@@ -80,11 +81,11 @@ def encode_picture(
     height, width = picture.shape[:2]
     if format == "raw":
         return picture.tobytes()
+    if format == "png":
+        return _png(picture)
     image = Image.frombytes("RGB", (width, height), picture.tobytes())
     buffer = io.BytesIO()
-    if format == "png":
-        image.save(buffer, "PNG", compress_level=_PNG_LEVEL)
-    elif format == "jpeg":
+    if format == "jpeg":
         # Small pictures lose their thin lines when colour is stored at half resolution.
         image.save(buffer, "JPEG", quality=quality or _JPEG_QUALITY, subsampling=0)
     elif quality is None:
@@ -92,6 +93,33 @@ def encode_picture(
     else:
         image.save(buffer, "WEBP", quality=quality)
     return buffer.getvalue()
+
+
+def _png(picture: NDArray[np.uint8]) -> bytes:
+    """Return a PNG file (RFC 2083), made for drawn pictures rather than for any.
+
+    Every pixel is told by its difference from the one to its left, without a search for the best
+    filter of each row: half of the time of Pillow's fastest level, for files of the same size. And
+    the interpreter is free meanwhile, which Pillow holds from beginning to end, while other threads
+    would draw.
+    """
+    import numpy as np
+
+    height, width = picture.shape[:2]
+    pixels = picture.reshape(height, 3 * width)
+    rows = np.empty((height, 1 + 3 * width), np.uint8)
+    rows[:, 0] = _PNG_LEFT
+    rows[:, 1:4] = pixels[:, :3]
+    np.subtract(pixels[:, 3:], pixels[:, :-3], out=rows[:, 4:])
+    data = zlib.compress(rows.data, _PNG_LEVEL)
+    header = struct.pack(">2I5B", width, height, _PNG_BITS, _PNG_RGB, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", data), (b"IEND", b""))
+    return _PNG_SIGNATURE + b"".join(_png_chunk(name, body) for name, body in chunks)
+
+
+def _png_chunk(name: bytes, body: bytes) -> bytes:
+    checksum = zlib.crc32(body, zlib.crc32(name))
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", checksum)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

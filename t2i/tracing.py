@@ -25,6 +25,13 @@ _NAME = "t2i"
 _OK = ("OK", "CANCELLED")
 
 
+def _is_set_up() -> bool:
+    """Tell whether anybody takes spans; else they would be made at every call and thrown away."""
+    return trace is not None and not isinstance(
+        trace.get_tracer_provider(), trace.ProxyTracerProvider
+    )
+
+
 class Outgoing:
     """A call to a service, as a context; gives the metadata that makes it known there.
 
@@ -37,7 +44,7 @@ class Outgoing:
         self._span: Any = None
 
     def __enter__(self) -> tuple[tuple[str, str], ...]:
-        if trace is None:
+        if not _is_set_up():
             return ()
         self._span = trace.get_tracer(_NAME).start_span(
             f"t2i.client {self._method}", kind=trace.SpanKind.CLIENT, attributes={
@@ -72,7 +79,7 @@ class Incoming:
 
     def __init__(self, method: str, metadata: Iterable[tuple[str, str | bytes]]) -> None:
         self._span: Any = None
-        if trace is None:
+        if not _is_set_up():
             return
         carrier = {key: value for key, value in metadata if isinstance(value, str)}
         service, _, name = method.strip("/").rpartition("/")

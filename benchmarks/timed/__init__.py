@@ -12,11 +12,13 @@ service too: gRPC alone gives answers that lie ready.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from server.backends import Batch, Described, Drawn, Item
+from server.backends.drawing import packed
 from t2i.pipeline import PipelineInfo
 
 __all__ = ["TimedBackend"]
@@ -84,7 +86,12 @@ class TimedBackend:
                 self.batches.append(size)
             if seconds:
                 await asyncio.sleep(seconds)
-            return Batch([Drawn(self._grey) if keep else None for keep in wanted], 0.0, seconds)
+            began, grey = time.perf_counter(), Drawn(self._grey)
+            outcomes = [
+                packed(item, grey) if keep else None
+                for item, keep in zip(items, wanted, strict=True)
+            ]
+            return Batch(outcomes, 0.0, seconds, time.perf_counter() - began)
 
     def watch(self, changed: Callable[[bool], None]) -> None:
         """Do nothing: it always can draw."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from t2i.attention import WordMap
+    from t2i.pictures import ImageFormat
     from t2i.pipeline import GenerationWarning, PipelineInfo
 
 __all__ = [
@@ -23,6 +24,8 @@ __all__ = [
     "Drawn",
     "Fine",
     "Item",
+    "Packed",
+    "Packing",
     "Towards",
     "WorkerLost",
     "model_key",
@@ -94,6 +97,38 @@ class Fine:
 
 
 @dataclass(frozen=True, slots=True)
+class Packing:
+    """How a picture is sent.
+
+    Attributes:
+        format: of the file.
+        quality: 1 to 100; None for the format's own.
+        previews: whether the earlier stages are sent as well.
+    """
+
+    format: ImageFormat
+    quality: int | None = None
+    previews: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """One stage of a picture, as it is sent.
+
+    Attributes:
+        stage: its number, from 0.
+        width: in pixels.
+        height: in pixels.
+        data: the file's bytes.
+    """
+
+    stage: int
+    width: int
+    height: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """One picture to draw.
 
@@ -106,6 +141,8 @@ class Item:
         fine: what its later stages follow; None for the condition.
         scored: whether to tell how well it agrees with its condition.
         attention: whether to tell where it looks at each word.
+        packing: how the worker is to pack it; None where it is wanted as it is, as a candidate is
+            that may not be chosen.
     """
 
     condition: Condition | None
@@ -116,6 +153,7 @@ class Item:
     fine: Fine | None = None
     scored: bool = False
     attention: bool = False
+    packing: Packing | None = None
 
     @property
     def conditions(self) -> tuple[Condition | None, ...]:
@@ -129,16 +167,18 @@ class Drawn:
     """One picture at every stage.
 
     Attributes:
-        pictures: one `(r, r, 3)` uint8 array a stage, coarse to fine.
+        pictures: one `(r, r, 3)` uint8 array a stage, coarse to fine; none where it is packed.
         warnings: what the person who asked should know.
         score: of the last stage; None where it was not asked for.
         attention: where it looked at each word; empty where it was not asked for.
+        packed: the stages that are sent, coarse to fine; none where no packing was asked for.
     """
 
     pictures: tuple[NDArray[np.uint8], ...]
     warnings: tuple[GenerationWarning, ...] = ()
     score: float | None = None
     attention: tuple[WordMap, ...] = ()
+    packed: tuple[Packed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +190,13 @@ class Batch:
             when it was not wanted any more.
         encode_seconds: from conditions to embeddings.
         generate_seconds: what a worker took from embeddings to pictures.
+        pack_seconds: and what it took to pack them.
     """
 
     outcomes: Sequence[Drawn | T2IError | None]
     encode_seconds: float
     generate_seconds: float
+    pack_seconds: float = 0.0
 
 
 GPU_BATCH = 16

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from server.backends import Batch, Drawn, Item
+from server.backends import Batch, Drawn, Item, Packed, Packing
 from t2i.conditions import Condition, Text
 from t2i.errors import T2IError
+from t2i.pictures import encode_picture
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from t2i.attention import WordMap
     from t2i.pipeline import Draw, GenerationWarning, Pipeline
 
-__all__ = ["Encoded", "Memory", "draw", "timed_encode"]
+__all__ = ["Encoded", "Memory", "draw", "pack", "packed", "timed_encode"]
 
 _MEMORY_BYTES = 32 * 1024 * 1024
 # What a caption takes, roughly, with its warnings and its place in the memory.
@@ -35,7 +37,10 @@ def draw(
     *,
     cores: int | None = None,
 ) -> Batch:
-    """Draw what is still wanted, where the worker is.
+    """Draw what is still wanted, and pack it, where the worker is.
+
+    Packed here, the pictures of a batch reach the event loop all at once and ready to be sent. Each
+    packed by itself later, they would wake it, and the callers behind it, one by one.
 
     Args:
         pipeline: the model.
@@ -48,11 +53,39 @@ def draw(
     places = [place for place, keep in enumerate(begin()) if keep]
     began = time.perf_counter()
     outcomes: list[Drawn | T2IError | None] = [None] * len(items)
-    if places:
-        drawn = _draw_wanted(pipeline, [items[place] for place in places], encoded, cores)
-        for place, outcome in zip(places, drawn, strict=True):
-            outcomes[place] = outcome
-    return Batch(outcomes, encode_seconds, time.perf_counter() - began)
+    if not places:
+        return Batch(outcomes, encode_seconds, 0.0)
+    drawn = _draw_wanted(pipeline, [items[place] for place in places], encoded, cores)
+    pictures = time.perf_counter()
+    for place, outcome in zip(places, drawn, strict=True):
+        outcomes[place] = packed(items[place], outcome) if isinstance(outcome, Drawn) else outcome
+    return Batch(outcomes, encode_seconds, pictures - began, time.perf_counter() - pictures)
+
+
+def packed(item: Item, drawn: Drawn) -> Drawn:
+    """Return what was drawn for an item as the item asks for it."""
+    if item.packing is None:
+        return drawn
+    return replace(drawn, pictures=(), packed=pack(drawn.pictures, item.packing))
+
+
+def pack(pictures: Sequence[NDArray[np.uint8]], packing: Packing) -> tuple[Packed, ...]:
+    """Return the files of the stages that are sent.
+
+    Args:
+        pictures: one `(r, r, 3)` array a stage, coarse to fine.
+        packing: which stages, and how.
+    """
+    first = 0 if packing.previews else len(pictures) - 1
+    return tuple(
+        Packed(
+            stage,
+            picture.shape[1],
+            picture.shape[0],
+            encode_picture(picture, packing.format, packing.quality),
+        )
+        for stage, picture in enumerate(pictures[first:], first)
+    )
 
 
 def _draw_wanted(

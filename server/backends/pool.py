@@ -13,6 +13,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Generic, TypeVar
 
 from server.backends import (
@@ -232,7 +233,7 @@ class PoolBackend(ABC, Generic[S]):
         batch = await asyncio.shield(drawing)
         drawn = iter(batch.outcomes)
         outcomes: list[Drawn | T2IError | None] = [next(drawn) if flag else None for flag in wanted]
-        return Batch(outcomes, batch.encode_seconds, batch.generate_seconds)
+        return replace(batch, outcomes=outcomes)
 
     async def close(self) -> None:
         """End the workers; batches that run are waited for, models that load are not."""

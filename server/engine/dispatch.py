@@ -137,7 +137,7 @@ class Engine:
                         raise outcome
                 # The first of a size pays for whatever is made at first use.
                 if warm:
-                    cost.learn(size, batch.generate_seconds, loop.time())
+                    cost.learn(size, _worker_seconds(batch), loop.time())
 
     def in_flight(self, model: str) -> int:
         """Return how many requests and batches of a model there are, for which it is needed."""
@@ -190,10 +190,6 @@ class Engine:
             raise
         self._look_at(now)
         return ticket
-
-    def packed(self, seconds: float) -> None:
-        """Learn what came between the end of a batch and its reply; deadlines allow for it."""
-        self._scheduler.after.learn(seconds)
 
     def _new_scheduler(self, room: int) -> Scheduler:
         return Scheduler(
@@ -276,16 +272,19 @@ class Engine:
                 self._fail(ticket, failure)
         else:
             drawn = sum(isinstance(outcome, Drawn) for outcome in batch.outcomes)
-            seconds = batch.generate_seconds
+            seconds = _worker_seconds(batch)
             self.counts.batches += drawn > 0
             self.counts.pictures += drawn
             self._scheduler.before.learn(batch.encode_seconds)
+            if drawn:
+                self._scheduler.after.learn(max(0.0, loop.time() - start.at - seconds))
             self._deliver(tickets, batch, start.at)
         finally:
             self._handed -= 1
             now = loop.time()
             self._scheduler.end(run, now, pictures=drawn, seconds=seconds)
-            self._look_at(now)
+            if self._scheduler.queued:
+                self._look_at(now)
 
     def _deliver(
         self, tickets: Sequence[tuple[Ticket, int, int]], batch: Batch, began: float
@@ -311,6 +310,7 @@ class Engine:
                         queue_seconds=began - ticket.arrived,
                         encode_seconds=batch.encode_seconds,
                         generate_seconds=batch.generate_seconds,
+                        pack_seconds=batch.pack_seconds,
                     )
                 )
 
@@ -344,6 +344,11 @@ def _bucket(model: str, items: Sequence[Item]) -> Bucket:
     asked: list[str] = ["" if first.condition is None else first.condition.kind]
     asked += ["scored"] * first.scored + ["attention"] * first.attention
     return Bucket(model, "+".join(asked))
+
+
+def _worker_seconds(batch: Batch) -> float:
+    """Return how long a batch kept its worker."""
+    return batch.generate_seconds + batch.pack_seconds
 
 
 def _ticket(place: Place) -> Ticket:

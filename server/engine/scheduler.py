@@ -168,8 +168,13 @@ class Scheduler:
         idle = max(1, self._workers - len(self._runs))
         room = min(self.room, math.ceil(self.queued / idle))
 
+        # It is asked for every picture of a place again.
+        found: dict[Place, float] = {}
+
         def largest(place: Place) -> float:
-            return self._largest(place, starts, now)
+            if place not in found:
+                found[place] = self._largest(place, starts, now)
+            return found[place]
 
         shares: list[Share] = []
         for queue in self._order():

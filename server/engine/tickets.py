@@ -26,6 +26,7 @@ class Part:
         queue_seconds: from the arrival of the request to the start of this batch.
         encode_seconds: what encoding took in this batch.
         generate_seconds: what drawing took in this batch.
+        pack_seconds: what packing took in this batch.
     """
 
     start: int
@@ -33,6 +34,7 @@ class Part:
     queue_seconds: float
     encode_seconds: float
     generate_seconds: float
+    pack_seconds: float = 0.0
 
 
 class Ticket(Place):

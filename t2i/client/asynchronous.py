@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import functools
 import os
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
 from dataclasses import replace
+from functools import cached_property, partial
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -135,9 +135,8 @@ class AsyncClient:
     ) -> None:
         self._connection = Connection.of(address, token, ca, priority, cert, key)
         self._settings = Settings(timeout, max_retries, hedge_after)
-        # Both are shared with the clients that `with_options` returns. A channel belongs to a
-        # running event loop, so it is opened by the first call: there is none here, or one.
-        self._opened: list[grpc.aio.Channel] = []
+        # Both are shared with the clients that `with_options` returns.
+        self._line = _Line(self._connection)
         self._closed = threading.Event()
 
     def with_options(
@@ -187,8 +186,7 @@ class AsyncClient:
     async def close(self) -> None:
         """Cancel what is still running and close the connection; closing twice is allowed."""
         self._closed.set()
-        for channel in self._opened:
-            await channel.close()
+        await self._line.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -510,7 +508,7 @@ class AsyncClient:
             try:
                 with Outgoing(request) as traced:
                     metadata = (*self._connection.metadata, *traced)
-                    call = functools.partial(_call, method, request, attempts, metadata)
+                    call = partial(_call, method, request, attempts, metadata)
                     return await (first_answer(call, hedge_after) if hedge_after else call())
             except grpc.RpcError as failure:
                 error = self._error(failure, request_id)
@@ -520,22 +518,52 @@ class AsyncClient:
         return from_call(failure, address=self.address, request_id=request_id)
 
     def _images(self) -> image_service_pb2_grpc.ImageServiceAsyncStub:
-        return image_service_pb2_grpc.ImageServiceStub(self._channel())
+        self._check_open()
+        return self._line.images
 
     def _models(self) -> model_service_pb2_grpc.ModelServiceAsyncStub:
-        return model_service_pb2_grpc.ModelServiceStub(self._channel())
+        self._check_open()
+        return self._line.models
 
     def _jobs(self) -> batch_service_pb2_grpc.BatchServiceAsyncStub:
-        return batch_service_pb2_grpc.BatchServiceStub(self._channel())
-
-    def _channel(self) -> grpc.aio.Channel:
-        check_open(self._closed.is_set())
-        if not self._opened:
-            self._opened.append(self._connection.open_async())
-        return self._opened[0]
+        self._check_open()
+        return self._line.jobs
 
     def _check_open(self) -> None:
         check_open(self._closed.is_set())
+
+
+class _Line:
+    """A channel and the stubs on it. A channel belongs to a running event loop: the first call's.
+
+    Args:
+        connection: where to, and how.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._opened = False
+
+    @cached_property
+    def channel(self) -> grpc.aio.Channel:
+        self._opened = True
+        return self._connection.open_async()
+
+    @cached_property
+    def images(self) -> image_service_pb2_grpc.ImageServiceAsyncStub:
+        return image_service_pb2_grpc.ImageServiceStub(self.channel)
+
+    @cached_property
+    def models(self) -> model_service_pb2_grpc.ModelServiceAsyncStub:
+        return model_service_pb2_grpc.ModelServiceStub(self.channel)
+
+    @cached_property
+    def jobs(self) -> batch_service_pb2_grpc.BatchServiceAsyncStub:
+        return batch_service_pb2_grpc.BatchServiceStub(self.channel)
+
+    async def close(self) -> None:
+        if self._opened:
+            await self.channel.close()
 
 
 def _call(

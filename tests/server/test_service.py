@@ -320,10 +320,11 @@ async def test_the_best_candidate_is_decided_when_the_last_of_them_is_there() ->
 async def test_what_workers_did_side_by_side_counts_once() -> None:
     tally = _Tally()
     # The one that is delivered first need not have begun first.
-    tally.add(Part(1, (), queue_seconds=0.030, encode_seconds=0.010, generate_seconds=0.040))
-    tally.add(Part(0, (), queue_seconds=0.020, encode_seconds=0.010, generate_seconds=0.040))
-    tally.add(Part(2, (), queue_seconds=0.080, encode_seconds=0.0, generate_seconds=0.020))
+    tally.add(Part(1, (), 0.030, 0.010, 0.040, pack_seconds=0.003))
+    tally.add(Part(0, (), 0.020, 0.010, 0.040, pack_seconds=0.003))
+    tally.add(Part(2, (), 0.080, 0.0, 0.020, pack_seconds=0.004))
     timings = tally.timings()
     assert timings.queue_ms == pytest.approx(20)
     assert timings.encode_ms == pytest.approx(20)
     assert timings.generate_ms == pytest.approx(50 + 20)
+    assert timings.pack_ms == pytest.approx(3 + 3 + 4)

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from server.backends import Drawn, Item, model_key
+from server.backends import Drawn, Item, Packing, model_key
 from server.backends.thread import ThreadBackend
 from t2i.conditions import Text
+from t2i.pictures import encode_picture
 from t2i.pipeline import Draw, Pipeline
 
 RED, OWL = Text("small bird with red head"), Text("an owl")
@@ -41,6 +42,25 @@ async def test_what_is_not_wanted_any_more_is_not_drawn(
     nothing = await backend.run(model_key(pipeline.info), items, lambda: [False] * 3)
     assert list(nothing.outcomes) == [None] * 3
     assert nothing.generate_seconds < 0.05
+
+
+async def test_a_picture_comes_packed_as_it_is_asked_for(
+    backend: ThreadBackend, pipeline: Pipeline
+) -> None:
+    packings = [Packing("png", previews=True), Packing("jpeg", 80), Packing("raw"), None]
+    items = [Item(RED, 1, packing=packing) for packing in packings]
+    batch = await backend.run(model_key(pipeline.info), items, lambda: [True] * 4)
+    (stages,) = pipeline.draw([Draw(pipeline.encode([RED])[0], 1)])
+    png, jpeg, raw, plain = (each for each in batch.outcomes if isinstance(each, Drawn))
+    assert [each.data for each in png.packed] == [encode_picture(stage) for stage in stages]
+    assert [(each.stage, each.width, each.height) for each in png.packed] == [
+        (number, *stage.shape[:2]) for number, stage in enumerate(stages)
+    ]
+    assert [each.data for each in jpeg.packed] == [encode_picture(stages[-1], "jpeg", 80)]
+    assert [each.data for each in raw.packed] == [stages[-1].tobytes()]
+    assert (png.pictures, jpeg.pictures, raw.pictures) == ((), (), ())
+    assert plain.packed == () and len(plain.pictures) == len(stages)
+    assert batch.pack_seconds > 0
 
 
 async def test_a_caption_is_encoded_once(backend: ThreadBackend, pipeline: Pipeline) -> None:

@@ -23,6 +23,16 @@ def test_lossless_files_hold_every_pixel(format: ImageFormat) -> None:
     assert encode_picture(PICTURE, format) == data
 
 
+@pytest.mark.parametrize("picture", [PICTURE[:1, :1], PICTURE[:1], PICTURE[:, :1], SMOOTH])
+def test_a_png_file_of_any_shape_is_sound(picture: np.ndarray) -> None:
+    data = encode_picture(picture, "png")
+    # Looks at the checksum of every chunk, which opening alone does not.
+    Image.open(io.BytesIO(data)).verify()
+    image = Image.open(io.BytesIO(data))
+    assert (image.format, image.mode) == ("PNG", "RGB")
+    assert np.array_equal(np.asarray(image), picture)
+
+
 @pytest.mark.parametrize("format", ["jpeg", "webp"])
 def test_lossy_files_are_near_and_better_with_quality(format: ImageFormat) -> None:
     errors = []

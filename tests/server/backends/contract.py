@@ -15,7 +15,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from server.app import Server
-from server.backends import Batch, Drawn, Item, WorkerLost, model_key
+from server.backends import Batch, Drawn, Item, Packing, WorkerLost, model_key
 from server.backends.pool import PoolBackend
 from server.settings import Settings
 from t2i.client import AsyncClient
@@ -68,6 +68,9 @@ async def two_workers_draw_as_the_pipeline_and_one_that_dies_is_replaced(
         picture = expected.images[number].array
         assert np.array_equal(outcome.pictures[-1], picture)
     assert isinstance(other.outcomes[0], T2IError)
+    packed = await drawn(backend, key, [Item(Text("a red bird"), 0, packing=Packing("raw"))])
+    assert isinstance(packed.outcomes[0], Drawn) and packed.pack_seconds > 0
+    assert packed.outcomes[0].packed[0].data == expected.images[0].array.tobytes()
     nothing = await backend.run(key, items, lambda: [False] * 4)
     assert list(nothing.outcomes) == [None] * 4 and nothing.generate_seconds == 0
 

@@ -135,7 +135,7 @@ async def test_other_options_share_the_connection_and_its_end() -> None:
         async with AsyncClient(address) as first:
             second = first.with_options(timeout=60)
             assert (await second.get_model()).name == "squares"
-            assert second._channel() is first._channel()
+            assert second._line.channel is first._line.channel
         with pytest.raises(ClientClosed):
             await second.get_model()
 
