@@ -39,7 +39,7 @@ __all__ = [
     "pretrained_names",
 ]
 
-DEFAULT_NAME = "birds-64"
+DEFAULT_NAME = "birds-128"
 
 CONFIG = "config.json"
 CARD = "MODEL_CARD.md"
@@ -79,7 +79,7 @@ class Bundle:
 
         Args:
             path_or_name: a folder; or the name of a bundle that comes with t2i (`"default"` is
-                `"birds-64"`); or the id of a bundle on the hub, `OWNER/NAME`, which is fetched
+                `"birds-128"`); or the id of a bundle on the hub, `OWNER/NAME`, which is fetched
                 once and then found without the network.
 
         Raises:

@@ -23,7 +23,7 @@ from t2i.pipeline import PipelineInfo
 
 __all__ = ["TimedBackend"]
 
-RESOLUTIONS = (16, 32, 64)
+RESOLUTIONS = (16, 32, 64, 128)
 INFO = PipelineInfo(
     name="timed",
     version="1",

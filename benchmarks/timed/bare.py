@@ -16,7 +16,7 @@ from t2i.protocol.v1 import conditions_pb2, image_service_pb2, image_service_pb2
 
 __all__ = ["serve_bare"]
 
-_SIDE = 64
+_SIDE = 128
 
 
 class _Ready(image_service_pb2_grpc.ImageServiceServicer):

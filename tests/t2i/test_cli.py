@@ -165,6 +165,6 @@ def test_models_of_a_service_are_listed_for_people_and_for_programs(run, service
 def test_the_model_that_comes_with_t2i_is_listed(run) -> None:
     people = run("models")
     assert people.exit_code == 0, people.stderr
-    assert people.stdout.startswith("birds-64") and "(default)" in people.stdout
+    assert people.stdout.startswith("birds-128") and "(default)" in people.stdout
     (model,) = json.loads(run("models", "--json").stdout)
-    assert model["conditions"] == ["text"] and model["resolutions"][-1] == 64
+    assert model["conditions"] == ["text"] and model["resolutions"][-1] == 128

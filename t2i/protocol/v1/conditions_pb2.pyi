@@ -583,7 +583,7 @@ class ModelVersion(message.Message):
     VERSION_FIELD_NUMBER: builtins.int
     CHECKSUM_FIELD_NUMBER: builtins.int
     name: builtins.str
-    """The model's name, such as "birds-64"."""
+    """The model's name, such as "birds-128"."""
     version: builtins.str
     """The version that its author gave it."""
     checksum: builtins.str
