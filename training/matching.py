@@ -91,6 +91,7 @@ def fit_caption_network(
     seed: int = 0,
     device: torch.device = CPU,
     progress: bool = True,
+    on_kept: Callable[[], None] = lambda: None,
 ) -> CaptionNetwork:
     """Train a caption network, or read the one that an earlier call left at ``path``.
 
@@ -109,6 +110,7 @@ def fit_caption_network(
         seed: Seed of weights and batches.
         device: Where it learns; the result is on the CPU.
         progress: Show a progress bar.
+        on_kept: Called whenever something of it was kept.
     """
     torch.manual_seed(seed)
     network = CaptionNetwork(token_dim=tokens.token_dim, code_dim=code_dim)
@@ -135,8 +137,10 @@ def fit_caption_network(
         )
 
     title = "Learning to read captions"
-    optimize(reading, loss, steps, learning_rate, title, progress, kept=_unfinished(path))
+    kept = _unfinished(path)
+    optimize(reading, loss, steps, learning_rate, title, progress, kept=kept, on_kept=on_kept)
     _save(network.cpu(), path)
+    on_kept()
     return network.eval()
 
 
@@ -153,6 +157,7 @@ def fit_matcher(
     seed: int = 0,
     device: torch.device = CPU,
     progress: bool = True,
+    on_kept: Callable[[], None] = lambda: None,
 ) -> Matcher:
     """Train a matcher, or read the one that an earlier call left at ``path``.
 
@@ -170,6 +175,7 @@ def fit_matcher(
         seed: Seed of weights and batches.
         device: Where it learns; the result is on the CPU.
         progress: Show a progress bar.
+        on_kept: Called whenever something of it was kept.
 
     Returns:
         The matcher, frozen.
@@ -207,8 +213,10 @@ def fit_matcher(
         return matching + matcher.attribute_loss(seen, own, known)
 
     title = "Learning to see what captions say"
-    optimize(matcher, loss, steps, learning_rate, title, progress, kept=_unfinished(path))
+    kept = _unfinished(path)
+    optimize(matcher, loss, steps, learning_rate, title, progress, kept=kept, on_kept=on_kept)
     _save(matcher.cpu(), path, matcher_told(eyes, data.resolution))
+    on_kept()
     return matcher.eval().requires_grad_(False)
 
 
@@ -313,6 +321,7 @@ def optimize(
     progress: bool,
     *,
     kept: Path | None = None,
+    on_kept: Callable[[], None] = lambda: None,
 ) -> None:
     """Take steps of AdamW under a one-cycle schedule.
 
@@ -325,6 +334,7 @@ def optimize(
         progress: Show it.
         kept: Folder of checkpoints: what a call that was stopped has left there is gone on from,
             to the same bits as without the stop. None keeps nothing.
+        on_kept: Called whenever something was kept there.
 
     Raises:
         TrainingError: What is kept there cannot be read, or belongs to another learner.
@@ -360,6 +370,7 @@ def optimize(
                 checkpoint.save(
                     kept, step + 1, networks=networks, optimizers=optimizers, state=state, keep=1
                 )
+                on_kept()
 
 
 def matcher_told(eyes: Eyes, resolution: int) -> dict[str, str]:

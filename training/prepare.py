@@ -41,7 +41,7 @@ from training.matching import (
     read_captions,
 )
 from training.recipe import Recipe
-from training.registry import Entry, Learns, Spec
+from training.registry import Entry, Spec
 from training.sheets import PictureSheet, ScatterSheet, Sheet, TokenSheet
 from training.stream import CaptionStream, Samples, SampleStream, Stream
 from training.tokens import PackedCaptions, encode_tokens
@@ -132,6 +132,7 @@ def prepare(
     *,
     shown: bool,
     data: Data | None = None,
+    on_kept: Callable[[], None] = lambda: None,
 ) -> Prepared:
     """Load data, encode captions where they are learned from, and build the recipe.
 
@@ -141,13 +142,21 @@ def prepare(
         knobs: The recipe's arguments.
         shown: Show progress bars.
         data: What to learn from; None loads what the options name.
+        on_kept: Called whenever something that is learned here was kept for a later go.
     """
     loaded = _load(options, shown) if data is None else data
-    return _PREPARE[entry.learns](entry, options, knobs, shown, loaded)
+    if entry.learns == "samples":
+        return _prepare_samples(entry, options, knobs, loaded)
+    return _prepare_captions(entry, options, knobs, shown, loaded, on_kept)
 
 
 def _prepare_captions(
-    entry: Entry, options: Options, knobs: Mapping[str, object], shown: bool, data: Data
+    entry: Entry,
+    options: Options,
+    knobs: Mapping[str, object],
+    shown: bool,
+    data: Data,
+    on_kept: Callable[[], None],
 ) -> Prepared:
     if not isinstance(data, PictureData) or not data.flat_captions:
         raise TrainingError(
@@ -179,6 +188,7 @@ def _prepare_captions(
             seed=options.seed,
             device=device,
             progress=shown,
+            on_kept=on_kept,
         )
         encoder = CaptionEncoder(words, network)
         embeddings = read_captions(network, tokens, options.out / "embeddings.npy", progress=shown)
@@ -193,6 +203,7 @@ def _prepare_captions(
                 seed=options.seed,
                 device=device,
                 progress=shown,
+                on_kept=on_kept,
             )
     else:
         embeddings = encode_dataset(words, data.flat_captions, cache, progress=shown)
@@ -240,7 +251,7 @@ def _prepare_captions(
 
 
 def _prepare_samples(
-    entry: Entry, options: Options, knobs: Mapping[str, object], shown: bool, data: Data
+    entry: Entry, options: Options, knobs: Mapping[str, object], data: Data
 ) -> Prepared:
     torch.manual_seed(options.seed)
     recipe = entry.build(spec_of(data), **knobs)
@@ -276,14 +287,6 @@ def _prepare_samples(
         return sheet_of(recipe, data, seed=options.seed) if drawn else None
 
     return Prepared(recipe, stream, data, sheet, leave)
-
-
-_PREPARE: Mapping[
-    Learns, Callable[[Entry, Options, Mapping[str, object], bool, Data], Prepared]
-] = {
-    "captions": _prepare_captions,
-    "samples": _prepare_samples,
-}
 
 
 def _load(options: Options, shown: bool) -> Data:

@@ -19,6 +19,7 @@ from training.prepare import Data, Options, Prepared, prepare
 from training.progress import progress_bar
 from training.registry import Entry
 from training.sheets import Sheet
+from training.spent import Spent
 from training.trainer import Report, Settings, Trainer, accelerator_for
 
 log = logging.getLogger("t2i.training")
@@ -101,10 +102,11 @@ def conduct(
     """
     accelerator = accelerator_for(options.precision, options.out)
     main = accelerator.is_main_process
+    spent = Spent(options.out)
     with accelerator.main_process_first():
         if main:
             _remember(entry, options, knobs)
-        ready = prepare(entry, options, knobs, shown=shown and main, data=data)
+        ready = prepare(entry, options, knobs, shown=shown and main, data=data, on_kept=spent.keep)
         if main and isinstance(ready.data, PictureData):
             write_skipped(ready.data, options.out)
     settings = Settings(
@@ -116,7 +118,7 @@ def conduct(
         checkpoint_kimg=options.checkpoint_kimg,
         core_minutes=options.core_minutes,
     )
-    trainer = Trainer(ready.recipe, ready.stream, settings, accelerator)
+    trainer = Trainer(ready.recipe, ready.stream, settings, accelerator, spent_before=spent.before)
     if trainer.resume():
         if main:
             log.warning("resumed at %.1f kimg from %s", trainer.kimg, trainer.checkpoints)

@@ -80,6 +80,7 @@ class Trainer:
         stream: Where batches come from.
         settings: How long and how.
         accelerator: Accelerate's handle; made from ``settings`` when not given.
+        spent_before: Seconds of processor time that goes took which ended before a checkpoint.
     """
 
     def __init__(
@@ -88,6 +89,8 @@ class Trainer:
         stream: Stream,
         settings: Settings,
         accelerator: Accelerator | None = None,
+        *,
+        spent_before: float = 0.0,
     ) -> None:
         self.recipe = recipe
         self.settings = settings
@@ -125,8 +128,8 @@ class Trainer:
         }
         self._health = Health(recipe.watched)
         self.stopped = False
-        # Of goes before this one.
-        self._spent_before = 0.0
+        # Of goes before this one; a checkpoint knows better.
+        self._spent_before = spent_before
 
     def stop(self) -> None:
         """Ask `train` to end after the current round, with a checkpoint."""

@@ -57,7 +57,9 @@ def small_recipe(**knobs: object) -> Recipe:
     return t2i(Spec(resolution=16, condition_dim=6), **arguments)
 
 
-def small_trainer(out: Path, *, precision: str = "no", **changes: object) -> Trainer:
+def small_trainer(
+    out: Path, *, precision: str = "no", spent_before: float = 0.0, **changes: object
+) -> Trainer:
     data = squares()
     embeddings = embeddings_of(data)
     knobs = changes.pop("knobs", {})
@@ -69,7 +71,8 @@ def small_trainer(out: Path, *, precision: str = "no", **changes: object) -> Tra
         **{"kimg": 0.08, "report_rounds": 2, "checkpoint_kimg": 0.032, **changes},  # type: ignore[arg-type]
     )
     accelerator = accelerator_for(precision, out)  # type: ignore[arg-type]
-    return Trainer(recipe, CaptionStream(data, embeddings), settings, accelerator)
+    stream = CaptionStream(data, embeddings)
+    return Trainer(recipe, stream, settings, accelerator, spent_before=spent_before)
 
 
 @pytest.fixture(autouse=True)

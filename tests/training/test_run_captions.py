@@ -18,6 +18,7 @@ from training.matcher import Matcher
 from training.prepare import CAPTION_NETWORK, MATCHER, WORDS, Options
 from training.registry import find_recipe
 from training.run import Finished, conduct
+from training.spent import Spent
 from training.tokens import PackedCaptions, TokenStates
 
 SMALL = {"width": 4, "noise_dim": 5, "batch_size": 8}
@@ -129,3 +130,28 @@ def test_captions_are_packed_as_they_are_asked_for() -> None:
     found = rows[np.array([2, 1])]
     assert rows.token_dim == 3 and found.dtype == np.float32
     assert found.tolist() == [[3, *range(6), 1, 1], [2, *range(6, 12), 1, 1]]
+
+
+def test_what_was_spent_on_half_learned_networks_counts_in_the_next_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.matching.KEPT_EVERY", 1)
+    out = tmp_path / "run"
+    learned = Spent.keep
+
+    def killed(spent: Spent) -> None:
+        learned(spent)
+        raise KeyboardInterrupt
+
+    clock = [100.0]
+    monkeypatch.setattr("time.process_time", lambda: clock[0])
+    for seconds in (100.0, 20.0):
+        clock[0] = seconds
+        monkeypatch.setattr(Spent, "keep", killed)
+        with pytest.raises(KeyboardInterrupt):
+            finished("t2i", out, 3, side=32, stages=(16, 32), stage_start=(0.0, 0.0))
+        assert not (out / CAPTION_NETWORK).exists()
+    monkeypatch.setattr(Spent, "keep", learned)
+    clock[0] = 7.0
+    done = finished("t2i", out, 3, side=32, stages=(16, 32), stage_start=(0.0, 0.0))
+    assert done.trainer.core_seconds == 127.0

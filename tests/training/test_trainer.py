@@ -145,6 +145,18 @@ def test_a_run_ends_when_its_processor_time_is_spent_over_all_goes_at_it(
     assert longer.kimg == pytest.approx(0.064)
 
 
+def test_time_spent_before_there_was_a_checkpoint_counts_until_one_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.process_time", lambda: 30.0)
+    trainer = small_trainer(tmp_path, spent_before=90.0)
+    assert trainer.core_seconds == 120.0
+    trainer.save()
+    again = small_trainer(tmp_path, spent_before=90.0)
+    assert again.resume()
+    assert again.core_seconds == 150.0
+
+
 def test_a_half_written_checkpoint_is_not_there(tmp_path: Path) -> None:
     trainer = small_trainer(tmp_path)
     list(trainer.train())
