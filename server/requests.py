@@ -17,7 +17,7 @@ from t2i.conditions import MAX_NAME_CHARACTERS, Condition
 from t2i.errors import InvalidInput
 from t2i.protocol.v1 import conditions_pb2 as pb
 from t2i.protocol.v1 import image_service_pb2
-from t2i.seeds import candidate_seeds
+from t2i.seeds import LARGEST_SEED, candidate_seeds
 from t2i.takes import check_attention, check_best_of, fine_stage, refusal
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Ask", "is_request_id", "read_request", "violation"]
 
-MAX_SEED = 2**63 - 1
 MAX_CANDIDATES = 64
 FORMATS: dict[pb.ImageFormat.ValueType, ImageFormat] = {
     pb.IMAGE_FORMAT_PNG: "png",
@@ -202,8 +201,8 @@ def _read_interpolation(
         name = "interpolation.condition"
         end = _read_condition(name, way.condition, request, models, faults)
     seed = way.seed if way.HasField("seed") else (seeds[0] if seeds else 0)
-    if seed > MAX_SEED:
-        faults.add("interpolation.seed", f"{seed} is out of range; give 0 to {MAX_SEED}")
+    if seed > LARGEST_SEED:
+        faults.add("interpolation.seed", f"{seed} is out of range; give 0 to {LARGEST_SEED}")
     return tuple(Towards(end, seed, place) for place in way.places)
 
 
@@ -272,8 +271,8 @@ def _read_seeds(request: _Request, request_id: str, faults: _Faults) -> tuple[in
     if seeds and len(seeds) != count:
         faults.add("seeds", f"has {len(seeds)} seeds for {count} pictures; give {count} or none")
     for index, seed in enumerate(seeds):
-        if seed > MAX_SEED:
-            faults.add(f"seeds[{index}]", f"{seed} is out of range; give 0 to {MAX_SEED}")
+        if seed > LARGEST_SEED:
+            faults.add(f"seeds[{index}]", f"{seed} is out of range; give 0 to {LARGEST_SEED}")
     return seeds or tuple(_seed(request_id, index) for index in range(count))
 
 
@@ -286,8 +285,8 @@ def _read_way_seeds(request: _Request, request_id: str, faults: _Faults) -> tupl
     if len(request.seeds) > 1:
         faults.add("seeds", f"has {len(request.seeds)} seeds for one way; give one or none")
     seed = request.seeds[0] if request.seeds else _seed(request_id, 0)
-    if seed > MAX_SEED:
-        faults.add("seeds[0]", f"{seed} is out of range; give 0 to {MAX_SEED}")
+    if seed > LARGEST_SEED:
+        faults.add("seeds[0]", f"{seed} is out of range; give 0 to {LARGEST_SEED}")
     return (seed,) * max(1, count)
 
 

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, BinaryIO, cast, get_args
 import click
 
 from t2i.batch.formats import InputFormat, ShardFormat
-from t2i.batch.plan import MAX_COUNT, MAX_SEED
+from t2i.batch.plan import MAX_COUNT
 from t2i.batch.records import check_file, format_of
 from t2i.batch.storage import is_address
 from t2i.cli_options import device_option, model_option, row_options, shard_options
 from t2i.errors import InvalidInput, T2IError
+from t2i.seeds import LARGEST_SEED
 
 if TYPE_CHECKING:
     from t2i.batch.drawers import Drawer, ShardDrawer
@@ -58,7 +59,7 @@ class _Stopped(click.ClickException):
 @click.option(
     "--seed",
     default=0,
-    type=click.IntRange(0, MAX_SEED),
+    type=click.IntRange(0, LARGEST_SEED),
     help="Rows without a seed have theirs from this one and their id.",
 )
 @row_options

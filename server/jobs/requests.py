@@ -16,14 +16,14 @@ from server.refusals import Violation, invalid
 from server.requests import is_request_id
 from t2i.batch import parquet
 from t2i.batch.formats import INPUT_FORMATS, SHARD_FORMATS, InputFormat, ShardFormat
-from t2i.batch.plan import MAX_ROWS_PER_SHARD, MAX_SEED
+from t2i.batch.plan import MAX_ROWS_PER_SHARD
 from t2i.batch.records import format_of
 from t2i.conditions import MAX_NAME_CHARACTERS
 from t2i.errors import InvalidInput
 from t2i.extras import ExtraMissing
 from t2i.protocol.v1 import batch_service_pb2 as pb
 from t2i.protocol.v1 import conditions_pb2
-from t2i.seeds import MAX_BEST_OF
+from t2i.seeds import LARGEST_SEED, MAX_BEST_OF
 from t2i.takes import check_best_of
 
 __all__ = [
@@ -124,14 +124,14 @@ def read_create(
     if not spec.HasField("count"):
         spec.count = 1
     if not spec.HasField("seed"):
-        spec.seed = secrets.randbelow(MAX_SEED + 1)
+        spec.seed = secrets.randbelow(LARGEST_SEED + 1)
     if not spec.HasField("best_of"):
         spec.best_of = 1
     tried(lambda: _check_shard_format(spec))
     for name, value, low, high in (
         ("rows_per_shard", spec.rows_per_shard, 1, MAX_ROWS_PER_SHARD),
         ("count", spec.count, 1, MAX_COUNT),
-        ("seed", spec.seed, 0, MAX_SEED),
+        ("seed", spec.seed, 0, LARGEST_SEED),
         ("best_of", spec.best_of, 1, MAX_BEST_OF),
     ):
         if not low <= value <= high:

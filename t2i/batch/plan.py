@@ -10,11 +10,11 @@ from typing import Protocol
 from t2i.batch.formats import INPUT_FORMATS, SHARD_FORMATS, InputFormat, ShardFormat
 from t2i.batch.records import Record
 from t2i.errors import InvalidInput, shown
+from t2i.seeds import LARGEST_SEED
 from t2i.takes import Takes, check_best_of
 
 __all__ = [
     "MAX_COUNT",
-    "MAX_SEED",
     "Model",
     "Plan",
     "Shard",
@@ -24,7 +24,6 @@ __all__ = [
 ]
 
 MAX_COUNT = 1024
-MAX_SEED = 2**63 - 1
 MAX_ROWS_PER_SHARD = 100_000
 
 
@@ -88,7 +87,7 @@ class Plan:
                 )
         whole("rows_per_shard", self.rows_per_shard, 1, MAX_ROWS_PER_SHARD)
         whole("count", self.count, 1, MAX_COUNT)
-        whole("seed", self.seed, 0, MAX_SEED)
+        whole("seed", self.seed, 0, LARGEST_SEED)
         fraction("truncation", self.truncation)
         fraction("conditioning_truncation", self.conditioning_truncation)
         check_best_of(self.model, self.best_of)

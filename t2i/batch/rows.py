@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from t2i.attributes import check_attributes
-from t2i.batch.plan import MAX_COUNT, MAX_SEED, Model, Plan, fraction, whole
+from t2i.batch.plan import MAX_COUNT, Model, Plan, fraction, whole
 from t2i.batch.records import Record, Unreadable
 from t2i.cli_conditions import in_words, kind_of_words
 from t2i.codes import check_code, flat_code, named_code
 from t2i.conditions import Attributes, Code, Condition, Label, Text
 from t2i.encoders.labels import LabelEncoder
 from t2i.errors import InvalidInput, shown
-from t2i.seeds import MAX_BEST_OF
+from t2i.seeds import LARGEST_SEED, MAX_BEST_OF
 from t2i.takes import check_best_of, refusal
 
 __all__ = ["FIELDS", "MAX_ID_CHARACTERS", "Failure", "Row", "RowReader", "derived_seed"]
@@ -65,7 +65,7 @@ class Row:
     @property
     def seeds(self) -> list[int]:
         """The seed of each picture."""
-        return [(self.seed + index) % (MAX_SEED + 1) for index in range(self.count)]
+        return [(self.seed + index) % (LARGEST_SEED + 1) for index in range(self.count)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ class RowReader:
             id=id,
             condition=condition,
             count=whole("count", given.get("count", plan.count), 1, MAX_COUNT),
-            seed=whole("seed", given["seed"], 0, MAX_SEED)
+            seed=whole("seed", given["seed"], 0, LARGEST_SEED)
             if "seed" in given
             else derived_seed(plan.seed, id),
             truncation=fraction("truncation", given.get("truncation", plan.truncation)),

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -37,6 +38,15 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def port_told(started: subprocess.Popen[Any], port_file: Path) -> int:
+    """Wait until a command has chosen its port."""
+    limit = time.monotonic() + 60
+    while not port_file.exists():
+        assert started.poll() is None and time.monotonic() < limit
+        time.sleep(0.02)
+    return int(port_file.read_text())
+
+
 @pytest.fixture
 def process(bundle: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """A running command and the port that it chose."""
@@ -45,11 +55,8 @@ def process(bundle: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str
     started = subprocess.Popen(
         [*COMMAND, *arguments], stderr=subprocess.PIPE, text=True, cwd=ROOT, env=dict(os.environ)
     )
-    limit = time.monotonic() + 30
-    while not port_file.exists():
-        assert started.poll() is None and time.monotonic() < limit
-        time.sleep(0.02)
-    yield started, int(port_file.read_text())
+    port = port_told(started, port_file)
+    yield started, port
     if started.poll() is None:
         started.kill()
     started.communicate()
@@ -130,10 +137,7 @@ def test_a_closed_terminal_ends_it(bundle: Path, tmp_path: Path, command: list[s
         preexec_fn=own_the_terminal,
     )
     os.close(theirs)
-    limit = time.monotonic() + 60
-    while not port_file.exists():
-        assert started.poll() is None and time.monotonic() < limit
-        time.sleep(0.02)
+    port_told(started, port_file)
     os.close(ours)
     try:
         assert started.wait(20) == 0
@@ -188,10 +192,8 @@ def test_operators_swap_models_with_the_command_and_with_a_signal(tmp_path: Path
     started = subprocess.Popen([*COMMAND, *map(str, arguments)], stderr=subprocess.PIPE, cwd=ROOT)
     try:
         limit = time.monotonic() + 60
-        while not port_file.exists():
-            assert started.poll() is None and time.monotonic() < limit
-            time.sleep(0.02)
-        with grpc.insecure_channel(f"127.0.0.1:{port_file.read_text().strip()}") as channel:
+        port = port_told(started, port_file)
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             wait_until_serving(channel)
 
             def version() -> str:
@@ -238,10 +240,8 @@ def test_a_link_that_is_switched_is_followed_by_itself(tmp_path: Path) -> None:
     started = subprocess.Popen([*COMMAND, *map(str, arguments)], stderr=subprocess.PIPE, cwd=ROOT)
     try:
         limit = time.monotonic() + 60
-        while not port_file.exists():
-            assert started.poll() is None and time.monotonic() < limit
-            time.sleep(0.02)
-        with grpc.insecure_channel(f"127.0.0.1:{port_file.read_text().strip()}") as channel:
+        port = port_told(started, port_file)
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             wait_until_serving(channel)
             one = GenerateImagesRequest(condition=pb.Condition(label=pb.LabelCondition(id=1)))
 

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from server.models import Models
 from server.refusals import Refusal
-from server.requests import MAX_SEED, Ask, read_request
+from server.requests import Ask, read_request
 from t2i.conditions import Text
 from t2i.pipeline import PipelineInfo
 from t2i.protocol.v1 import conditions_pb2 as pb
 from t2i.protocol.v1.image_service_pb2 import GenerateImagesRequest, GenerateRequest
-from t2i.seeds import candidate_seeds
+from t2i.seeds import LARGEST_SEED, candidate_seeds
 
 ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
 TEXT = pb.Condition(text=pb.TextCondition(text="a bird"))
@@ -58,11 +58,11 @@ def test_everything_asked_for_is_read() -> None:
     )
     ask = read(
         GenerateRequest(
-            condition=TEXT, model="large", seeds=[5, MAX_SEED], options=options, previews=False
+            condition=TEXT, model="large", seeds=[5, LARGEST_SEED], options=options, previews=False
         )
     )
     assert ask.model.name == "large"
-    assert [item.seed for item in ask.items] == [5, MAX_SEED]
+    assert [item.seed for item in ask.items] == [5, LARGEST_SEED]
     assert {(item.truncation, item.conditioning_truncation) for item in ask.items} == {(0.7, 0.0)}
     assert (ask.format, ask.quality, ask.previews) == (pb.IMAGE_FORMAT_WEBP, 80, False)
 
@@ -75,7 +75,7 @@ def test_open_seeds_differ_from_each_other_and_are_the_same_for_the_same_request
     other = str(uuid.uuid4())
     assert len(set(seeds(ID)) | set(seeds(other))) == 32
     assert seeds(ID) == seeds(ID.upper())
-    assert all(0 <= seed <= MAX_SEED for seed in seeds(ID))
+    assert all(0 <= seed <= LARGEST_SEED for seed in seeds(ID))
 
 
 def request(**fields: Any) -> GenerateRequest:
@@ -247,7 +247,7 @@ def test_a_way_without_an_end_changes_nothing_but_what_is_given() -> None:
         ({"interpolation": interpolation(places=[0.0] * 17)}, "interpolation.places"),
         ({"interpolation": interpolation(places=[0, 2])}, "interpolation.places[1]"),
         ({"interpolation": interpolation(places=[float("nan")])}, "interpolation.places[0]"),
-        ({"interpolation": interpolation(seed=MAX_SEED + 1)}, "interpolation.seed"),
+        ({"interpolation": interpolation(seed=LARGEST_SEED + 1)}, "interpolation.seed"),
         ({"fine": pb.FineCondition(condition=TEXT)}, "fine"),
     ],
 )

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from t2i.batch.plan import MAX_SEED, Plan
+from t2i.batch.plan import Plan
 from t2i.batch.records import Record, Unreadable
 from t2i.batch.rows import Failure, Row, RowReader, derived_seed
 from t2i.client import ModelInfo
 from t2i.conditions import Attributes, Code, Label, Text
 from t2i.errors import InvalidInput
+from t2i.seeds import LARGEST_SEED
 from tests.t2i.batch.squares import BIRDS, CODES, DIGITS, PLUMAGE, SEEDS
 
 
@@ -28,9 +29,15 @@ def test_a_row_has_the_jobs_options_unless_it_has_its_own() -> None:
         number=7, id="7", condition=Text("a bird"), count=3, seed=derived_seed(5, "7"),
         truncation=0.5, conditioning_truncation=1.0, caption="a bird", told={"text": "a bird"},
     )  # fmt: skip
-    own = {"id": "b", "count": 2, "seed": MAX_SEED, "truncation": 0, "conditioning_truncation": 0.5}
+    own = {
+        "id": "b",
+        "count": 2,
+        "seed": LARGEST_SEED,
+        "truncation": 0,
+        "conditioning_truncation": 0.5,
+    }
     row = read({"text": "a bird", **own}, count=3, truncation=0.5)
-    assert (row.id, row.count, row.seeds) == ("b", 2, [MAX_SEED, 0])
+    assert (row.id, row.count, row.seeds) == ("b", 2, [LARGEST_SEED, 0])
     assert (row.truncation, row.conditioning_truncation) == (0.0, 0.5)
 
 
@@ -38,7 +45,7 @@ def test_a_derived_seed_depends_on_the_jobs_seed_and_the_id_alone() -> None:
     # Written down: another value would draw other pictures for every job there ever was.
     assert derived_seed(0, "1") == 1102471464949441172
     seeds = {derived_seed(seed, str(id)) for seed in range(20) for id in range(200)}
-    assert len(seeds) == 4000 and all(0 <= seed <= MAX_SEED for seed in seeds)
+    assert len(seeds) == 4000 and all(0 <= seed <= LARGEST_SEED for seed in seeds)
 
 
 def test_nulls_and_empty_cells_are_not_given() -> None:
