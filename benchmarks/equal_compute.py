@@ -8,9 +8,12 @@ r"""Recipes at equal compute: each trained for the same processor time, then mea
 Every `--run` is `[NAME=]RECIPE [OPTIONS]`, with the options of `t2i-train run RECIPE`. Each seed of
 each is a run of `t2i-train run` for `--core-minutes` of processor time, with all that comes before
 training, in the folder `OUT/NAME-SEED`; then `t2i-train eval` measures it with one judge of
-captions, which learns first (`OUT/judge`). Whatever is done already is not done again, so the same
-command goes on after an interruption. Seeds go first: every recipe is run once before any is run
-twice. The mean over the seeds is told with their standard deviation.
+captions, which learns first (`OUT/judge`). What it gave is kept in a file of `--results`.
+
+Whatever is done already is not done again, so the same command goes on after an interruption, and
+on another machine with `--results benchmarks/contest/results`. Seeds go first: every recipe is run
+once before any is run twice. The mean over the seeds is told with their standard deviation.
+`python -m benchmarks.contest docs/results.md` puts the tables into that page.
 """
 
 from __future__ import annotations
@@ -19,55 +22,23 @@ import argparse
 import json
 import os
 import platform
-import re
 import shlex
-import statistics
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from benchmarks.contest import Contestant, Outcome, data_name, keep, kept, means
+from training.errors import TrainingError
 from training.metrics.compare import as_json
 from training.metrics.runs import SCORES_FILE, read_runs
+from training.reproduce.results import commit
 
 TRAIN = (sys.executable, "-m", "training.cli")
 # No recipe gets so far in any time that a comparison takes.
 NO_END = "1000000"
-
-
-@dataclass(frozen=True)
-class Contestant:
-    """A recipe under a name.
-
-    Attributes:
-        name: Of its folders and in the result.
-        recipe: Its key.
-        options: Of `t2i-train run`.
-    """
-
-    name: str
-    recipe: str
-    options: tuple[str, ...]
-
-    @classmethod
-    def parse(cls, text: str) -> Contestant:
-        """Read `[NAME=]RECIPE [OPTIONS]`.
-
-        Raises:
-            ValueError: There is no recipe in it.
-        """
-        # An option may hold a sign of equality, a name stands before the first blank or sign.
-        named = re.match(r"\s*([^=]+)=\s*([A-Za-z].*)", text)
-        name, words = (named[1].strip(), named[2]) if named and "--" not in named[1] else ("", text)
-        recipe, *options = shlex.split(words) or [""]
-        if not recipe:
-            raise ValueError("names no recipe; give [NAME=]RECIPE [OPTIONS]")
-        return cls(name or recipe, recipe, tuple(options))
-
-    def folder(self, out: Path, seed: int) -> Path:
-        """Return where its run of a seed lies."""
-        return out / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', self.name)}-{seed}"
 
 
 def command(*words: object) -> None:
@@ -77,16 +48,22 @@ def command(*words: object) -> None:
         sys.exit(done.returncode)
 
 
-def take_turns(given: argparse.Namespace) -> None:
-    """Train and measure whatever is missing."""
+def take_turns(given: argparse.Namespace) -> dict[str, Outcome]:
+    """Train and measure whatever is missing, and return what all runs gave, by their labels."""
+    data = data_name(given.data)
+    found = kept(given.results, data)
+    missing = [
+        (each, seed)
+        for seed in range(given.seeds)
+        for each in given.run
+        if not _is_known(found.get(each.label(seed)), each, given.core_minutes)
+    ]
     judge: Path = given.matcher or given.out / "judge"
-    if not (judge / "config.json").is_file():
+    if missing and not (judge / "config.json").is_file():
         command("matcher", "--data", given.data, "--out", judge, *given.judge_options)
-    for seed in range(given.seeds):
-        for each in given.run:
-            folder = each.folder(given.out, seed)
-            if (folder / SCORES_FILE).is_file():
-                continue
+    for each, seed in missing:
+        folder = given.out / each.label(seed)
+        if not (folder / SCORES_FILE).is_file():
             command(
                 "run", each.recipe, "--data", given.data, "--out", folder, "--seed", seed,
                 "--kimg", NO_END, "--core-minutes", given.core_minutes, *each.options,
@@ -95,38 +72,62 @@ def take_turns(given: argparse.Namespace) -> None:
                 "eval", folder / "bundle", "--data", given.data, "--matcher", judge,
                 "--seeds", 1, "--run", folder, "--grid", folder / "look.png", *given.eval_options,
             )  # fmt: skip
-
-
-def compared(given: argparse.Namespace) -> dict[str, Any]:
-    """Return what each was measured to be, over its seeds."""
-    found: dict[str, Any] = {}
-    for each in given.run:
-        runs = read_runs([each.folder(given.out, seed) for seed in range(given.seeds)])
-        told = as_json(runs)["runs"]
-        # A title holds what makes scores comparable, so those of one title are.
-        titles = dict.fromkeys(title for one in told for title in one["scores"])
-        finals = {
-            title: [one["scores"][title]["final"] for one in told if title in one["scores"]]
-            for title in titles
-        }
-        found[each.name] = {
-            "recipe": each.recipe,
-            "options": shlex.join(each.options),
-            "kimg": [one["kimg"] for one in told],
-            "scores": {title: spread(values) for title, values in finals.items()},
-        }
+        outcome = outcome_of(folder, each, seed, data, given.core_minutes, judge)
+        keep(outcome, given.results, each.label(seed))
+        found[each.label(seed)] = outcome
     return found
 
 
-def spread(finals: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return mean and standard deviation of a score over seeds, and what real pictures score."""
-    values = [final["value"] for final in finals]
-    return {
-        "value": statistics.fmean(values),
-        "spread": statistics.stdev(values) if len(values) > 1 else None,
-        "each": values,
-        "floor": finals[0]["floor"],
-    }
+def _is_known(known: Outcome | None, each: Contestant, core_minutes: float) -> bool:
+    """Tell whether a run was made already.
+
+    Raises:
+        TrainingError: One of the same label was, in another way.
+    """
+    if known is None:
+        return False
+    if not known.is_of(each, core_minutes):
+        raise TrainingError(
+            f"run {each.name}: was made as `{known.recipe} {known.options}`, "
+            f"{known.core_minutes:g} core-minutes; give another NAME, or remove what it gave from "
+            "--results"
+        )
+    return True
+
+
+def outcome_of(
+    folder: Path, each: Contestant, seed: int, data: str, core_minutes: float, judge: Path
+) -> Outcome:
+    """Read what a run gave from its folder."""
+    (told,) = as_json(read_runs([folder]))["runs"]
+    return Outcome(
+        name=each.name,
+        recipe=each.recipe,
+        options=shlex.join(each.options),
+        seed=seed,
+        data=data,
+        core_minutes=core_minutes,
+        kimg=told["kimg"],
+        judge=json.loads((judge / "config.json").read_text())["sha256"],
+        scores={title: cell["final"] for title, cell in told["scores"].items()},
+        commit=commit(),
+        machine=f"{platform.machine()}, {os.cpu_count()} cores",
+        torch=torch.__version__,
+    )
+
+
+def compared(runs: list[Contestant], seeds: int, found: dict[str, Outcome]) -> dict[str, Any]:
+    """Return what each was measured to be, over its seeds."""
+    told = {}
+    for each in runs:
+        outcomes = [found[each.label(seed)] for seed in range(seeds)]
+        told[each.name] = {
+            "recipe": each.recipe,
+            "options": shlex.join(each.options),
+            "kimg": [outcome.kimg for outcome in outcomes],
+            "scores": means(outcomes),
+        }
+    return told
 
 
 def contestant(text: str) -> Contestant:
@@ -152,19 +153,24 @@ def main() -> None:
         "--judge-options", type=shlex.split, default=[], help="of t2i-train matcher"
     )
     parser.add_argument("--eval-options", type=shlex.split, default=[], help="of t2i-train eval")
+    parser.add_argument("--results", type=Path, help="what runs gave (OUT/results)")
     given = parser.parse_args()
-    folders = [each.folder(given.out, 0) for each in given.run]
-    if len(set(folders)) < len(folders):
+    labels = [each.label(0) for each in given.run]
+    if len(set(labels)) < len(labels):
         parser.error("--run: two have the same name; give NAME=RECIPE")
     given.out.mkdir(parents=True, exist_ok=True)
-    take_turns(given)
+    given.results = given.results or given.out / "results"
+    try:
+        found = take_turns(given)
+    except TrainingError as error:
+        sys.exit(f"error: {error}")
     result = {
         "benchmark": "equal_compute",
         "data": given.data,
         "core_minutes": given.core_minutes,
         "seeds": given.seeds,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "runs": compared(given),
+        "runs": compared(given.run, given.seeds, found),
     }
     print(json.dumps(result, indent=2))
 

@@ -13,6 +13,7 @@ import click
 from t2i.errors import T2IError
 from t2i.extras import needs_extra
 from t2i.memory import keep_memory
+from training.effort import READING, SEEING
 
 if TYPE_CHECKING:
     from training.registry import Entry, Knob
@@ -181,16 +182,18 @@ def _run_options() -> list[click.Option]:
         option("--encoder", "all-MiniLM-L6-v2", "Text encoder: id, or folder."),
         option(
             "--caption-steps",
-            2500,
+            None,
             "Steps in which a caption network learns to read the captions from the pictures; 0 "
-            "takes the text encoder's sentence embedding as it is.",
+            "takes the text encoder's sentence embedding as it is. Without it as many as show "
+            f"each picture {READING.passes:g} times, {READING.least} to {READING.most}.",
             type=click.IntRange(min=0),
         ),
         option(
             "--matcher-steps",
-            1500,
+            None,
             "Steps in which a matcher learns to see what captions say; it then guides the "
-            "generator.",
+            f"generator. Without it as many as show each picture {SEEING.passes:g} times, "
+            f"{SEEING.least} to {SEEING.most}.",
             type=click.IntRange(min=1),
         ),
         option(

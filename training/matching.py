@@ -35,6 +35,7 @@ from t2i.weights import write_tensors
 from training import checkpoint
 from training.data.pictures import PictureData
 from training.data.wrong_captions import WrongCaptions
+from training.effort import BATCH
 from training.errors import TrainingError
 from training.eyes import Eyes, make_eyes
 from training.matcher import SHIFT, AttributeReader, Matcher, window
@@ -84,7 +85,7 @@ def fit_caption_network(
     path: Path,
     *,
     steps: int = 2500,
-    batch_size: int = 128,
+    batch_size: int = BATCH,
     learning_rate: float = 2e-3,
     code_dim: int = 256,
     eyes: Eyes = "learned",
@@ -151,7 +152,7 @@ def fit_matcher(
     path: Path,
     *,
     steps: int = 1500,
-    batch_size: int = 128,
+    batch_size: int = BATCH,
     learning_rate: float = 2e-3,
     eyes: Eyes = "learned",
     seed: int = 0,

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from training.data.pictures import PictureData
-from training.prepare import Options, prepare
+from training.prepare import Options, prepare, with_steps
 from training.registry import Entry
 from training.trainer import Settings, Trainer, accelerator_for
 
@@ -31,7 +31,7 @@ def plan(entry: Entry, options: Options, knobs: Mapping[str, object]) -> None:
         knobs: The recipe's arguments.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        steps = min(options.caption_steps, 1)
+        steps = 0 if options.caption_steps == 0 else 1
         tried = replace(options, out=Path(scratch), caption_steps=steps, matcher_steps=1)
         ready = prepare(entry, tried, knobs, shown=True)
         settings = Settings(
@@ -68,9 +68,10 @@ def plan(entry: Entry, options: Options, knobs: Mapping[str, object]) -> None:
     table.add_row("memory", f"{peak:.1f} GB")
     table.add_row("speed", f"{speed:.0f} pictures/s, measured on {MEASURED_ROUNDS} rounds")
     table.add_row("length", f"{options.kimg:.0f} kimg, about {options.kimg / speed / 3.6:.1f} h")
-    if options.caption_steps and entry.learns == "captions":
-        steps_before = f"{options.caption_steps} steps of the caption network"
+    if steps and isinstance(data, PictureData) and entry.learns == "captions":
+        taken = with_steps(options, len(data))
+        steps_before = f"{taken.caption_steps} steps of the caption network"
         if "matcher" in entry.needs:
-            steps_before += f", {options.matcher_steps} of the matcher"
+            steps_before += f", {taken.matcher_steps} of the matcher"
         table.add_row("before that", steps_before)
     Console().print(table)

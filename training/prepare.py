@@ -28,6 +28,7 @@ from training.data.load import load_data
 from training.data.pictures import PictureData
 from training.data.shards import shown_url
 from training.data.wrong_captions import WrongCaptions
+from training.effort import READING, SEEING
 from training.errors import TrainingError
 from training.export_captions import CaptionedGenerator, export_bundle, statistics_of
 from training.export_samples import export_pictures, save_generator
@@ -70,8 +71,9 @@ class Options:
         resolution: Side of the training pictures in pixels; None takes the data's own.
         encoder: Text encoder: its id, or a folder.
         caption_steps: Steps in which a caption network learns to read captions from the pictures;
-            0 uses the text encoder's own sentence embedding, and no matcher.
-        matcher_steps: Steps in which a matcher learns to see what captions say.
+            0 uses the text encoder's own sentence embedding, and no matcher; None takes as many
+            as the number of pictures asks for.
+        matcher_steps: Steps in which a matcher learns to see what captions say; None as above.
         eyes: What looks at pictures while captions are learned to be read, and in the matcher.
         seed: Seed of everything random.
         precision: ``bf16`` or ``no`` (float32).
@@ -91,8 +93,8 @@ class Options:
     core_minutes: float | None = None
     resolution: int | None = None
     encoder: str = "all-MiniLM-L6-v2"
-    caption_steps: int = 2500
-    matcher_steps: int = 1500
+    caption_steps: int | None = None
+    matcher_steps: int | None = None
     eyes: Eyes = "learned"
     seed: int = 0
     precision: Precision = "bf16"
@@ -162,6 +164,8 @@ def _prepare_captions(
         raise TrainingError(
             f"data {options.data}: has no captions; recipe {entry.key} learns from captions"
         )
+    options = with_steps(options, len(data))
+    assert options.caption_steps is not None and options.matcher_steps is not None
     words = load_text_encoder(options.encoder)
     cache = cache_root() / "captions"
     encoder: TextEncoder = words
@@ -248,6 +252,18 @@ def _prepare_captions(
         return bundle
 
     return Prepared(recipe, stream, data, lambda: Grid(encoder, captions, seed=options.seed), leave)
+
+
+def with_steps(options: Options, pictures: int) -> Options:
+    """Return the options with numbers where they leave steps open.
+
+    Args:
+        options: The run's options.
+        pictures: How many there are to learn from.
+    """
+    reads = options.caption_steps if options.caption_steps is not None else READING.steps(pictures)
+    sees = options.matcher_steps if options.matcher_steps is not None else SEEING.steps(pictures)
+    return replace(options, caption_steps=reads, matcher_steps=sees)
 
 
 def _prepare_samples(

@@ -10,10 +10,11 @@ import torch
 from PIL import Image
 from torch import nn
 
+from benchmarks.contest import Contestant, Outcome, filled_in, keep, kept, means, table
 from benchmarks.control import FAR_CAPTIONS, tables
-from benchmarks.equal_compute import Contestant
 from benchmarks.ways import fuse_norms
 from training.data.birds import bird_at, render
+from training.errors import TrainingError
 
 TREE = Path(__file__).parents[2]
 
@@ -129,6 +130,14 @@ def test_recipes_at_equal_compute_are_trained_and_judged_alike_once(tmp_path: Pa
     assert told[1] == told[0]
     lines = (out / "small-one-0" / "scores.jsonl").read_text().splitlines()
     assert len(lines) == 1
+    # On another machine only what it gave is there.
+    (out / "small-one-0").rename(tmp_path / "elsewhere")
+    done = subprocess.run(command, cwd=TREE, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0 and json.loads(done.stdout) == told[0]
+    other = [word.replace("--batch-size 8", "--batch-size 4") for word in command]
+    done = subprocess.run(other, cwd=TREE, capture_output=True, text=True, env=environment)
+    assert done.returncode == 1
+    assert "run small one: was made as `gan-cls --width 4" in done.stderr
 
 
 def test_the_simulation_of_the_queue_shows_what_the_policy_is_for(tmp_path: Path) -> None:
@@ -188,6 +197,52 @@ def test_the_benchmark_of_peers_measures_ours_and_names_what_is_not_installed() 
         )
         assert without.returncode == 2
         assert "litserve is not installed" in without.stderr
+
+
+def _outcome(name: str, seed: int, kid: float, precision: float | None) -> Outcome:
+    scores = {"KID": {"value": kid, "floor": 0.01}}
+    if precision is not None:
+        scores["R-precision, unseen"] = {"value": precision, "floor": 0.5}
+    return Outcome(
+        name, "df-gan", "--width 8", seed, "some", 40.0, 20.0 + seed, "ab", scores, "c0", "m", "2"
+    )
+
+
+def test_what_runs_gave_is_kept_and_told_in_a_table_nearest_first(tmp_path: Path) -> None:
+    far, *near = [
+        _outcome("far", 0, 2.0, 0.25),
+        _outcome("near", 0, 1.0, 0.5),
+        _outcome("near", 1, 2.0, 1.0),
+    ]
+    for each in (far, *near):
+        label = Contestant.parse(f"{each.name}=df-gan").label(each.seed)
+        keep(each, tmp_path, label)
+    found = kept(tmp_path, "some")
+    assert found == {"far-0": far, "near-0": near[0], "near-1": near[1]}
+    assert means(near)["KID"] == {
+        "value": 1.5, "spread": pytest.approx(0.5**0.5), "each": [1.0, 2.0], "floor": 0.01
+    }  # fmt: skip
+    lines = table(found.values()).splitlines()
+    assert lines[0].endswith("| kimg | KID, held out | R-precision, unseen |")
+    assert lines[2] == "| *real pictures* |  |  |  | 0.010 | 0.500 |"
+    row = "| near | `df-gan --width 8` | 2 | 20 | 1.500 ± 0.707 | 0.750 ± 0.354 |"
+    assert lines[3] == row and lines[4].startswith("| far ")
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- equal compute: begin -->\nold\n<!-- equal compute: end -->\nb\n")
+    text = filled_in(page, tmp_path)
+    assert row in text and "old" not in text
+    assert text.startswith("a\n<!--") and text.endswith("end -->\nb\n")
+    page.write_text("no marks")
+    with pytest.raises(TrainingError, match="put them where tables belong"):
+        filled_in(page, tmp_path)
+    (tmp_path / "some" / "near-1.json").write_text("{}")
+    with pytest.raises(TrainingError, match=r"near-1\.json cannot be read"):
+        kept(tmp_path, "some")
+
+
+def test_the_page_of_results_tells_what_was_kept() -> None:
+    page = TREE / "docs" / "results.md"
+    assert page.read_text() == filled_in(page)
 
 
 @pytest.mark.parametrize(
