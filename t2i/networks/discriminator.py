@@ -47,7 +47,9 @@ def batch_deviation(x: Tensor, group: int = 4) -> Tensor:
     half = m // 2 if m % 2 == 0 else m
     size = max(g for g in range(1, min(group, half) + 1) if half % g == 0)
     grouped = x.float().reshape(m // size, size, *x.shape[1:])
-    deviation = (grouped.var(dim=1, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))
+    # In two passes: on CPUs `var` over other dimensions than the last takes ten times as long.
+    variance = (grouped - grouped.mean(dim=1, keepdim=True)).square().mean(dim=1)
+    deviation = (variance + 1e-8).sqrt().mean(dim=(1, 2, 3))
     per_picture = deviation.repeat_interleave(size).to(x.dtype)
     return torch.cat([x, per_picture[:, None, None, None].expand(-1, 1, *x.shape[2:])], dim=1)
 
