@@ -28,6 +28,8 @@ log = logging.getLogger("t2i.training")
 CHANGEABLE = {
     "kimg", "core_minutes", "checkpoint_kimg", "grid_kimg", "out", "captions", "strict", "download",
 }  # fmt: skip
+# Left open now, these are what they were: any number, but not none at all.
+LEFT_OPEN = {"caption_steps", "matcher_steps"}
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,9 @@ def _remember(entry: Entry, options: Options, knobs: Mapping[str, object]) -> No
         changed = [
             f"{name} was {before.get(name)!r}, now {value!r}"
             for name, value in plain.items()
-            if name not in CHANGEABLE and before.get(name) != value
+            if name not in CHANGEABLE
+            and before.get(name) != value
+            and not (name in LEFT_OPEN and value is None and before.get(name))
         ]
         if changed:
             raise TrainingError(

@@ -27,7 +27,7 @@ SMALL = {"width": 4, "noise_dim": 5, "batch_size": 8}
 def finished(
     key: str,
     out: Path,
-    steps: int,
+    steps: int | None,
     *,
     side: int = 16,
     eyes: Eyes = "learned",
@@ -52,6 +52,17 @@ def finished(
 @pytest.fixture(autouse=True)
 def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("T2I_CACHE", str(tmp_path / "cache"))
+
+
+def test_steps_left_open_in_a_run_that_goes_on_are_what_they_were(tmp_path: Path) -> None:
+    learned, plain = tmp_path / "learned", tmp_path / "plain"
+    small = {"code_dim": 4, "generator_width": 4}
+    finished("gan-cls", learned, 1, **small)
+    again = finished("gan-cls", learned, None, **small)
+    assert again.trainer.kimg == 0.016
+    finished("gan-cls", plain, 0, **small)
+    with pytest.raises(TrainingError, match="caption_steps was 0, now None"):
+        finished("gan-cls", plain, None, **small)
 
 
 @pytest.mark.parametrize("steps", [0, 1])
