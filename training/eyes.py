@@ -17,15 +17,17 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
 from t2i.networks.picture_reader import PictureNetwork, PictureReader, looked_at
+from training.data.pictures import PictureData
 from training.lite import load_lite, without_norms
 
-__all__ = ["BothEyes", "Eyes", "FrozenEyes", "PretrainedNetwork", "make_eyes"]
+__all__ = ["BothEyes", "Eyes", "FrozenEyes", "PretrainedNetwork", "make_eyes", "suitable_eyes"]
 
 Eyes = Literal["learned", "lite1", "both"]
 # The blocks of lite1 whose maps are looked at: their channels, and how often the side was halved.
 TAPS = {3: (24, 2), 6: (40, 3), 14: (112, 4)}
 # Side at which `both` reads pictures, and of how many of a batch the frozen eyes learn their norms.
 READ_AT, MEASURED = 64, 16
+MANY = 10_000
 
 
 class FrozenEyes(nn.Module):
@@ -130,6 +132,14 @@ class BothEyes(PictureReader):
             pictures = adaptive_avg_pool2d(pictures, READ_AT)
         code: Tensor = self.learned(pictures)
         return code
+
+
+def suitable_eyes(data: PictureData) -> Eyes:
+    """Return which eyes suit the data, where nobody says.
+
+    Learned ones need many pictures that say what can be seen in them.
+    """
+    return "learned" if len(data) >= MANY and data.attributes is not None else "lite1"
 
 
 def make_eyes(eyes: Eyes, code_dim: int) -> PictureReader:

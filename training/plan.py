@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from training.data.pictures import PictureData
-from training.prepare import Options, prepare, with_steps
+from training.prepare import Options, learning_for, prepare
 from training.registry import Entry
 from training.trainer import Settings, Trainer, accelerator_for
 
@@ -69,7 +69,7 @@ def plan(entry: Entry, options: Options, knobs: Mapping[str, object]) -> None:
     table.add_row("speed", f"{speed:.0f} pictures/s, measured on {MEASURED_ROUNDS} rounds")
     table.add_row("length", f"{options.kimg:.0f} kimg, about {options.kimg / speed / 3.6:.1f} h")
     if steps and isinstance(data, PictureData) and entry.learns == "captions":
-        taken = with_steps(options, len(data))
+        taken = learning_for(options, data)
         steps_before = f"{taken.caption_steps} steps of the caption network"
         if "matcher" in entry.needs:
             steps_before += f", {taken.matcher_steps} of the matcher"

@@ -32,7 +32,7 @@ from training.effort import READING, SEEING
 from training.errors import TrainingError
 from training.export_captions import CaptionedGenerator, export_bundle, statistics_of
 from training.export_samples import export_pictures, save_generator
-from training.eyes import Eyes
+from training.eyes import Eyes, suitable_eyes
 from training.grids import Grid
 from training.matcher import Matcher
 from training.matching import (
@@ -74,7 +74,8 @@ class Options:
             0 uses the text encoder's own sentence embedding, and no matcher; None takes as many
             as the number of pictures asks for.
         matcher_steps: Steps in which a matcher learns to see what captions say; None as above.
-        eyes: What looks at pictures while captions are learned to be read, and in the matcher.
+        eyes: What looks at pictures while captions are learned to be read, and in the matcher;
+            None takes what suits the data.
         seed: Seed of everything random.
         precision: ``bf16`` or ``no`` (float32).
         micro_batches: Parts that each process takes its share of a batch in.
@@ -95,7 +96,7 @@ class Options:
     encoder: str = "all-MiniLM-L6-v2"
     caption_steps: int | None = None
     matcher_steps: int | None = None
-    eyes: Eyes = "learned"
+    eyes: Eyes | None = None
     seed: int = 0
     precision: Precision = "bf16"
     micro_batches: int = 1
@@ -106,6 +107,21 @@ class Options:
     start_from: Path | None = None
     strict: bool = False
     download: bool = False
+
+
+@dataclass(frozen=True)
+class Learning:
+    """How captions are learned to be read before a generator learns to draw.
+
+    Attributes:
+        caption_steps: As in `Options`.
+        matcher_steps: As in `Options`.
+        eyes: As in `Options`.
+    """
+
+    caption_steps: int
+    matcher_steps: int
+    eyes: Eyes
 
 
 @dataclass(frozen=True)
@@ -164,14 +180,14 @@ def _prepare_captions(
         raise TrainingError(
             f"data {options.data}: has no captions; recipe {entry.key} learns from captions"
         )
-    options = with_steps(options, len(data))
-    assert options.caption_steps is not None and options.matcher_steps is not None
+    learning = learning_for(options, data)
+    options = replace(options, **asdict(learning))
     words = load_text_encoder(options.encoder)
     cache = cache_root() / "captions"
     encoder: TextEncoder = words
     matcher: Matcher | None = None
     embeddings: NDArray[np.float32]
-    if options.caption_steps:
+    if learning.caption_steps:
         tokens = encode_tokens(words, data.flat_captions, cache, progress=shown)
         # Without a truth of its own, the data's captions are compared by their sentence embedding.
         sentences = (
@@ -180,15 +196,15 @@ def _prepare_captions(
             else encode_dataset(words, data.flat_captions, cache, progress=shown)
         )
         truth = WrongCaptions(data, sentences, seed=options.seed)
-        _take_over(options, matcher_told(options.eyes, data.resolution))
+        _take_over(options, matcher_told(learning.eyes, data.resolution))
         device = PartialState().device
         network = fit_caption_network(
             data,
             tokens,
             truth,
             options.out / CAPTION_NETWORK,
-            steps=options.caption_steps,
-            eyes=options.eyes,
+            steps=learning.caption_steps,
+            eyes=learning.eyes,
             seed=options.seed,
             device=device,
             progress=shown,
@@ -202,8 +218,8 @@ def _prepare_captions(
                 embeddings,
                 truth,
                 options.out / MATCHER,
-                steps=options.matcher_steps,
-                eyes=options.eyes,
+                steps=learning.matcher_steps,
+                eyes=learning.eyes,
                 seed=options.seed,
                 device=device,
                 progress=shown,
@@ -254,16 +270,16 @@ def _prepare_captions(
     return Prepared(recipe, stream, data, lambda: Grid(encoder, captions, seed=options.seed), leave)
 
 
-def with_steps(options: Options, pictures: int) -> Options:
-    """Return the options with numbers where they leave steps open.
+def learning_for(options: Options, data: PictureData) -> Learning:
+    """Decide what the options leave open.
 
     Args:
         options: The run's options.
-        pictures: How many there are to learn from.
+        data: What there is to learn from.
     """
-    reads = options.caption_steps if options.caption_steps is not None else READING.steps(pictures)
-    sees = options.matcher_steps if options.matcher_steps is not None else SEEING.steps(pictures)
-    return replace(options, caption_steps=reads, matcher_steps=sees)
+    reads = options.caption_steps if options.caption_steps is not None else READING.steps(len(data))
+    sees = options.matcher_steps if options.matcher_steps is not None else SEEING.steps(len(data))
+    return Learning(reads, sees, options.eyes or suitable_eyes(data))
 
 
 def _prepare_samples(

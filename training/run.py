@@ -7,7 +7,7 @@ import logging
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from types import FrameType
 
@@ -15,6 +15,7 @@ from training.data.folder import write_skipped
 from training.data.pictures import PictureData
 from training.data.shards import shown_url
 from training.errors import TrainingError
+from training.metrics.runs import RUN_FILE
 from training.prepare import Data, Options, Prepared, prepare
 from training.progress import progress_bar
 from training.registry import Entry
@@ -28,8 +29,8 @@ log = logging.getLogger("t2i.training")
 CHANGEABLE = {
     "kimg", "core_minutes", "checkpoint_kimg", "grid_kimg", "out", "captions", "strict", "download",
 }  # fmt: skip
-# Left open now, these are what they were: any number, but not none at all.
-LEFT_OPEN = {"caption_steps", "matcher_steps"}
+# Where a run that goes on leaves these open, they are what they were.
+LEFT_OPEN = ("caption_steps", "matcher_steps", "eyes")
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,7 @@ def conduct(
     main = accelerator.is_main_process
     spent = Spent(options.out)
     with accelerator.main_process_first():
+        options = _as_begun(options)
         if main:
             _remember(entry, options, knobs)
         ready = prepare(entry, options, knobs, shown=shown and main, data=data, on_kept=spent.keep)
@@ -168,12 +170,20 @@ def _draw(sheet: Sheet | None, trainer: Trainer, out: Path) -> None:
         sheet.save(trainer.average, out / "grids" / f"{round(trainer.kimg):06d}.png")
 
 
+def _as_begun(options: Options) -> Options:
+    """Return the options with what they leave open as the run was begun with."""
+    path = options.out / RUN_FILE
+    before = json.loads(path.read_text()) if path.is_file() else {}
+    open_now = [name for name in LEFT_OPEN if getattr(options, name) is None]
+    return replace(options, **{name: before[name] for name in open_now if name in before})
+
+
 def _remember(entry: Entry, options: Options, knobs: Mapping[str, object]) -> None:
     """Keep what the run was started with; refuse to resume it with something else."""
     # A signed address is another every time, and nobody else should find it here.
     plain_options = {**asdict(options), "data": shown_url(options.data)}
     plain = _plain({"recipe": entry.key, **plain_options, **knobs})
-    path = options.out / "run.json"
+    path = options.out / RUN_FILE
     if path.is_file():
         # What the version that began the run did not know yet was as it is by default.
         defaults = {field.name: field.default for field in fields(Options)}
@@ -182,9 +192,7 @@ def _remember(entry: Entry, options: Options, knobs: Mapping[str, object]) -> No
         changed = [
             f"{name} was {before.get(name)!r}, now {value!r}"
             for name, value in plain.items()
-            if name not in CHANGEABLE
-            and before.get(name) != value
-            and not (name in LEFT_OPEN and value is None and before.get(name))
+            if name not in CHANGEABLE and before.get(name) != value
         ]
         if changed:
             raise TrainingError(

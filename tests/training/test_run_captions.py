@@ -60,9 +60,12 @@ def test_steps_left_open_in_a_run_that_goes_on_are_what_they_were(tmp_path: Path
     finished("gan-cls", learned, 1, **small)
     again = finished("gan-cls", learned, None, **small)
     assert again.trainer.kimg == 0.016
+    assert again.ready.recipe.networks["generator"].condition_dim == 256
     finished("gan-cls", plain, 0, **small)
-    with pytest.raises(TrainingError, match="caption_steps was 0, now None"):
-        finished("gan-cls", plain, None, **small)
+    finished("gan-cls", plain, None, **small)
+    assert not (plain / CAPTION_NETWORK).exists()
+    with pytest.raises(TrainingError, match="caption_steps was 0, now 1"):
+        finished("gan-cls", plain, 1, **small)
 
 
 @pytest.mark.parametrize("steps", [0, 1])
