@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from t2i.errors import InvalidInput
 
+# Pictures of each value, on average, from which an attribute or label can be learned.
+SHOWN_BY = 8
+
 
 class FaultKind(StrEnum):
     """Why a file of a folder cannot be trained on."""
@@ -191,20 +194,24 @@ class PictureData:
 
     @property
     def known(self) -> tuple[NDArray[np.int64], tuple[int, ...]]:
-        """What is known of the pictures beside their captions: attributes, and their label.
+        """What can be learned of the pictures beside their captions: attributes, and their label.
+
+        Those of which each value is shown by `SHOWN_BY` pictures or more, on average. What fewer
+        show is learned by heart instead of seen: a generator that was told in this way to draw 471
+        species, of four photographs each, ended twice as far from real pictures.
 
         Returns:
             `(n, k)` int64, -1 where it is not known, and how many values each of the k can take;
             k is 0 when nothing is known.
         """
-        columns = [np.empty((len(self), 0), np.int64)]
-        sizes = self.attribute_sizes
+        values, sizes = np.empty((len(self), 0), np.int64), self.attribute_sizes
         if self.attributes is not None:
-            columns.append(self.attributes.astype(np.int64))
+            values = self.attributes.astype(np.int64)
         if self.labels is not None:
-            columns.append(self.labels[:, None])
+            values = np.concatenate([values, self.labels[:, None]], axis=1)
             sizes = (*sizes, self.classes)
-        return np.concatenate(columns, axis=1), sizes
+        often = (values >= 0).sum(axis=0) >= SHOWN_BY * np.array(sizes, np.int64)
+        return values[:, often], tuple(np.array(sizes, np.int64)[often].tolist())
 
     @cached_property
     def caption_starts(self) -> NDArray[np.int64]:
