@@ -201,7 +201,7 @@ def _run_options() -> list[click.Option]:
             None,
             "What looks at pictures in both: a network that learns from the data alone; lite1, "
             "which has seen a million photographs and suits a few hundred of your own; or both, "
-            "the first to read and the second to judge. Without it lite1, or learned where ten "
+            "the first to read and the second to judge. Without it lite1; learned where ten "
             "thousand pictures or more have attributes.",
             type=click.Choice(["learned", "lite1", "both"]),
         ),
