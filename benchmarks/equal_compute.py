@@ -50,8 +50,7 @@ def command(*words: object) -> None:
 
 def take_turns(given: argparse.Namespace) -> dict[str, Outcome]:
     """Train and measure whatever is missing, and return what all runs gave, by their labels."""
-    data = data_name(given.data)
-    found = kept(given.results, data)
+    found = kept(given.results, given.contest)
     missing = [
         (each, seed)
         for seed in range(given.seeds)
@@ -72,7 +71,7 @@ def take_turns(given: argparse.Namespace) -> dict[str, Outcome]:
                 "eval", folder / "bundle", "--data", given.data, "--matcher", judge,
                 "--seeds", 1, "--run", folder, "--grid", folder / "look.png", *given.eval_options,
             )  # fmt: skip
-        outcome = outcome_of(folder, each, seed, data, given.core_minutes, judge)
+        outcome = outcome_of(folder, each, seed, given, judge)
         keep(outcome, given.results, each.label(seed))
         found[each.label(seed)] = outcome
     return found
@@ -96,7 +95,7 @@ def _is_known(known: Outcome | None, each: Contestant, core_minutes: float) -> b
 
 
 def outcome_of(
-    folder: Path, each: Contestant, seed: int, data: str, core_minutes: float, judge: Path
+    folder: Path, each: Contestant, seed: int, given: argparse.Namespace, judge: Path
 ) -> Outcome:
     """Read what a run gave from its folder."""
     (told,) = as_json(read_runs([folder]))["runs"]
@@ -105,8 +104,9 @@ def outcome_of(
         recipe=each.recipe,
         options=shlex.join(each.options),
         seed=seed,
-        data=data,
-        core_minutes=core_minutes,
+        contest=given.contest,
+        data=data_name(given.data),
+        core_minutes=given.core_minutes,
         kimg=told["kimg"],
         judge=json.loads((judge / "config.json").read_text())["sha256"],
         scores={title: cell["final"] for title, cell in told["scores"].items()},
@@ -153,6 +153,7 @@ def main() -> None:
         "--judge-options", type=shlex.split, default=[], help="of t2i-train matcher"
     )
     parser.add_argument("--eval-options", type=shlex.split, default=[], help="of t2i-train eval")
+    parser.add_argument("--contest", help="its name among the results (that of DATA)")
     parser.add_argument("--results", type=Path, help="what runs gave (OUT/results)")
     given = parser.parse_args()
     labels = [each.label(0) for each in given.run]
@@ -160,6 +161,7 @@ def main() -> None:
         parser.error("--run: two have the same name; give NAME=RECIPE")
     given.out.mkdir(parents=True, exist_ok=True)
     given.results = given.results or given.out / "results"
+    given.contest = given.contest or data_name(given.data)
     try:
         found = take_turns(given)
     except TrainingError as error:

@@ -1,7 +1,8 @@
 """Contests at equal compute: who takes part, what each run gave, and the table of it.
 
-What a run gave is kept as a file in the source tree, `results/DATA/NAME-SEED.json`, so a contest
-that takes days can be held on one machine after another.
+What a run gave is kept as a file in the source tree, `results/CONTEST/NAME-SEED.json`, so a contest
+that takes days can be held on one machine after another. A contest has one set of data, one judge
+and one length.
 """
 
 from __future__ import annotations
@@ -80,6 +81,7 @@ class Outcome:
         recipe: Its recipe's key.
         options: Of `t2i-train run`, as one would type them.
         seed: Of the run.
+        contest: What the contest is called.
         data: Name of the data's file or folder.
         core_minutes: Processor time that the run was given.
         kimg: Thousands of pictures shown in it.
@@ -94,6 +96,7 @@ class Outcome:
     recipe: str
     options: str
     seed: int
+    contest: str
     data: str
     core_minutes: float
     kimg: float
@@ -116,20 +119,20 @@ def data_name(data: str) -> str:
 
 def keep(outcome: Outcome, results: Path, label: str) -> Path:
     """Write what a run gave and return the file."""
-    folder = results / outcome.data
+    folder = results / outcome.contest
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(asdict(outcome), indent=1, allow_nan=False) + "\n"
     return write_atomically(folder / f"{label}.json", text.encode())
 
 
-def kept(results: Path, data: str) -> dict[str, Outcome]:
-    """Return what runs on these data gave, by the labels of their runs.
+def kept(results: Path, contest: str) -> dict[str, Outcome]:
+    """Return what the runs of a contest gave, by the labels of their runs.
 
     Raises:
         TrainingError: A file is damaged.
     """
     found = {}
-    for path in sorted((results / data).glob("*.json")):
+    for path in sorted((results / contest).glob("*.json")):
         try:
             found[path.stem] = Outcome(**json.loads(path.read_text("utf-8")))
         except (OSError, ValueError, TypeError) as error:
@@ -189,7 +192,7 @@ def table(outcomes: Iterable[Outcome]) -> str:
 
 
 def filled_in(page: Path, results: Path = RESULTS) -> str:
-    """Return a page's text with the tables of all data between its two marks.
+    """Return a page's text with the tables of all contests between its two marks.
 
     Raises:
         TrainingError: The marks are missing.
@@ -203,7 +206,8 @@ def filled_in(page: Path, results: Path = RESULTS) -> str:
         outcomes = kept(results, folder.name).values()
         minutes = " and ".join(f"{each:g}" for each in sorted({o.core_minutes for o in outcomes}))
         commits = ", ".join(dict.fromkeys(f"`{o.commit}`" for o in outcomes))
-        made = f"{minutes} core-minutes a run; commits {commits}."
+        data = ", ".join(sorted({outcome.data for outcome in outcomes}))
+        made = f"{data}, {minutes} core-minutes a run; commits {commits}."
         parts.append(f"### {folder.name}\n\n{table(outcomes)}\n{made}\n")
     inside = "\n".join(parts)
     return f"{before}{BEGIN}\n{inside}{END}{rest.split(END, 1)[1]}"

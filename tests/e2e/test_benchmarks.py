@@ -204,7 +204,19 @@ def _outcome(name: str, seed: int, kid: float, precision: float | None) -> Outco
     if precision is not None:
         scores["R-precision, unseen"] = {"value": precision, "floor": 0.5}
     return Outcome(
-        name, "df-gan", "--width 8", seed, "some", 40.0, 20.0 + seed, "ab", scores, "c0", "m", "2"
+        name,
+        "df-gan",
+        "--width 8",
+        seed,
+        "some",
+        "birds",
+        40.0,
+        20.0 + seed,
+        "ab",
+        scores,
+        "c0",
+        "m",
+        "2",
     )
 
 
