@@ -61,10 +61,15 @@ class Matcher(nn.Module):
         code_dim: Length of the captions' codes, and of what is compared.
         attribute_sizes: How many values each attribute can take that is known of the pictures.
         eyes: What the picture network is.
+        heeded: Which attributes count in `misses`; None for all.
     """
 
     def __init__(
-        self, code_dim: int = 256, attribute_sizes: Sequence[int] = (), eyes: Eyes = "learned"
+        self,
+        code_dim: int = 256,
+        attribute_sizes: Sequence[int] = (),
+        eyes: Eyes = "learned",
+        heeded: Sequence[bool] | None = None,
     ) -> None:
         super().__init__()
         self.pictures = make_eyes(eyes, code_dim)
@@ -75,6 +80,7 @@ class Matcher(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(3.0))
         self.shown_attributes = AttributeReader(code_dim, attribute_sizes)
         self.said_attributes = AttributeReader(code_dim, attribute_sizes, hidden=2 * code_dim)
+        self._heeded = tuple(heeded or (True,) * len(attribute_sizes))
 
     @property
     def scale(self) -> Tensor:
@@ -140,7 +146,7 @@ class Matcher(nn.Module):
         return shown + self.said_attributes.loss(self.standardize(codes), said)
 
     def misses(self, seen: Tensor, codes: Tensor) -> Tensor:
-        """How far pictures miss the attributes that their captions state.
+        """How far pictures miss the heeded attributes that their captions state.
 
         Args:
             seen: ``(n, code_dim)`` codes of pictures.
@@ -154,7 +160,9 @@ class Matcher(nn.Module):
         seen = seen.float()
         total, attributes = seen.new_zeros(()), seen.new_zeros(())
         said, shown = self.said_attributes(self.standardize(codes)), self.shown_attributes(seen)
-        for stated, drawn in zip(said, shown, strict=True):
+        for stated, drawn, heeded in zip(said, shown, self._heeded, strict=True):
+            if not heeded:
+                continue
             likely, value = stated.softmax(dim=1).max(dim=1)
             sure = (likely > SURE).float()
             missed = F.cross_entropy(drawn, value, reduction="none")

@@ -61,23 +61,27 @@ def test_known_of_pictures_are_their_attributes_then_their_label() -> None:
     assert data.labels is not None
     values, sizes = data.known
     assert sizes == (3,) and np.array_equal(values, data.labels[:, None])
-    marks = np.arange(len(data), dtype=np.int8)[:, None] % 3 - 1
+    marks = np.arange(len(data), dtype=np.int8)[:, None] % 2 - 1
     values, sizes = replace(data, attributes=marks, attribute_sizes=(2,)).known
     assert sizes == (2, 3) and np.array_equal(values, np.stack([marks[:, 0], data.labels], axis=1))
-    # What is seldom shown, or seldom known, can be learned by heart alone.
-    seldom = np.concatenate([marks, np.arange(len(data), dtype=np.int8)[:, None] // 6], axis=1)
-    values, sizes = replace(data, attributes=seldom, attribute_sizes=(2, 4)).known
-    assert sizes == (2, 3) and np.array_equal(values, np.stack([marks[:, 0], data.labels], axis=1))
-    unknown = np.where(np.arange(len(data)) < 15, seldom[:, 0], -1).astype(np.int8)[:, None]
-    assert replace(data, attributes=unknown, attribute_sizes=(2,)).known[1] == (3,)
-    named = replace(
-        data, labels=np.arange(len(data)), label_names=tuple(map(str, range(len(data))))
-    )
-    assert named.known[1] == ()
     values, sizes = replace(data, labels=None, label_names=()).known
     assert sizes == () and values.shape == (len(data), 0)
     with pytest.raises(InvalidInput, match="attributes"):
         replace(data, attributes=marks, attribute_sizes=(2, 2))
+
+
+def test_what_few_pictures_show_or_few_are_known_to_show_is_not_often_shown() -> None:
+    data = squares()
+    assert data.often_shown == (True,)
+    numbers = np.arange(len(data))
+    often, seldom = numbers % 3 - 1, numbers // 6
+    unknown = np.where(numbers < 10, numbers % 2, -1)
+    marks = np.stack([often, seldom, unknown], axis=1)
+    marked = replace(data, attributes=marks.astype(np.int8), attribute_sizes=(2, 4, 2))
+    assert marked.often_shown == (True, False, False, True)
+    names = tuple(str(number) for number in range(len(data)))
+    assert replace(data, labels=np.arange(len(data)), label_names=names).often_shown == (False,)
+    assert replace(data, labels=None, label_names=()).often_shown == ()
 
 
 def tokens_of(captions: tuple[str, ...]) -> TokenStates:

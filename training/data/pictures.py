@@ -194,24 +194,30 @@ class PictureData:
 
     @property
     def known(self) -> tuple[NDArray[np.int64], tuple[int, ...]]:
-        """What can be learned of the pictures beside their captions: attributes, and their label.
-
-        Those of which each value is shown by `SHOWN_BY` pictures or more, on average. What fewer
-        show is learned by heart instead of seen: a generator that was told in this way to draw 471
-        species, of four photographs each, ended twice as far from real pictures.
+        """What is known of the pictures beside their captions: attributes, and their label.
 
         Returns:
             `(n, k)` int64, -1 where it is not known, and how many values each of the k can take;
             k is 0 when nothing is known.
         """
-        values, sizes = np.empty((len(self), 0), np.int64), self.attribute_sizes
+        columns = [np.empty((len(self), 0), np.int64)]
+        sizes = self.attribute_sizes
         if self.attributes is not None:
-            values = self.attributes.astype(np.int64)
+            columns.append(self.attributes.astype(np.int64))
         if self.labels is not None:
-            values = np.concatenate([values, self.labels[:, None]], axis=1)
+            columns.append(self.labels[:, None])
             sizes = (*sizes, self.classes)
-        often = (values >= 0).sum(axis=0) >= SHOWN_BY * np.array(sizes, np.int64)
-        return values[:, often], tuple(np.array(sizes, np.int64)[often].tolist())
+        return np.concatenate(columns, axis=1), sizes
+
+    @property
+    def often_shown(self) -> tuple[bool, ...]:
+        """Of which of the k that are `known` pictures enough show each value, on average.
+
+        What fewer show is learned by heart instead of seen.
+        """
+        values, sizes = self.known
+        counts = (values >= 0).sum(axis=0)
+        return tuple(bool(n >= SHOWN_BY * size) for n, size in zip(counts, sizes, strict=True))
 
     @cached_property
     def caption_starts(self) -> NDArray[np.int64]:
