@@ -30,9 +30,13 @@ def completed(
         finished: how the stream ends, with its last picture.
     """
     *previews, image = stages
-    return GenerateEvent(
-        completed=GenerateCompleted(image=image, previews=previews, finished=finished)
-    )
+    # Filled in where it is: messages given to a message are copied, level by level.
+    event = GenerateEvent()
+    event.completed.image.CopyFrom(image)
+    event.completed.previews.extend(previews)
+    if finished is not None:
+        event.completed.finished.CopyFrom(finished)
+    return event
 
 
 def to_send(event: GenerateEvent, *, grouped: bool) -> Iterator[GenerateEvent]:
