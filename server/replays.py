@@ -167,5 +167,8 @@ def _digest(request: Asked) -> bytes:
     body = copy.deepcopy(request)
     # Its letters may be upper or lower case.
     body.request_id = ""
+    if isinstance(body, image_service_pb2.GenerateRequest):
+        # How events travel and not what is drawn; what is kept becomes either form.
+        body.group_events = False
     name = type(request).__name__.encode()
     return hashlib.sha256(name + body.SerializeToString(deterministic=True)).digest()

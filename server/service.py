@@ -24,6 +24,7 @@ from server.engine import (
     QueueFull,
     Ticket,
 )
+from server.events import completed, to_send
 from server.guard import CALLER, REQUEST_ID, SPAN
 from server.models import Models, describe, version
 from server.refusals import (
@@ -97,7 +98,8 @@ class ImageService(image_service_pb2_grpc.ImageServiceServicer):
         async for event in self._replays.events(
             request, owner, lambda: self._events(request, context)
         ):
-            yield event
+            for message in to_send(event, grouped=request.group_events):
+                yield message
 
     async def GenerateImages(
         self, request: image_service_pb2.GenerateImagesRequest, context: _Context
@@ -119,20 +121,14 @@ class ImageService(image_service_pb2_grpc.ImageServiceServicer):
             resolutions=ask.model.resolutions,
         )
         yield image_service_pb2.GenerateEvent(accepted=accepted)
-        last = len(ask.model.resolutions) - 1
-        choice = _Choice(ask.best_of)
+        choice, left = _Choice(ask.best_of), len(ask.seeds)
         async for part in _parts(ticket):
             tally.add(part)
             for chosen in choice.add(part):
-                for image in await self._images(tally, ask, [chosen]):
-                    yield _event(image, is_final=image.stage == last)
-        finished = image_service_pb2.GenerateFinished(
-            request_id=request_id,
-            count=len(ask.seeds),
-            warnings=tally.warnings(),
-            timings=self._end(ask, tally),
-        )
-        yield image_service_pb2.GenerateEvent(finished=finished)
+                stages = await self._images(tally, ask, [chosen])
+                left -= 1
+                finished = None if left else self._finished(request_id, ask, tally)
+                yield completed(stages, finished)
 
     async def _answer(
         self, request: image_service_pb2.GenerateImagesRequest, context: _Context
@@ -149,6 +145,16 @@ class ImageService(image_service_pb2_grpc.ImageServiceServicer):
             request_id=request_id,
             model=version(ask.model),
             images=sorted(images, key=lambda image: image.index),
+            warnings=tally.warnings(),
+            timings=self._end(ask, tally),
+        )
+
+    def _finished(
+        self, request_id: str, ask: Ask, tally: _Tally
+    ) -> image_service_pb2.GenerateFinished:
+        return image_service_pb2.GenerateFinished(
+            request_id=request_id,
+            count=len(ask.seeds),
             warnings=tally.warnings(),
             timings=self._end(ask, tally),
         )
@@ -366,13 +372,3 @@ def _map(map: WordMap) -> conditions_pb2.WordMap:
     return conditions_pb2.WordMap(
         word=map.word, side=len(weights), weights=weights.tobytes(), largest=largest
     )
-
-
-def _event(
-    image: conditions_pb2.GeneratedImage, *, is_final: bool
-) -> image_service_pb2.GenerateEvent:
-    if is_final:
-        completed = image_service_pb2.GenerateCompleted(image=image)
-        return image_service_pb2.GenerateEvent(completed=completed)
-    preview = image_service_pb2.GeneratePreview(image=image)
-    return image_service_pb2.GenerateEvent(preview=preview)

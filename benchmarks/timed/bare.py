@@ -11,32 +11,38 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from benchmarks.timed import RESOLUTIONS
 from t2i.files import write_atomically
 from t2i.protocol.v1 import conditions_pb2, image_service_pb2, image_service_pb2_grpc
 
 __all__ = ["serve_bare"]
-
-_SIDE = 128
 
 
 class _Ready(image_service_pb2_grpc.ImageServiceServicer):
     """Gives the same grey picture to everyone."""
 
     def __init__(self) -> None:
-        image = conditions_pb2.GeneratedImage(
-            width=_SIDE,
-            height=_SIDE,
-            format=conditions_pb2.IMAGE_FORMAT_RAW,
-            data=bytes([128]) * (3 * _SIDE**2),
+        *previews, image = (
+            conditions_pb2.GeneratedImage(
+                stage=stage,
+                width=side,
+                height=side,
+                format=conditions_pb2.IMAGE_FORMAT_RAW,
+                data=bytes([128]) * (3 * side**2),
+            )
+            for stage, side in enumerate(RESOLUTIONS)
         )
-        accepted = image_service_pb2.GenerateAccepted(seeds=[0], resolutions=[_SIDE])
-        completed = image_service_pb2.GenerateCompleted(image=image)
-        finished = image_service_pb2.GenerateFinished(count=1)
+        accepted = image_service_pb2.GenerateAccepted(seeds=[0], resolutions=RESOLUTIONS)
+        completed = image_service_pb2.GenerateCompleted(
+            image=image,
+            previews=previews,
+            finished=image_service_pb2.GenerateFinished(count=1),
+        )
         self._answer = image_service_pb2.GenerateImagesResponse(images=[image])
+        # As the client asks for them: in groups.
         self._events = (
             image_service_pb2.GenerateEvent(accepted=accepted),
             image_service_pb2.GenerateEvent(completed=completed),
-            image_service_pb2.GenerateEvent(finished=finished),
         )
 
     async def GenerateImages(

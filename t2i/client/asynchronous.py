@@ -481,8 +481,7 @@ class AsyncClient:
                     )
                     try:
                         async for message in call:
-                            event = state.receive(message)
-                            if event is not None:
+                            for event in state.receive(message):
                                 yield event
                         state.check_finished()
                         return

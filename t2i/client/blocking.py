@@ -474,9 +474,7 @@ class Client:
                     )
                     try:
                         for message in call:
-                            event = state.receive(message)
-                            if event is not None:
-                                yield event
+                            yield from state.receive(message)
                         state.check_finished()
                         return
                     finally:

@@ -42,7 +42,7 @@ from t2i.errors import InvalidInput, shown
 from t2i.protocol.v1 import conditions_pb2, image_service_pb2, model_service_pb2
 from t2i.seeds import LARGEST_SEED, MAX_BEST_OF, places, read_ends
 
-__all__ = ["Asked", "Way", "condition_to_message", "event_from_message", "model_from_message"]
+__all__ = ["Asked", "Way", "condition_to_message", "events_from_message", "model_from_message"]
 
 _PART_KINDS: dict[int, CodePartKind] = {
     model_service_pb2.CODE_PART_KIND_CATEGORICAL: "categorical",
@@ -241,6 +241,7 @@ class Asked:
             fine=self._fine(),
             best_of=self.best_of,
             attention=self.attention,
+            group_events=True,
         )
 
     def images_request(self) -> image_service_pb2.GenerateImagesRequest:
@@ -327,31 +328,28 @@ def condition_to_message(condition: Condition) -> conditions_pb2.Condition:
             assert_never(condition)
 
 
-def event_from_message(message: image_service_pb2.GenerateEvent) -> GenerateEvent | None:
-    """Return the event of a message, or None for a kind that a newer server may send."""
+def events_from_message(message: image_service_pb2.GenerateEvent) -> Iterator[GenerateEvent]:
+    """Yield the events of a message: none for a kind that a newer server may send."""
     match message.WhichOneof("event"):
         case "accepted":
             accepted = message.accepted
-            return Accepted(
+            yield Accepted(
                 request_id=accepted.request_id,
                 model=version_from_message(accepted.model),
                 seeds=tuple(accepted.seeds),
                 resolutions=tuple(accepted.resolutions),
             )
         case "preview":
-            return Preview(_image(message.preview.image))
+            yield Preview(_image(message.preview.image))
         case "completed":
-            return Completed(_image(message.completed.image))
+            completed = message.completed
+            for preview in completed.previews:
+                yield Preview(_image(preview))
+            yield Completed(_image(completed.image))
+            if completed.HasField("finished"):
+                yield _finished(completed.finished)
         case "finished":
-            finished = message.finished
-            return Finished(
-                request_id=finished.request_id,
-                count=finished.count,
-                warnings=_warnings(finished.warnings),
-                timings=_timings(finished.timings),
-            )
-        case _:
-            return None
+            yield _finished(message.finished)
 
 
 def result_from_message(answer: image_service_pb2.GenerateImagesResponse) -> GenerationResult:
@@ -448,6 +446,15 @@ def _image(image: conditions_pb2.GeneratedImage) -> ServedImage:
         attention=tuple(
             ServedWordMap(map.word, map.side, map.weights, map.largest) for map in image.attention
         ),
+    )
+
+
+def _finished(finished: image_service_pb2.GenerateFinished) -> Finished:
+    return Finished(
+        request_id=finished.request_id,
+        count=finished.count,
+        warnings=_warnings(finished.warnings),
+        timings=_timings(finished.timings),
     )
 
 

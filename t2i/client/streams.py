@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from t2i.client.errors import InternalError, ServiceError
-from t2i.client.messages import event_from_message
+from t2i.client.messages import events_from_message
 from t2i.client.results import Accepted, Completed, Finished, GenerateEvent, Preview
 from t2i.client.retries import Attempts
 from t2i.protocol.v1 import image_service_pb2
@@ -39,30 +40,32 @@ class StreamState:
             return self.accepted.request_id
         return self.request_id or None
 
-    def receive(self, message: image_service_pb2.GenerateEvent) -> GenerateEvent | None:
-        """Return the event to hand to the caller, or None for one that it has already.
+    def receive(self, message: image_service_pb2.GenerateEvent) -> Iterator[GenerateEvent]:
+        """Yield the events of a message, but for those that the caller has already.
 
         Raises:
             ServiceError: the error that interrupted the stream, when the repeated request draws
                 other pictures and the stream therefore cannot go on.
         """
-        event = event_from_message(message)
+        return filter(self._is_new, events_from_message(message))
+
+    def _is_new(self, event: GenerateEvent) -> bool:
         if isinstance(event, Accepted):
             if self.accepted is None:
                 self.accepted = event
-                return event
+                return True
             same = (event.seeds, event.model) == (self.accepted.seeds, self.accepted.model)
             if not same and self._interrupted_by is not None:
                 raise self._interrupted_by
-            return None
+            return False
         if isinstance(event, Preview | Completed):
             key = (event.image.index, event.image.stage)
             if key in self._seen:
-                return None
+                return False
             self._seen.add(key)
         elif isinstance(event, Finished):
             self.finished = True
-        return event
+        return True
 
     def wait_after(self, error: ServiceError) -> float:
         """Return how many seconds to wait before the request is repeated.

@@ -33,6 +33,9 @@ INSIDE = ("Traceback", "_pb2", "object at 0x", ".py", "google.protobuf", "asynci
 
 VALID = [
     GenerateRequest(condition=pb.Condition(text=pb.TextCondition(text="a bird")), count=2),
+    GenerateRequest(
+        condition=pb.Condition(text=pb.TextCondition(text="a bird")), count=2, group_events=True
+    ),
     GenerateImagesRequest(
         condition=pb.Condition(text=pb.TextCondition(text="a bird")),
         seeds=[1, 2, 3],
@@ -121,7 +124,7 @@ def check_silence(error: grpc.RpcError) -> None:
 
 
 def alive(channel: grpc.Channel) -> None:
-    answer = channel.unary_unary(METHODS[1])(VALID[1].SerializeToString(), timeout=30)
+    answer = channel.unary_unary(METHODS[1])(VALID[2].SerializeToString(), timeout=30)
     assert answer
 
 

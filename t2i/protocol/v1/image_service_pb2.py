@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from t2i.protocol.v1 import conditions_pb2 as t2i_dot_v1_dot_conditions__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1at2i/v1/image_service.proto\x12\x06t2i.v1\x1a\x17t2i/v1/conditions.proto\"\xdd\x02\n\x0fGenerateRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12$\n\tcondition\x18\x03 \x01(\x0b\x32\x11.t2i.v1.Condition\x12\x12\n\x05\x63ount\x18\x04 \x01(\rH\x00\x88\x01\x01\x12\r\n\x05seeds\x18\x05 \x03(\x04\x12(\n\x07options\x18\x06 \x01(\x0b\x32\x17.t2i.v1.GenerateOptions\x12\x15\n\x08previews\x18\x07 \x01(\x08H\x01\x88\x01\x01\x12,\n\rinterpolation\x18\x08 \x01(\x0b\x32\x15.t2i.v1.Interpolation\x12#\n\x04\x66ine\x18\t \x01(\x0b\x32\x15.t2i.v1.FineCondition\x12\x14\n\x07\x62\x65st_of\x18\n \x01(\rH\x02\x88\x01\x01\x12\x11\n\tattention\x18\x0b \x01(\x08\x42\x08\n\x06_countB\x0b\n\t_previewsB\n\n\x08_best_of\"\xd0\x01\n\rGenerateEvent\x12,\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x18.t2i.v1.GenerateAcceptedH\x00\x12*\n\x07preview\x18\x02 \x01(\x0b\x32\x17.t2i.v1.GeneratePreviewH\x00\x12.\n\tcompleted\x18\x03 \x01(\x0b\x32\x19.t2i.v1.GenerateCompletedH\x00\x12,\n\x08\x66inished\x18\x04 \x01(\x0b\x32\x18.t2i.v1.GenerateFinishedH\x00\x42\x07\n\x05\x65vent\"o\n\x10GenerateAccepted\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12#\n\x05model\x18\x02 \x01(\x0b\x32\x14.t2i.v1.ModelVersion\x12\r\n\x05seeds\x18\x03 \x03(\x04\x12\x13\n\x0bresolutions\x18\x04 \x03(\r\"8\n\x0fGeneratePreview\x12%\n\x05image\x18\x01 \x01(\x0b\x32\x16.t2i.v1.GeneratedImage\":\n\x11GenerateCompleted\x12%\n\x05image\x18\x01 \x01(\x0b\x32\x16.t2i.v1.GeneratedImage\"z\n\x10GenerateFinished\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12!\n\x08warnings\x18\x03 \x03(\x0b\x32\x0f.t2i.v1.Warning\x12 \n\x07timings\x18\x04 \x01(\x0b\x32\x0f.t2i.v1.Timings\"\xbf\x02\n\x15GenerateImagesRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12$\n\tcondition\x18\x03 \x01(\x0b\x32\x11.t2i.v1.Condition\x12\x12\n\x05\x63ount\x18\x04 \x01(\rH\x00\x88\x01\x01\x12\r\n\x05seeds\x18\x05 \x03(\x04\x12(\n\x07options\x18\x06 \x01(\x0b\x32\x17.t2i.v1.GenerateOptions\x12,\n\rinterpolation\x18\x08 \x01(\x0b\x32\x15.t2i.v1.Interpolation\x12#\n\x04\x66ine\x18\t \x01(\x0b\x32\x15.t2i.v1.FineCondition\x12\x14\n\x07\x62\x65st_of\x18\n \x01(\rH\x01\x88\x01\x01\x12\x11\n\tattention\x18\x0b \x01(\x08\x42\x08\n\x06_countB\n\n\x08_best_of\"\xbe\x01\n\x16GenerateImagesResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12#\n\x05model\x18\x02 \x01(\x0b\x32\x14.t2i.v1.ModelVersion\x12&\n\x06images\x18\x03 \x03(\x0b\x32\x16.t2i.v1.GeneratedImage\x12!\n\x08warnings\x18\x04 \x03(\x0b\x32\x0f.t2i.v1.Warning\x12 \n\x07timings\x18\x05 \x01(\x0b\x32\x0f.t2i.v1.Timings2\x9d\x01\n\x0cImageService\x12<\n\x08Generate\x12\x17.t2i.v1.GenerateRequest\x1a\x15.t2i.v1.GenerateEvent0\x01\x12O\n\x0eGenerateImages\x12\x1d.t2i.v1.GenerateImagesRequest\x1a\x1e.t2i.v1.GenerateImagesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1at2i/v1/image_service.proto\x12\x06t2i.v1\x1a\x17t2i/v1/conditions.proto\"\xf3\x02\n\x0fGenerateRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12$\n\tcondition\x18\x03 \x01(\x0b\x32\x11.t2i.v1.Condition\x12\x12\n\x05\x63ount\x18\x04 \x01(\rH\x00\x88\x01\x01\x12\r\n\x05seeds\x18\x05 \x03(\x04\x12(\n\x07options\x18\x06 \x01(\x0b\x32\x17.t2i.v1.GenerateOptions\x12\x15\n\x08previews\x18\x07 \x01(\x08H\x01\x88\x01\x01\x12,\n\rinterpolation\x18\x08 \x01(\x0b\x32\x15.t2i.v1.Interpolation\x12#\n\x04\x66ine\x18\t \x01(\x0b\x32\x15.t2i.v1.FineCondition\x12\x14\n\x07\x62\x65st_of\x18\n \x01(\rH\x02\x88\x01\x01\x12\x11\n\tattention\x18\x0b \x01(\x08\x12\x14\n\x0cgroup_events\x18\x0c \x01(\x08\x42\x08\n\x06_countB\x0b\n\t_previewsB\n\n\x08_best_of\"\xd0\x01\n\rGenerateEvent\x12,\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x18.t2i.v1.GenerateAcceptedH\x00\x12*\n\x07preview\x18\x02 \x01(\x0b\x32\x17.t2i.v1.GeneratePreviewH\x00\x12.\n\tcompleted\x18\x03 \x01(\x0b\x32\x19.t2i.v1.GenerateCompletedH\x00\x12,\n\x08\x66inished\x18\x04 \x01(\x0b\x32\x18.t2i.v1.GenerateFinishedH\x00\x42\x07\n\x05\x65vent\"o\n\x10GenerateAccepted\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12#\n\x05model\x18\x02 \x01(\x0b\x32\x14.t2i.v1.ModelVersion\x12\r\n\x05seeds\x18\x03 \x03(\x04\x12\x13\n\x0bresolutions\x18\x04 \x03(\r\"8\n\x0fGeneratePreview\x12%\n\x05image\x18\x01 \x01(\x0b\x32\x16.t2i.v1.GeneratedImage\"\x90\x01\n\x11GenerateCompleted\x12%\n\x05image\x18\x01 \x01(\x0b\x32\x16.t2i.v1.GeneratedImage\x12(\n\x08previews\x18\x02 \x03(\x0b\x32\x16.t2i.v1.GeneratedImage\x12*\n\x08\x66inished\x18\x03 \x01(\x0b\x32\x18.t2i.v1.GenerateFinished\"z\n\x10GenerateFinished\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12!\n\x08warnings\x18\x03 \x03(\x0b\x32\x0f.t2i.v1.Warning\x12 \n\x07timings\x18\x04 \x01(\x0b\x32\x0f.t2i.v1.Timings\"\xbf\x02\n\x15GenerateImagesRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12$\n\tcondition\x18\x03 \x01(\x0b\x32\x11.t2i.v1.Condition\x12\x12\n\x05\x63ount\x18\x04 \x01(\rH\x00\x88\x01\x01\x12\r\n\x05seeds\x18\x05 \x03(\x04\x12(\n\x07options\x18\x06 \x01(\x0b\x32\x17.t2i.v1.GenerateOptions\x12,\n\rinterpolation\x18\x08 \x01(\x0b\x32\x15.t2i.v1.Interpolation\x12#\n\x04\x66ine\x18\t \x01(\x0b\x32\x15.t2i.v1.FineCondition\x12\x14\n\x07\x62\x65st_of\x18\n \x01(\rH\x01\x88\x01\x01\x12\x11\n\tattention\x18\x0b \x01(\x08\x42\x08\n\x06_countB\n\n\x08_best_of\"\xbe\x01\n\x16GenerateImagesResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12#\n\x05model\x18\x02 \x01(\x0b\x32\x14.t2i.v1.ModelVersion\x12&\n\x06images\x18\x03 \x03(\x0b\x32\x16.t2i.v1.GeneratedImage\x12!\n\x08warnings\x18\x04 \x03(\x0b\x32\x0f.t2i.v1.Warning\x12 \n\x07timings\x18\x05 \x01(\x0b\x32\x0f.t2i.v1.Timings2\x9d\x01\n\x0cImageService\x12<\n\x08Generate\x12\x17.t2i.v1.GenerateRequest\x1a\x15.t2i.v1.GenerateEvent0\x01\x12O\n\x0eGenerateImages\x12\x1d.t2i.v1.GenerateImagesRequest\x1a\x1e.t2i.v1.GenerateImagesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,21 +33,21 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 't2i.v1.image_service_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GENERATEREQUEST']._serialized_start=64
-  _globals['_GENERATEREQUEST']._serialized_end=413
-  _globals['_GENERATEEVENT']._serialized_start=416
-  _globals['_GENERATEEVENT']._serialized_end=624
-  _globals['_GENERATEACCEPTED']._serialized_start=626
-  _globals['_GENERATEACCEPTED']._serialized_end=737
-  _globals['_GENERATEPREVIEW']._serialized_start=739
-  _globals['_GENERATEPREVIEW']._serialized_end=795
-  _globals['_GENERATECOMPLETED']._serialized_start=797
-  _globals['_GENERATECOMPLETED']._serialized_end=855
-  _globals['_GENERATEFINISHED']._serialized_start=857
-  _globals['_GENERATEFINISHED']._serialized_end=979
-  _globals['_GENERATEIMAGESREQUEST']._serialized_start=982
-  _globals['_GENERATEIMAGESREQUEST']._serialized_end=1301
-  _globals['_GENERATEIMAGESRESPONSE']._serialized_start=1304
-  _globals['_GENERATEIMAGESRESPONSE']._serialized_end=1494
-  _globals['_IMAGESERVICE']._serialized_start=1497
-  _globals['_IMAGESERVICE']._serialized_end=1654
+  _globals['_GENERATEREQUEST']._serialized_end=435
+  _globals['_GENERATEEVENT']._serialized_start=438
+  _globals['_GENERATEEVENT']._serialized_end=646
+  _globals['_GENERATEACCEPTED']._serialized_start=648
+  _globals['_GENERATEACCEPTED']._serialized_end=759
+  _globals['_GENERATEPREVIEW']._serialized_start=761
+  _globals['_GENERATEPREVIEW']._serialized_end=817
+  _globals['_GENERATECOMPLETED']._serialized_start=820
+  _globals['_GENERATECOMPLETED']._serialized_end=964
+  _globals['_GENERATEFINISHED']._serialized_start=966
+  _globals['_GENERATEFINISHED']._serialized_end=1088
+  _globals['_GENERATEIMAGESREQUEST']._serialized_start=1091
+  _globals['_GENERATEIMAGESREQUEST']._serialized_end=1410
+  _globals['_GENERATEIMAGESRESPONSE']._serialized_start=1413
+  _globals['_GENERATEIMAGESRESPONSE']._serialized_end=1603
+  _globals['_IMAGESERVICE']._serialized_start=1606
+  _globals['_IMAGESERVICE']._serialized_end=1763
 # @@protoc_insertion_point(module_scope)

@@ -36,6 +36,7 @@ class GenerateRequest(message.Message):
     FINE_FIELD_NUMBER: builtins.int
     BEST_OF_FIELD_NUMBER: builtins.int
     ATTENTION_FIELD_NUMBER: builtins.int
+    GROUP_EVENTS_FIELD_NUMBER: builtins.int
     request_id: builtins.str
     """A UUID of version 4 in the usual 36 characters that names this request in answers and in the
     server's log. Empty: the server chooses one.
@@ -56,6 +57,13 @@ class GenerateRequest(message.Message):
     """Whether to send, with each picture of the last stage, where it looked at each word of the
     caption. Only with a model of which Model.attention_words is above 0; not together with
     interpolation or fine. Default false.
+    """
+    group_events: builtins.bool
+    """Whether the caller reads events that carry several things: with a completed picture its previews,
+    and with the last one finished. That saves both sides the cost of messages, and delays nothing: a
+    model draws all stages of a picture at once. What would not fit into a message of 4 MiB comes as
+    events of its own all the same. It changes no picture: the same request_id may come again with
+    and without it. Default false.
     """
     @builtins.property
     def condition(self) -> conditions_pb2.Condition:
@@ -97,10 +105,11 @@ class GenerateRequest(message.Message):
         fine: conditions_pb2.FineCondition | None = ...,
         best_of: builtins.int | None = ...,
         attention: builtins.bool = ...,
+        group_events: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["_best_of", b"_best_of", "_count", b"_count", "_previews", b"_previews", "best_of", b"best_of", "condition", b"condition", "count", b"count", "fine", b"fine", "interpolation", b"interpolation", "options", b"options", "previews", b"previews"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_best_of", b"_best_of", "_count", b"_count", "_previews", b"_previews", "attention", b"attention", "best_of", b"best_of", "condition", b"condition", "count", b"count", "fine", b"fine", "interpolation", b"interpolation", "model", b"model", "options", b"options", "previews", b"previews", "request_id", b"request_id", "seeds", b"seeds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_best_of", b"_best_of", "_count", b"_count", "_previews", b"_previews", "attention", b"attention", "best_of", b"best_of", "condition", b"condition", "count", b"count", "fine", b"fine", "group_events", b"group_events", "interpolation", b"interpolation", "model", b"model", "options", b"options", "previews", b"previews", "request_id", b"request_id", "seeds", b"seeds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__best_of: _TypeAlias = typing.Literal["best_of"]  # noqa: Y015
     _WhichOneofArgType__best_of: _TypeAlias = typing.Literal["_best_of", b"_best_of"]  # noqa: Y015
@@ -135,11 +144,11 @@ class GenerateEvent(message.Message):
 
     @builtins.property
     def completed(self) -> GenerateCompleted:
-        """A picture of the last stage."""
+        """A picture of the last stage; with group_events more."""
 
     @builtins.property
     def finished(self) -> GenerateFinished:
-        """Last, once, after count completed pictures."""
+        """Last, once, after count completed pictures, unless the last of them carried it."""
 
     def __init__(
         self,
@@ -226,18 +235,32 @@ class GenerateCompleted(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     IMAGE_FIELD_NUMBER: builtins.int
+    PREVIEWS_FIELD_NUMBER: builtins.int
+    FINISHED_FIELD_NUMBER: builtins.int
     @builtins.property
     def image(self) -> conditions_pb2.GeneratedImage:
         """The picture."""
+
+    @builtins.property
+    def previews(self) -> containers.RepeatedCompositeFieldContainer[conditions_pb2.GeneratedImage]:
+        """With group_events: the pictures of its earlier stages, ascending, if they were asked for and
+        have not come as events of their own. Else empty.
+        """
+
+    @builtins.property
+    def finished(self) -> GenerateFinished:
+        """With group_events, in the last event of all: all pictures have been sent. Else not set."""
 
     def __init__(
         self,
         *,
         image: conditions_pb2.GeneratedImage | None = ...,
+        previews: abc.Iterable[conditions_pb2.GeneratedImage] | None = ...,
+        finished: GenerateFinished | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["image", b"image"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["finished", b"finished", "image", b"image"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["image", b"image"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["finished", b"finished", "image", b"image", "previews", b"previews"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -279,8 +302,8 @@ class GenerateFinished(message.Message):
 
 @typing.final
 class GenerateImagesRequest(message.Message):
-    """What to draw; the fields of GenerateRequest with the same numbers, without previews. At most
-    64 KiB as a message.
+    """What to draw; the fields of GenerateRequest with the same numbers, without previews and
+    group_events. At most 64 KiB as a message.
     """
 
     DESCRIPTOR: descriptor.Descriptor

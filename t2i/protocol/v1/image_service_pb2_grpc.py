@@ -55,7 +55,8 @@ class ImageServiceServicer:
 
     def Generate(self, request, context):
         """Draws pictures and sends each as soon as it is there: one accepted, then a preview for every
-        stage but the last and one completed for each picture, then one finished.
+        stage but the last and one completed for each picture, then one finished. With group_events
+        previews and finished come inside completed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,7 +37,8 @@ class ImageServiceStub:
     def __new__(cls, channel: aio.Channel) -> ImageServiceAsyncStub: ...
     Generate: grpc.UnaryStreamMultiCallable[image_service_pb2.GenerateRequest, image_service_pb2.GenerateEvent]
     """Draws pictures and sends each as soon as it is there: one accepted, then a preview for every
-    stage but the last and one completed for each picture, then one finished.
+    stage but the last and one completed for each picture, then one finished. With group_events
+    previews and finished come inside completed.
     """
     GenerateImages: grpc.UnaryUnaryMultiCallable[image_service_pb2.GenerateImagesRequest, image_service_pb2.GenerateImagesResponse]
     """Draws pictures and sends all of them in one answer, without previews."""
@@ -51,7 +52,8 @@ class ImageServiceAsyncStub(ImageServiceStub):
     def __init__(self, channel: aio.Channel) -> None: ...
     Generate: aio.UnaryStreamMultiCallable[image_service_pb2.GenerateRequest, image_service_pb2.GenerateEvent]  # type: ignore[assignment]
     """Draws pictures and sends each as soon as it is there: one accepted, then a preview for every
-    stage but the last and one completed for each picture, then one finished.
+    stage but the last and one completed for each picture, then one finished. With group_events
+    previews and finished come inside completed.
     """
     GenerateImages: aio.UnaryUnaryMultiCallable[image_service_pb2.GenerateImagesRequest, image_service_pb2.GenerateImagesResponse]  # type: ignore[assignment]
     """Draws pictures and sends all of them in one answer, without previews."""
@@ -68,7 +70,8 @@ class ImageServiceServicer(metaclass=abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[abc.Iterator[image_service_pb2.GenerateEvent], abc.AsyncIterator[image_service_pb2.GenerateEvent]]:
         """Draws pictures and sends each as soon as it is there: one accepted, then a preview for every
-        stage but the last and one completed for each picture, then one finished.
+        stage but the last and one completed for each picture, then one finished. With group_events
+        previews and finished come inside completed.
         """
 
     @abc_1.abstractmethod

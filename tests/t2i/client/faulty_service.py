@@ -64,6 +64,8 @@ class Service(
     # Set when a call that hangs is given up by its caller.
     let_go: threading.Event = field(default_factory=threading.Event)
     truncated: bool = False
+    # Whether it knows `group_events`, as older services do not.
+    groups: bool = False
     first_free_seeds: list[int] = field(default_factory=lambda: [0])
 
     def Generate(
@@ -152,20 +154,27 @@ class Service(
                 request_id=request_id, model=VERSION, seeds=seeds, resolutions=RESOLUTIONS
             )
         )
+        finished = pb.GenerateFinished(
+            request_id=request_id,
+            count=len(seeds),
+            timings=conditions_pb2.Timings(total_ms=12.5),
+        )
+        grouped = self.groups and request.group_events
         for index, seed in enumerate(seeds):
+            previews = []
             if request.previews or not request.HasField("previews"):
-                preview = square(index, seed, 0, request.options.format)
-                yield pb.GenerateEvent(preview=pb.GeneratePreview(image=preview))
-            done = square(index, seed, 1, request.options.format)
-            yield pb.GenerateEvent(completed=pb.GenerateCompleted(image=done))
-        if not self.truncated:
-            yield pb.GenerateEvent(
-                finished=pb.GenerateFinished(
-                    request_id=request_id,
-                    count=len(seeds),
-                    timings=conditions_pb2.Timings(total_ms=12.5),
-                )
-            )
+                previews.append(square(index, seed, 0, request.options.format))
+            done = pb.GenerateCompleted(image=square(index, seed, 1, request.options.format))
+            if grouped:
+                done.previews.extend(previews)
+                if index == len(seeds) - 1 and not self.truncated:
+                    done.finished.CopyFrom(finished)
+            else:
+                for preview in previews:
+                    yield pb.GenerateEvent(preview=pb.GeneratePreview(image=preview))
+            yield pb.GenerateEvent(completed=done)
+        if not grouped and not self.truncated:
+            yield pb.GenerateEvent(finished=finished)
 
     @staticmethod
     def _model() -> model_service_pb2.Model:

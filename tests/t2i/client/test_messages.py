@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from t2i.client.messages import condition_to_message, event_from_message, model_from_message
+from t2i.client.messages import condition_to_message, events_from_message, model_from_message
 from t2i.conditions import (
     CONDITION_KINDS,
     Attributes,
@@ -77,7 +77,7 @@ def test_label_number_zero_is_sent_and_not_taken_for_nothing() -> None:
 
 
 def test_an_event_of_a_newer_server_is_passed_over() -> None:
-    assert event_from_message(image_service_pb2.GenerateEvent()) is None
+    assert list(events_from_message(image_service_pb2.GenerateEvent())) == []
 
 
 @pytest.mark.parametrize("condition", [Label(id=2**32), Code((0, 2**32))])
