@@ -201,8 +201,8 @@ def _run_options() -> list[click.Option]:
             None,
             "What looks at pictures in both: a network that learns from the data alone; lite1, "
             "which has seen a million photographs and suits a few hundred of your own; or both, "
-            "the first to read and the second to judge. Without it lite1; learned where ten "
-            "thousand pictures or more have attributes.",
+            "the first to read and the second to judge. Without it lite1; learned below 64 pixels, "
+            "and where ten thousand pictures or more have attributes.",
             type=click.Choice(["learned", "lite1", "both"]),
         ),
         option("--seed", 0, "Seed of everything random.", type=click.IntRange(min=0)),

@@ -28,6 +28,8 @@ TAPS = {3: (24, 2), 6: (40, 3), 14: (112, 4)}
 # Side at which `both` reads pictures, and of how many of a batch the frozen eyes learn their norms.
 READ_AT, MEASURED = 64, 16
 MANY = 10_000
+# Side at which the coarsest of the blocks of `TAPS` leaves maps that a critic can judge.
+SMALLEST = 64
 
 
 class FrozenEyes(nn.Module):
@@ -137,9 +139,11 @@ class BothEyes(PictureReader):
 def suitable_eyes(data: PictureData) -> Eyes:
     """Return which eyes suit the data, where nobody says.
 
-    Learned ones need many pictures that say what can be seen in them.
+    Learned ones need many pictures that say what can be seen in them. Those of photographs see too
+    little of pictures that are smaller than `SMALLEST`.
     """
-    return "learned" if len(data) >= MANY and data.attributes is not None else "lite1"
+    described = len(data) >= MANY and data.attributes is not None
+    return "learned" if described or data.resolution < SMALLEST else "lite1"
 
 
 def make_eyes(eyes: Eyes, code_dim: int) -> PictureReader:

@@ -32,10 +32,14 @@ def test_a_run_takes_the_steps_that_were_asked_for_and_else_what_its_pictures_as
 
 
 def test_eyes_that_nobody_names_are_learned_only_from_many_pictures_that_are_described() -> None:
-    options, few = Options("photos", Path("runs/x")), squares(resolution=4)
+    options, few = Options("photos", Path("runs/x")), squares(resolution=64)
     marked = replace(few, attributes=np.zeros((len(few), 1), np.int8), attribute_sizes=(1,))
     assert learning_for(options, few).eyes == learning_for(options, marked).eyes == "lite1"
-    many = squares(10_000, resolution=4)
+    assert learning_for(options, squares(resolution=32)).eyes == "learned"
+    picture = np.zeros((1, 64, 64, 3), np.uint8)
+    many = replace(
+        squares(10_000, resolution=4), pictures=np.broadcast_to(picture, (10_000, 64, 64, 3))
+    )
     assert learning_for(options, many).eyes == "lite1"
     marked = replace(many, attributes=np.zeros((len(many), 1), np.int8), attribute_sizes=(1,))
     assert learning_for(options, marked).eyes == "learned"
