@@ -3,7 +3,7 @@
 What a picture gives alone, on one thread, is what it gives. On the CPU pictures run in tiles of up
 to eight, one thread a tile, and the cores draw different tiles meanwhile. The last bits of matrix
 products and of some convolutions depend on how many rows there are, so a generator is first made to
-multiply no fewer than four (t2i/invariant.py), with which a picture has the same bits alone and in
+multiply four at a time (t2i/invariant.py), with which a picture has the same bits alone and in
 any place of any tile; and that is tried out where it runs, with each size of tile, before the size
 is used. Where it does not hold, every picture runs alone: slower, with the same bytes.
 A tile of fixed size filled up with zeros would make one picture as dear as eight. Half precision

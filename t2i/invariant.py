@@ -1,13 +1,14 @@
 """Lets several pictures share a forward pass on the CPU without a trace in each other's bits.
 
 The last bits of a matrix product depend on how many rows are multiplied together: libraries have
-kernels of their own for one, two and three rows. From four rows on, a row's bits depended neither
-on how many others there were nor on their places, and convolutions of large maps gave the same bits
-even alone (measured with MKL and oneDNN, float32, one thread: the bundled model in batches of 4 to
-8, 12, 16, 24 and 32; sixteen kinds of generators of t2i/networks in batches of 2 to 8). So linear
-layers and convolutions of small maps get rows of zeros up to four here, always, and everything else
-runs as it is. A lone picture pays for it with a tenth of its time; padding large maps too would
-double it.
+kernels of their own for one, two and three rows, and MKL on Intel processors for six or sixteen and
+more. So linear layers multiply blocks of exactly four rows here, the last one filled up with zeros,
+and a row's bits depended neither on the others in its block nor on its place there. Convolutions
+took other ways for fewer than four small maps alone; these get maps of zeros up to four. Those of
+large maps gave the same bits even alone, and run as they are. (Measured with MKL and oneDNN,
+float32, one thread, on AMD and Intel processors: the bundled model in batches of 2 to 16, six kinds
+of generators of t2i/networks in batches of 2 to 5.) A lone picture pays for it with a tenth of its
+time; padding large maps too would double it.
 
 That is a finding about libraries and processors, not a promise of theirs, and very narrow linear
 layers (262 to 8 numbers) break it. `Proof` therefore tries each generator where it runs, before any
@@ -23,6 +24,7 @@ from hashlib import sha256
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from t2i.compute import core_count, run_apart
 from t2i.drawing import TILE, Generator, Inputs, run_generator
@@ -44,24 +46,22 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)
 
 
 def pad_rows(network: nn.Module) -> None:
-    """Have a network multiply no fewer than `LEAST_ROWS` rows, in place.
+    """Have a network multiply `LEAST_ROWS` rows at a time, and no fewer small maps, in place.
 
     This concerns linear layers, convolutions of maps of at most `SMALL_MAP` pixels or `SMALL_ROW`
-    numbers, and the methods that a module names in `row_products`, which take `(n, ...)` and return
-    `(n, ...)`. Parameters, state dict and results stay what they are, up to rounding. For networks
-    that draw, not for such that learn or are copied.
+    numbers, and the methods that a module names in `row_products` and `map_products`, which take
+    `(n, ...)` and return `(n, ...)`. Parameters, state dict and results stay what they are, up to
+    rounding. For networks that draw, not for such that learn or are copied.
     """
     for module in network.modules():
         if isinstance(module, nn.Linear):
-            _pad(module, "forward", _few_vectors)
+            _cut(module, "forward")
         elif isinstance(module, _CONVOLUTIONS):
-            _pad(module, "forward", _few_small_maps)
+            _pad(module, "forward")
         for name in getattr(module, "row_products", ()):
-            _pad(module, name, _few_small_maps)
-
-
-def _few_vectors(x: Tensor) -> bool:
-    return x.dim() > 1 and x.shape[:-1].numel() < LEAST_ROWS
+            _cut(module, name)
+        for name in getattr(module, "map_products", ()):
+            _pad(module, name)
 
 
 def _few_small_maps(x: Tensor) -> bool:
@@ -70,12 +70,28 @@ def _few_small_maps(x: Tensor) -> bool:
     return x.shape[2:].numel() <= SMALL_MAP or x.shape[1:].numel() <= SMALL_ROW
 
 
-def _pad(module: nn.Module, name: str, too_few: Callable[[Tensor], bool]) -> None:
-    """Put a method in the place of a module's own that fills up what has too few rows."""
+def _cut(module: nn.Module, name: str) -> None:
+    """Put a method in the place of a module's own that multiplies blocks of vectors in turn."""
+    function: Callable[[Tensor], Tensor] = getattr(module, name)
+
+    def in_blocks(x: Tensor) -> Tensor:
+        # Several vectors for each picture, such as words, are enough rows as they are.
+        if x.dim() != 2 and x.shape[:-1].numel() >= LEAST_ROWS:
+            return function(x)
+        vectors = x.flatten(0, -2)
+        rows = functional.pad(vectors, (0, 0, 0, -len(vectors) % LEAST_ROWS))
+        done = torch.cat([function(block) for block in torch.split(rows, LEAST_ROWS)])
+        return done[: len(vectors)].reshape(*x.shape[:-1], done.shape[1])
+
+    setattr(module, name, in_blocks)
+
+
+def _pad(module: nn.Module, name: str) -> None:
+    """Put a method in the place of a module's own that fills up what has too few small maps."""
     function: Callable[[Tensor], Tensor] = getattr(module, name)
 
     def padded(x: Tensor) -> Tensor:
-        if not too_few(x):
+        if not _few_small_maps(x):
             return function(x)
         count = x.shape[0]
         # The same order of dimensions in memory as a larger batch has: it chooses the kernel.

@@ -90,8 +90,10 @@ class StyledConvolution(nn.Module):
         upsample: Double height and width first (nearest neighbour).
     """
 
-    # Methods that multiply a row for each picture; whoever draws may need more rows than pictures.
-    row_products = ("squared_norm", "convolve", "enlarge")
+    # Methods that multiply a row, or convolve a map, for each picture; whoever draws may need other
+    # numbers of rows and of maps than pictures.
+    row_products = ("squared_norm",)
+    map_products = ("convolve", "enlarge")
     squares: Tensor | None
     doubling: Tensor | None
 

@@ -141,7 +141,9 @@ def test_padding_changes_neither_weights_nor_results_beyond_rounding() -> None:
     [
         (nn.Linear(5, 7), (1, 5), LEAST_ROWS),
         (nn.Linear(5, 7), (3, 5), LEAST_ROWS),
-        (nn.Linear(5, 7), (6, 5), 6),
+        (nn.Linear(5, 7), (4, 5), LEAST_ROWS),
+        (nn.Linear(5, 7), (6, 5), LEAST_ROWS),
+        (nn.Linear(5, 7), (1, 3, 5), LEAST_ROWS),
         (nn.Linear(5, 7), (1, 9, 5), 1),
         (nn.Conv2d(3, 2, 3), (2, 3, 8, 8), LEAST_ROWS),
         (nn.ConvTranspose2d(3, 2, 4, 2, 1), (1, 3, 1, 1), LEAST_ROWS),
@@ -150,7 +152,7 @@ def test_padding_changes_neither_weights_nor_results_beyond_rounding() -> None:
         (nn.Conv2d(2, 2, 3), (5, 2, 8, 8), 5),
     ],
 )
-def test_few_rows_of_vectors_and_small_maps_become_four_and_others_stay(
+def test_vectors_run_in_fours_few_small_maps_become_four_and_others_stay(
     layer: nn.Module, shape: tuple[int, ...], rows: int
 ) -> None:
     seen: list[Tensor] = []

@@ -530,7 +530,7 @@ STATED: dict[str, Stated] = {
         both(adam(4e-4, 0.0, 0.99)),
         {
             "stages": (16, 32, 64),
-            "stage_start": (0.0, 0.0, 30.0),
+            "stage_start": (0.0, 0.0, 10.0),
             "width": 32,
             "discriminator_width": 16,
             "max_channels": 128,
@@ -540,7 +540,7 @@ STATED: dict[str, Stated] = {
             "unconditional_weight": 1.0,
             "matching_weight": 1.0,
             "generator_matching_weight": 0.25,
-            "agreement_weight": 2.0,
+            "agreement_weight": 0.5,
             "attribute_weight": 3.0,
             "hard_wrong": 0.5,
             "temperature": 0.1,
