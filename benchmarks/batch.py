@@ -48,6 +48,7 @@ from t2i.batch import Job, PipelineDrawer, RayDrawer, ShardReport, Summary, run_
 from t2i.compute import core_count
 from t2i.pictures import encode_picture
 from t2i.pipeline import Draw, Pipeline
+from training.provenance import commit
 
 COLOURS = ("red", "blue", "green", "yellow", "black", "white", "brown", "grey", "orange", "purple")
 SIZES = ("a small", "a large", "a tiny", "a plump", "a slender")
@@ -242,14 +243,6 @@ def batches(items: Sequence[str], size: int) -> Iterator[list[str]]:
         yield list(items[start : start + size])
 
 
-def commit() -> str:
-    """Return the commit that is measured, marked when files differ from it."""
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--exclude=*"], capture_output=True, text=True
-    )
-    return done.stdout.strip() or "unknown"
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="Measure a batch job against the bare networks.")
@@ -330,7 +323,7 @@ def main() -> None:
                 "ray": ray,
                 "model": pipeline.info.name,
                 "model_checksum": pipeline.info.checksum,
-                "commit": commit(),
+                "commit": commit() or "unknown",
                 "torch": metadata.version("torch"),
                 "threads": torch.get_num_threads(),
                 "cores": core_count(),

@@ -26,6 +26,7 @@ from importlib import metadata
 from pathlib import Path
 
 from t2i.bundle import Bundle
+from training.provenance import commit
 
 CAPTION = "small bird with red head"
 PHASES = """
@@ -67,14 +68,6 @@ def by_phase(model: str) -> dict[str, float]:
     return phases
 
 
-def commit() -> str:
-    """Return the commit that is measured, marked when files differ from it."""
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--exclude=*"], capture_output=True, text=True
-    )
-    return done.stdout.strip() or "unknown"
-
-
 def by_package(report: str) -> dict[str, float]:
     """Return the seconds that importing took by package, the largest first."""
     totals: dict[str, int] = {}
@@ -105,7 +98,7 @@ def main() -> None:
                 "seconds_by_phase": by_phase(options.model),
                 "import_seconds_by_package": by_package(report),
                 "model_checksum": Bundle.load(options.model).checksum,
-                "commit": commit(),
+                "commit": commit() or "unknown",
                 "torch": metadata.version("torch"),
                 "machine": platform.processor() or platform.machine(),
                 "cores": os.cpu_count(),

@@ -20,8 +20,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import shlex
 import subprocess
 import sys
@@ -34,7 +32,7 @@ from benchmarks.contest import Contestant, Outcome, data_name, keep, kept, means
 from training.errors import TrainingError
 from training.metrics.compare import as_json
 from training.metrics.runs import SCORES_FILE, read_runs
-from training.reproduce.results import commit
+from training.provenance import commit, machine
 
 TRAIN = (sys.executable, "-m", "training.cli")
 # No recipe gets so far in any time that a comparison takes.
@@ -72,7 +70,7 @@ def take_turns(given: argparse.Namespace) -> dict[str, Outcome]:
                 "--seeds", 1, "--run", folder, "--grid", folder / "look.png", *given.eval_options,
             )  # fmt: skip
         outcome = outcome_of(folder, each, seed, given, judge)
-        keep(outcome, given.results, each.label(seed))
+        keep(outcome, given.results)
         found[each.label(seed)] = outcome
     return found
 
@@ -111,7 +109,7 @@ def outcome_of(
         judge=json.loads((judge / "config.json").read_text())["sha256"],
         scores={title: cell["final"] for title, cell in told["scores"].items()},
         commit=commit(),
-        machine=f"{platform.machine()}, {os.cpu_count()} cores",
+        machine=machine(),
         torch=torch.__version__,
     )
 
@@ -171,7 +169,7 @@ def main() -> None:
         "data": given.data,
         "core_minutes": given.core_minutes,
         "seeds": given.seeds,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": machine(),
         "runs": compared(given.run, given.seeds, found),
     }
     print(json.dumps(result, indent=2))

@@ -29,11 +29,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.cold_start import commit
 from benchmarks.ways import ENCODER_WAYS, GENERATOR_WAYS, Call, Unavailable, Way
 from benchmarks.ways.subjects import Subject, encoder_subject, generator_subject
 from t2i.bundle import Bundle
 from t2i.memory import keep_memory
+from training.provenance import commit
 
 # The pipeline's own way, which the others are compared with.
 OURS = {"encoder": "read", "generator": "drawn"}
@@ -258,7 +258,7 @@ def main() -> None:
         "rounds": given.rounds,
         "torch": torch.__version__,
         "machine": platform.machine(),
-        "commit": commit(),
+        "commit": commit() or "unknown",
         "load_average": round(os.getloadavg()[0], 1),
     }
     sizes = {name: tuple(given.sizes or SIZES[name]) for name in WAYS}

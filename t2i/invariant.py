@@ -5,10 +5,13 @@ kernels of their own for one, two and three rows, and MKL on Intel processors fo
 more. So linear layers multiply blocks of exactly four rows here, the last one filled up with zeros,
 and a row's bits depended neither on the others in its block nor on its place there. Convolutions
 took other ways for fewer than four small maps alone; these get maps of zeros up to four. Those of
-large maps gave the same bits even alone, and run as they are. (Measured with MKL and oneDNN,
-float32, one thread, on AMD and Intel processors: the bundled model in batches of 2 to 16, six kinds
-of generators of t2i/networks in batches of 2 to 5.) A lone picture pays for it with a tenth of its
-time; padding large maps too would double it.
+large maps gave the same bits even alone, and run as they are. A lone picture pays for it with a
+tenth of its time; padding large maps too would double it.
+
+Measured with MKL and oneDNN, float32, one thread: in blocks on an Intel processor, the bundled
+model in batches of 2 to 16 and six kinds of generators in batches of 2 to 5; without blocks on an
+AMD processor, where from four rows on their number made no difference up to 32. A lone picture's
+rows were four before there were blocks, so its bits, which are everyone's, are what they were.
 
 That is a finding about libraries and processors, not a promise of theirs, and very narrow linear
 layers (262 to 8 numbers) break it. `Proof` therefore tries each generator where it runs, before any

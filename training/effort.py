@@ -15,9 +15,10 @@ BATCH = 128
 class Effort:
     """How long a network learns before a generator does, unless somebody says how long.
 
-    A few pictures are soon known by heart: of 1,942 photographs a caption network that learned
-    through lite1 told held-out ones apart as well after 300 steps as it ever did. Many pictures say
-    little that is new in the end.
+    A few pictures are soon known by heart. Of 1,942 photographs that a caption network saw through
+    lite1, 20 times each in 300 steps, held-out ones found their caption among 100 in 31 % of cases,
+    and in 30 % after 600 steps of half the size. What thousands of steps give was not measured;
+    they take their time from drawing. Many pictures say little that is new in the end.
 
     Attributes:
         passes: Times that each picture is seen.

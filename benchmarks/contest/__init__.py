@@ -18,6 +18,7 @@ from typing import Any
 
 from t2i.files import write_atomically
 from training.errors import TrainingError
+from training.reproduce.results import Spread
 
 __all__ = [
     "RESULTS",
@@ -69,7 +70,7 @@ class Contestant:
 
     def label(self, seed: int) -> str:
         """Return what the folder of its run of a seed is called."""
-        return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', self.name)}-{seed}"
+        return label(self.name, seed)
 
 
 @dataclass(frozen=True)
@@ -112,17 +113,22 @@ class Outcome:
         return (self.recipe, self.options, self.core_minutes) == asked
 
 
+def label(name: str, seed: int) -> str:
+    """Return what the run of a contestant of that name is called, as a file or a folder."""
+    return f"{_plain(name)}-{seed}"
+
+
 def data_name(data: str) -> str:
     """Return what a data set is called: its file or folder without ending, or its own name."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(data).name.partition(".")[0]) or "data"
+    return _plain(Path(data).name.partition(".")[0]) or "data"
 
 
-def keep(outcome: Outcome, results: Path, label: str) -> Path:
+def keep(outcome: Outcome, results: Path) -> Path:
     """Write what a run gave and return the file."""
     folder = results / outcome.contest
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(asdict(outcome), indent=1, allow_nan=False) + "\n"
-    return write_atomically(folder / f"{label}.json", text.encode())
+    return write_atomically(folder / f"{label(outcome.name, outcome.seed)}.json", text.encode())
 
 
 def kept(results: Path, contest: str) -> dict[str, Outcome]:
@@ -147,11 +153,11 @@ def means(outcomes: Sequence[Outcome]) -> dict[str, dict[str, Any]]:
     told = {}
     for title in dict.fromkeys(title for each in outcomes for title in each.scores):
         scores = [each.scores[title] for each in outcomes if title in each.scores]
-        values = [score["value"] for score in scores]
+        found = Spread.of([score["value"] for score in scores])
         told[title] = {
-            "value": statistics.fmean(values),
-            "spread": statistics.stdev(values) if len(values) > 1 else None,
-            "each": values,
+            "value": found.mean,
+            "spread": found.deviation,
+            "each": list(found.values),
             "floor": scores[0]["floor"],
         }
     return told
@@ -163,20 +169,16 @@ def table(outcomes: Iterable[Outcome]) -> str:
     for each in outcomes:
         named.setdefault(each.name, []).append(each)
     rows = {name: means(of) for name, of in named.items()}
-    titles = [
-        score + split
+    heads = {
+        score + split: f"{score}, {words}"
         for score in SHOWN
-        for split in SPLITS
+        for split, words in SPLITS.items()
         if any(score + split in row for row in rows.values())
-    ]
-    floors = {
-        title: next((row[title]["floor"] for row in rows.values() if title in row), None)
-        for title in titles
     }
-    heads = [f"{title.partition(',')[0]}, {SPLITS[_split(title)]}" for title in titles]
-    lines = [_row("run", "`t2i-train run`", "seeds", "kimg", *heads)]
-    lines.append("|---" * (len(titles) + 4) + "|")
-    lines.append(_row("*real pictures*", "", "", "", *(_number(floors[each]) for each in titles)))
+    floors = [next(row[title]["floor"] for row in rows.values() if title in row) for title in heads]
+    lines = [_row("run", "`t2i-train run`", "seeds", "kimg", *heads.values())]
+    lines.append("|---" * (len(heads) + 4) + "|")
+    lines.append(_row("*real pictures*", "", "", "", *map(_number, floors)))
     for name in sorted(rows, key=lambda name: _distance(rows[name])):
         runs = named[name]
         lines.append(
@@ -185,7 +187,7 @@ def table(outcomes: Iterable[Outcome]) -> str:
                 f"`{' '.join((runs[0].recipe, runs[0].options)).strip()}`",
                 str(len(runs)),
                 f"{statistics.fmean(run.kimg for run in runs):.0f}",
-                *(_spread(rows[name].get(title)) for title in titles),
+                *(_spread(rows[name].get(title)) for title in heads),
             )
         )
     return "\n".join(lines) + "\n"
@@ -207,14 +209,15 @@ def filled_in(page: Path, results: Path = RESULTS) -> str:
         minutes = " and ".join(f"{each:g}" for each in sorted({o.core_minutes for o in outcomes}))
         commits = ", ".join(dict.fromkeys(f"`{o.commit}`" for o in outcomes))
         data = ", ".join(sorted({outcome.data for outcome in outcomes}))
-        made = f"{data}, {minutes} core-minutes a run; commits {commits}."
+        judges = ", ".join(dict.fromkeys(f"`{outcome.judge[:12]}`" for outcome in outcomes))
+        made = f"{data}, {minutes} core-minutes a run; commits {commits}; judge {judges}."
         parts.append(f"### {folder.name}\n\n{table(outcomes)}\n{made}\n")
     inside = "\n".join(parts)
     return f"{before}{BEGIN}\n{inside}{END}{rest.split(END, 1)[1]}"
 
 
-def _split(title: str) -> str:
-    return title[title.index(",") :] if "," in title else ""
+def _plain(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name)
 
 
 def _distance(scores: Mapping[str, Mapping[str, Any]]) -> float:

@@ -227,8 +227,7 @@ def test_what_runs_gave_is_kept_and_told_in_a_table_nearest_first(tmp_path: Path
         _outcome("near", 1, 2.0, 1.0),
     ]
     for each in (far, *near):
-        label = Contestant.parse(f"{each.name}=df-gan").label(each.seed)
-        keep(each, tmp_path, label)
+        keep(each, tmp_path)
     found = kept(tmp_path, "some")
     assert found == {"far-0": far, "near-0": near[0], "near-1": near[1]}
     assert means(near)["KID"] == {

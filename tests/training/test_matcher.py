@@ -103,10 +103,7 @@ def test_a_picture_misses_what_its_caption_surely_states_and_nothing_else() -> N
     alone = matcher.misses(seen[1:2], codes[1:2])
     assert alone.item() == pytest.approx(math.log(4.0 / 3.0), rel=1e-4)
     heeding = Matcher(code_dim=2, attribute_sizes=(2, 3), heeded=(False, True))
-    heeding.shown_attributes, heeding.said_attributes = (
-        reader_of(FIRST, BOTH),
-        reader_of(FIRST, BOTH),
-    )
+    heeding.shown_attributes = heeding.said_attributes = reader_of(FIRST, BOTH)
     assert heeding.misses(seen, codes).item() == pytest.approx(second, rel=1e-4)
     assert Matcher(code_dim=2).misses(seen, codes).item() == 0.0
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +15,7 @@ from t2i.pipeline import PipelineInfo
 from training.data.pictures import PictureData
 from training.metrics.picture_matcher import PictureMatcher
 from training.metrics.score import Score
+from training.provenance import commit, machine
 
 FORMAT = 1
 
@@ -39,8 +37,8 @@ def made_with(command: str, seconds: float) -> Json:
     """Return what was run where, and how long it took."""
     return {
         "command": command,
-        "commit": _commit(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "commit": commit(),
+        "machine": machine(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "seconds": round(seconds, 1),
@@ -107,19 +105,3 @@ def blank_table(title: str, *headings: str) -> Table:
     for heading in headings:
         table.add_column(heading, no_wrap=True)
     return table
-
-
-def _commit() -> str | None:
-    """Return the commit of the source tree this runs from, None when it is no source tree."""
-    here = Path(__file__).parent
-    try:
-        top = subprocess.run(
-            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return top.stdout.strip() or None

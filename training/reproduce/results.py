@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 import statistics
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +13,7 @@ import torch
 
 from t2i.files import write_atomically
 from training.errors import TrainingError
+from training.provenance import machine
 
 RESULTS = Path(__file__).parents[1] / "claims" / "results"
 
@@ -187,7 +185,7 @@ def aggregate(key: str, seeds: Sequence[SeedResult]) -> Result:
         data=data,
         command=f"t2i-train reproduce {key} --seeds {','.join(str(each.seed) for each in seeds)}",
         commit=", ".join(dict.fromkeys(each.commit for each in seeds if each.commit)) or None,
-        machine=f"{platform.machine()}, {os.cpu_count()} cores",
+        machine=machine(),
         torch=torch.__version__,
     )
 
@@ -213,18 +211,6 @@ def record(result: Result, folder: Path = RESULTS) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(result.as_json(), indent=2, allow_nan=False) + "\n"
     return write_atomically(folder / f"{result.key}.json", text.encode())
-
-
-def commit() -> str | None:
-    """Return the commit of the source tree, marked when files differ; None in no source tree."""
-    command = ["git", "describe", "--always", "--dirty", "--exclude=*", "--abbrev=12"]
-    try:
-        said = subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return said.stdout.strip() or None
 
 
 def _spreads(values: Mapping[str, Any]) -> dict[str, Spread]:

@@ -12,8 +12,9 @@ from pathlib import Path
 from t2i.files import write_atomically
 from training.claims.claim import Claim, Trial
 from training.errors import TrainingError
+from training.provenance import commit
 from training.registry import find_recipe
-from training.reproduce.results import Result, SeedResult, aggregate, commit
+from training.reproduce.results import Result, SeedResult, aggregate
 
 MEASURED = "measured.json"
 ELAPSED = "seconds.txt"
